@@ -1,0 +1,1 @@
+"""Pods, modellers, tasks, screening, and the command line."""
