@@ -1,0 +1,1 @@
+"""The trial-criteria engine: file, plan, three-valued evaluation, evidence, funnel. Pure: no I/O."""
