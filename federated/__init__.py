@@ -1,1 +1,29 @@
-"""Pods, modellers, tasks, screening, and the command line."""
+"""Pods, modellers, tasks, screening, and the command line.
+
+Names are loaded when they are used, so importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from federated import types
+    from federated.errors import FederatedError
+    from federated.local import screen
+
+__all__ = ["FederatedError", "screen", "types"]
+
+_MODULES = {"FederatedError": "federated.errors", "screen": "federated.local"}
+_SUBMODULES = {"types"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

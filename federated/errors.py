@@ -1,0 +1,119 @@
+"""The errors of `federated`, one small tree.
+
+    FederatedError
+    ├── InvalidArgument       an argument has the wrong shape (also a ValueError)
+    │   └── UnknownName           no algorithm, protocol or aggregator has this name
+    ├── UsageError            options of a command contradict each other (also a ValueError)
+    ├── ConfigurationError    a pod, trial, task or patients file is wrong (also a ValueError)
+    │   ├── FileRejected          with every mistake of the file
+    │   ├── NameWaits             a name that is known but not part of this release
+    │   └── MissingExtra          a feature needs a package that is not installed
+    ├── CheckFailed           something that must hold did not
+    ├── SomeUnread            some patients or pods could not be read
+    ├── PolicyRefused         the pod's owner does not allow it
+    ├── TooFewPods            fewer pods answered than the task needs
+    └── BudgetSpent           a privacy budget or a quota is used up
+
+Messages are our own: they name the field, the shape of what came, what was expected and what to do;
+never a value, a name, a URL or a token. What each means as exit status is in `exit_codes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class FederatedError(Exception):
+    """Root of the tree."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses have required keywords; a plain pickle would call them with the message alone.
+        return _rebuilt, (type(self), str(self), dict(vars(self)))
+
+
+def _rebuilt(kind: type[FederatedError], message: str, attributes: dict[str, Any]) -> FederatedError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    vars(error).update(attributes)
+    return error
+
+
+class InvalidArgument(FederatedError, ValueError):
+    """An argument has the wrong shape; nothing was done."""
+
+
+class UnknownName(InvalidArgument):
+    """No algorithm, protocol or aggregator has this name."""
+
+
+class UsageError(FederatedError, ValueError):
+    """Options of a command contradict each other, or one is missing; nothing was done."""
+
+
+class ConfigurationError(FederatedError, ValueError):
+    """A pod, trial, task or patients file, or this installation, cannot do what is asked."""
+
+
+class FileRejected(ConfigurationError):
+    """A file has mistakes; all of them are listed.
+
+    Args:
+        mistakes: each as ``file:line:column: code message``.
+
+    Attributes:
+        mistakes: the same, as a tuple.
+    """
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+class NameWaits(ConfigurationError):
+    """A name that is known, but whose component is not part of this release.
+
+    Attributes:
+        name: the bare name.
+        waits_for: what it waits for, in words.
+    """
+
+    def __init__(self, name: str, waits_for: str) -> None:
+        super().__init__(
+            f"{name} is not part of this release: it waits for {waits_for}. Nothing was run. "
+            'See "trialveil list" for the names that are available.'
+        )
+        self.name = name
+        self.waits_for = waits_for
+
+
+class MissingExtra(ConfigurationError):
+    """A feature needs a package that is not installed.
+
+    Attributes:
+        extra: the extra of this distribution that brings it.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra '{extra}': pip install 'trialveil[{extra}]'")
+        self.extra = extra
+
+
+class CheckFailed(FederatedError):
+    """Something that must hold did not: a contract case, or two ways that must agree."""
+
+
+class SomeUnread(FederatedError):
+    """The work is done, but some patients or pods could not be read."""
+
+
+class PolicyRefused(FederatedError):
+    """The pod's owner does not allow it."""
+
+
+class TooFewPods(FederatedError):
+    """Fewer pods answered than the task needs; there is no result."""
+
+
+class BudgetSpent(FederatedError):
+    """A privacy budget or a quota is used up."""
