@@ -1,0 +1,337 @@
+"""Which component runs a name: 53 rows and 6 aliases.
+
+Rows are strings that are resolved on use, so reading the registry imports no component. A row that
+``waits_for`` something is known and listed, and cannot be used yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, cast
+
+from federated.errors import ConfigurationError, MissingExtra, NameWaits, UnknownName
+from federated.names import PREFIX, AggregatorType, AlgorithmType, ProtocolType
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["algorithm", "protocol", "aggregator"]
+State = Literal["available", "waiting"]
+Name = AlgorithmType | ProtocolType | AggregatorType
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What runs one name.
+
+    Args:
+        component: the module; it has `worker`, `modeller` and `Parameters`.
+        variant: a data file or a key of the module's table.
+        waits_for: what has to come first, in words; None if it can be used.
+        extra: the extra of this distribution that its users install.
+    """
+
+    component: str
+    variant: str | None = None
+    waits_for: str | None = None
+    extra: str | None = None
+
+
+class Component(Protocol):
+    """What a component's module holds."""
+
+    worker: Callable[..., Any]
+    modeller: Callable[..., Any]
+    Parameters: type
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name as it is listed: built in, an alias, or brought by a plug-in.
+
+    Args:
+        name: the bare name.
+        value: what stands in a task, ``bitfount.<name>``; a plug-in's own name as it is.
+        alias_of: the bare name that it stands for.
+    """
+
+    name: str
+    value: str
+    kind: Kind
+    row: Row
+    alias_of: str | None = None
+
+    @property
+    def state(self) -> State:
+        """Whether a task may use the name in this release."""
+        return "available" if self.row.waits_for is None else "waiting"
+
+
+OCT = "OCT measurements"
+COLOURS = "the colours of the geographic atrophy trial"
+REPORTS = "reports for imaging trials"
+HUGGING_FACE = "Hugging Face models"
+TRAINING = "training rounds"
+SQL = "SQL data sources"
+STEPS = "tasks made of steps"
+
+A, P, G = AlgorithmType, ProtocolType, AggregatorType
+
+
+def _algorithm(
+    module: str, variant: str | None = None, *, waits_for: str | None = None, extra: str | None = None
+) -> Row:
+    return Row(f"federated.algorithms.{module}", variant, waits_for, extra)
+
+
+def _steps(document: str) -> Row:
+    return Row("federated.protocols.steps", document, STEPS)
+
+
+ALGORITHMS: Mapping[AlgorithmType, Row] = MappingProxyType(
+    {
+        A.EHRPatientQueryAlgorithm: _algorithm("ehr_query"),
+        A.NextGenPatientInfoDownloadAlgorithm: _algorithm("chart_download", waits_for="the NextGen adapter"),
+        A.TrialInclusionCriteriaMatchAlgorithmAmethyst: _algorithm(
+            "criteria_match", "amethyst", waits_for=COLOURS
+        ),
+        A.TrialInclusionCriteriaMatchAlgorithmBronze: _algorithm(
+            "criteria_match", "bronze", waits_for=COLOURS
+        ),
+        A.TrialInclusionCriteriaMatchAlgorithmCharcoal: _algorithm(
+            "criteria_match", "charcoal", waits_for=COLOURS
+        ),
+        A.TrialInclusionCriteriaMatchAlgorithmJade: _algorithm("criteria_match", "jade", waits_for=COLOURS),
+        A.GATrialCalculationAlgorithmAmethyst: _algorithm(
+            "retina_metrics", "amethyst", waits_for=OCT, extra="retina"
+        ),
+        A.GATrialCalculationAlgorithmBronze: _algorithm(
+            "retina_metrics", "bronze", waits_for=OCT, extra="retina"
+        ),
+        A.GATrialCalculationAlgorithmCharcoal: _algorithm(
+            "retina_metrics", "charcoal", waits_for=OCT, extra="retina"
+        ),
+        A.GATrialCalculationAlgorithmJade: _algorithm(
+            "retina_metrics", "jade", waits_for=OCT, extra="retina"
+        ),
+        A.FoveaCoordinatesAlgorithm: _algorithm("retina_metrics", "fovea", waits_for=OCT, extra="retina"),
+        A.ETDRSAlgorithm: _algorithm("retina_metrics", "etdrs", waits_for=OCT, extra="retina"),
+        A.FluidVolumeCalculationAlgorithm: _algorithm(
+            "retina_metrics", "fluid_volume", waits_for=OCT, extra="retina"
+        ),
+        A.BscanImageAndMaskGenerationAlgorithm: _algorithm("bscan_images", waits_for=OCT, extra="retina"),
+        A.GATrialPDFGeneratorAlgorithmAmethyst: _algorithm(
+            "pdf_report", "amethyst", waits_for=REPORTS, extra="report"
+        ),
+        A.GATrialPDFGeneratorAlgorithmJade: _algorithm(
+            "pdf_report", "jade", waits_for=REPORTS, extra="report"
+        ),
+        A.CSVReportAlgorithm: _algorithm("csv_report", "plain", waits_for=REPORTS),
+        A.CSVReportGeneratorOphthalmologyAlgorithm: _algorithm(
+            "csv_report", "ophthalmology", waits_for=REPORTS
+        ),
+        A.ReduceCSVAlgorithmCharcoal: _algorithm("csv_reduce", "charcoal", waits_for=REPORTS),
+        A.HuggingFaceImageClassificationInference: _algorithm(
+            "hugging_face", "image_classification", waits_for=HUGGING_FACE, extra="huggingface"
+        ),
+        A.HuggingFaceImageSegmentationInference: _algorithm(
+            "hugging_face", "image_segmentation", waits_for=HUGGING_FACE, extra="huggingface"
+        ),
+        A.HuggingFacePerplexityEvaluation: _algorithm(
+            "hugging_face", "perplexity", waits_for=HUGGING_FACE, extra="huggingface"
+        ),
+        A.HuggingFaceTextClassificationInference: _algorithm(
+            "hugging_face", "text_classification", waits_for=HUGGING_FACE, extra="huggingface"
+        ),
+        A.HuggingFaceTextGenerationInference: _algorithm(
+            "hugging_face", "text_generation", waits_for=HUGGING_FACE, extra="huggingface"
+        ),
+        A.TIMMFineTuning: _algorithm("timm", "fine_tuning", waits_for="TIMM models", extra="huggingface"),
+        A.TIMMInference: _algorithm("timm", "inference", waits_for="TIMM models", extra="huggingface"),
+        A.FederatedModelTraining: _algorithm("training", "federated", waits_for=TRAINING),
+        A.ModelTrainingAndEvaluation: _algorithm("training", "local", waits_for=TRAINING),
+        A.ModelEvaluation: _algorithm("training", "evaluation", waits_for=TRAINING),
+        A.ModelInference: _algorithm("inference", waits_for="models"),
+        A.SqlQuery: _algorithm("sql", "plain", waits_for=SQL, extra="sql"),
+        A.PrivateSqlQuery: _algorithm("sql", "private", waits_for=SQL, extra="sql"),
+        A.RecordFilterAlgorithm: _algorithm("selection", "records", waits_for="file data sources"),
+        A.ImageSelectionAlgorithm: _algorithm("selection", "images", waits_for="file data sources"),
+        A.S3UploadAlgorithm: _algorithm("upload", waits_for="uploads under the owner's policy"),
+    }
+)
+
+PROTOCOLS: Mapping[ProtocolType, Row] = MappingProxyType(
+    {
+        P.FederatedAveraging: Row("federated.protocols.federated_averaging", waits_for=TRAINING),
+        P.ResultsOnly: Row("federated.protocols.results_only", waits_for="federated tasks"),
+        P.DataExtractionProtocolCharcoal: _steps("data_extraction_charcoal"),
+        P.FluidVolumeScreeningProtocol: _steps("fluid_volume"),
+        P.GAScreeningProtocolAmethyst: _steps("ga_amethyst"),
+        P.GAScreeningProtocolBronze: _steps("ga_bronze"),
+        P.GAScreeningProtocolBronzeWithEHR: _steps("ga_bronze_with_ehr"),
+        P.GAScreeningProtocolCharcoal: _steps("ga_charcoal"),
+        P.GAScreeningProtocolJade: _steps("ga_jade"),
+        P.InSiteInsightsProtocol: _steps("insite_insights"),
+        P.InferenceAndCSVReport: _steps("inference_and_csv_report"),
+        P.InferenceAndImageOutput: _steps("inference_and_image_output"),
+        P.InferenceAndReturnCSVReport: _steps("inference_and_return_csv_report"),
+        P.InstrumentedInferenceAndCSVReport: _steps("instrumented_inference_and_csv_report"),
+        P.NextGenSearchProtocol: _steps("nextgen_search"),
+        P.RetinalDiseaseProtocolCobalt: _steps("retinal_disease_cobalt"),
+    }
+)
+
+AGGREGATORS: Mapping[AggregatorType, Row] = MappingProxyType(
+    {
+        G.Aggregator: Row("federated.aggregators.mean", waits_for=TRAINING),
+        G.SecureAggregator: Row("federated.aggregators.secure", waits_for="secure aggregation"),
+    }
+)
+
+ALIASES: Mapping[Name, Name] = MappingProxyType(
+    {
+        A.CSVReportGeneratorAlgorithm: A.CSVReportGeneratorOphthalmologyAlgorithm,
+        A.GATrialCalculationAlgorithm: A.GATrialCalculationAlgorithmJade,
+        A.GATrialPDFGeneratorAlgorithm: A.GATrialPDFGeneratorAlgorithmJade,
+        A.TrialInclusionCriteriaMatchAlgorithm: A.TrialInclusionCriteriaMatchAlgorithmJade,
+        P.BasicOCTProtocol: P.RetinalDiseaseProtocolCobalt,
+        P.GAScreeningProtocol: P.GAScreeningProtocolJade,
+    }
+)
+
+# With this argument a name runs another row than its own: the user's trial file takes the place of
+# the colour that the bare name stands for.
+WITH_ARGUMENT: Mapping[tuple[Name, str], Row] = MappingProxyType(
+    {(A.TrialInclusionCriteriaMatchAlgorithm, "trial"): _algorithm("criteria_match")}
+)
+
+PLUGIN_GROUPS: Mapping[str, Kind] = MappingProxyType(
+    {"trialveil.algorithms": "algorithm", "trialveil.protocols": "protocol"}
+)
+
+
+@cache
+def built_in() -> Mapping[str, Entry]:
+    """The 59 names of this distribution by bare name, protocols after algorithms."""
+    tables: tuple[tuple[Kind, type[Name], Mapping[Any, Row]], ...] = (
+        ("algorithm", AlgorithmType, ALGORITHMS),
+        ("protocol", ProtocolType, PROTOCOLS),
+        ("aggregator", AggregatorType, AGGREGATORS),
+    )
+    entries = {}
+    for kind, names, rows in tables:
+        for member in names:
+            target = ALIASES.get(member)
+            row = rows[member if target is None else target]
+            alias_of = None if target is None else target.name
+            entries[member.name] = Entry(member.name, str(member.value), kind, row, alias_of)
+    return MappingProxyType(entries)
+
+
+@cache
+def plugins() -> Mapping[str, Entry]:
+    """Names that other installed distributions bring. A built-in name cannot be replaced.
+
+    A name that is built in, stands under our prefix, or is brought twice is left out, with a warning.
+    """
+    found: dict[str, Entry] = {}
+    twice: set[str] = set()
+    for group, kind in PLUGIN_GROUPS.items():
+        for point in entry_points(group=group):
+            if point.name in found:
+                twice.add(point.name)
+            if _is_reserved(point.name) or point.name in twice:
+                logger.warning("A plug-in brings a name of %s that is taken; it is not used.", group)
+                continue
+            found[point.name] = _plugin(point, kind)
+    return MappingProxyType({name: entry for name, entry in found.items() if name not in twice})
+
+
+def _is_reserved(name: str) -> bool:
+    return name.startswith(PREFIX) or name in built_in()
+
+
+def _plugin(point: EntryPoint, kind: Kind) -> Entry:
+    return Entry(point.name, point.name, kind, Row(point.module))
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every name, built in and brought by plug-ins, available or waiting."""
+    return (*built_in().values(), *plugins().values())
+
+
+def find(name: str) -> Entry:
+    """The entry of a name, whatever its state.
+
+    Args:
+        name: bare, or with the prefix ``bitfount.``; a plug-in's own name.
+
+    Raises:
+        UnknownName: there is no such name.
+    """
+    for kind in (AlgorithmType, ProtocolType, AggregatorType):
+        try:
+            return built_in()[kind(name).name]
+        except ValueError:
+            continue
+    if name in plugins():
+        return plugins()[name]
+    known = [entry.name for entry in entries()]
+    near = get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    hint = f" The nearest is {near[0]}." if near else ""
+    raise UnknownName(f"A name of {len(name)} characters is none of the {len(known)} known ones.{hint}")
+
+
+def resolve(name: str, arguments: Mapping[str, object] | None = None) -> Row:
+    """The row that runs a name.
+
+    Args:
+        name: bare, or with the prefix; a plug-in's own name.
+        arguments: the arguments that the task gives it; some name another row (``trial``).
+
+    Raises:
+        UnknownName: there is no such name.
+        NameWaits: it is known, but not part of this release.
+    """
+    entry = find(name)
+    for (member, argument), row in WITH_ARGUMENT.items():
+        if entry.name == member.name and (arguments or {}).get(argument) is not None:
+            return row
+    if entry.row.waits_for is not None:
+        raise NameWaits(entry.name, waits_for(entry) or entry.row.waits_for)
+    return entry.row
+
+
+def waits_for(entry: Entry) -> str | None:
+    """What a name waits for, in words, with the argument that makes it run today if there is one."""
+    if entry.row.waits_for is None:
+        return None
+    today = [argument for member, argument in WITH_ARGUMENT if member.name == entry.name]
+    return entry.row.waits_for + "".join(f" (with a '{argument}:' file it runs today)" for argument in today)
+
+
+def load(row: Row) -> Component:
+    """Import the module that runs a row.
+
+    Raises:
+        MissingExtra: a package of the row's extra is not installed.
+        ConfigurationError: a plug-in's module cannot be imported or is no component.
+    """
+    try:
+        module = import_module(row.component)
+    except ImportError as error:
+        if row.extra is not None:
+            raise MissingExtra("This algorithm", row.extra) from error
+        if row.component.startswith("federated."):
+            raise
+        raise ConfigurationError("A plug-in's module cannot be imported.") from error
+    missing = [name for name in ("worker", "modeller", "Parameters") if not hasattr(module, name)]
+    if missing:
+        raise ConfigurationError(f"A component has no {', '.join(missing)}; expected all three.")
+    return cast(Component, module)
