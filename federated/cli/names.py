@@ -1,0 +1,84 @@
+"""`trialveil list`: the names that a task may use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import typer
+
+from federated import registry
+from federated.cli import terminal
+from federated.exit_codes import ExitCode
+from federated.registry import Entry
+
+SCHEMA: Literal["trialveil/names/1"] = "trialveil/names/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedName:
+    """One name, as ``trialveil list --json`` prints it."""
+
+    name: str
+    value: str
+    kind: registry.Kind
+    state: registry.State
+    component: str
+    variant: str | None
+    alias_of: str | None
+    extra: str | None
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NamesDocument:
+    """What ``trialveil list --json`` prints."""
+
+    schema: Literal["trialveil/names/1"]
+    names: list[ListedName]
+
+
+def names_document() -> NamesDocument:
+    """Every name, with its state and what it needs."""
+    return NamesDocument(SCHEMA, [_listed(entry) for entry in registry.entries()])
+
+
+def _listed(entry: Entry) -> ListedName:
+    row = entry.row
+    return ListedName(
+        name=entry.name,
+        value=entry.value,
+        kind=entry.kind,
+        state=entry.state,
+        component=row.component,
+        variant=row.variant,
+        alias_of=entry.alias_of,
+        extra=row.extra,
+        waits_for=registry.waits_for(entry),
+    )
+
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(
+    "list",
+    epilog=terminal.epilog(ExitCode.DONE, ExitCode.USAGE, example="trialveil list --json"),
+)
+def list_names(json: terminal.Json = False) -> None:
+    """Show the names a task may use: available or waiting, and what each needs.
+
+    An alias stands for another name. A name that waits is not part of this release; a task
+    that uses it is refused with a sentence that says what it waits for.
+    """
+    document = names_document()
+    if json:
+        terminal.out_json(asdict(document))
+        return
+    rows = [
+        (name.name, name.kind, name.state, name.alias_of or "", name.extra or "", name.waits_for or "")
+        for name in document.names
+    ]
+    terminal.out_table(("Name", "Kind", "State", "Alias of", "Extra", "Waits for"), rows)
+    available = sum(name.state == "available" for name in document.names)
+    terminal.say(f"{len(rows)} names: {available} available, {len(rows) - available} waiting.")

@@ -1,0 +1,163 @@
+"""What every command says and how: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from federated.exit_codes import MEANINGS, ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+
+
+@dataclass(slots=True)
+class _State:
+    verbose: bool = False
+    quiet: bool = False
+
+    def reset(self) -> None:
+        self.verbose = self.quiet = False
+
+
+state = _State()
+
+
+def meanings(*codes: ExitCode) -> list[tuple[int, str]]:
+    """Exit statuses and what they mean; all of them without an argument."""
+    return [(int(code), MEANINGS[code]) for code in codes or MEANINGS]
+
+
+def epilog(*codes: ExitCode, example: str, words: Mapping[ExitCode, str] | None = None) -> str:
+    """The end of a command's help: its exit statuses and one example.
+
+    Args:
+        codes: which ones the command ends with.
+        example: a whole command line.
+        words: a meaning that is more exact for this command than the common one.
+    """
+    exact = words or {}
+    listed = " · ".join(f"{code} {exact.get(ExitCode(code), text)}" for code, text in meanings(*codes))
+    return f"Exit status: {listed}\n\nExample:  {example}"
+
+
+def out(text: str) -> None:
+    """Write one result to stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def out_json(document: Mapping[str, Any]) -> None:
+    """Write the one JSON document of this command to stdout.
+
+    Raises:
+        ValueError: the document holds NaN or an infinity.
+    """
+    plain = (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
+    out(json.dumps(document, ensure_ascii=plain, indent=2, allow_nan=False))
+
+
+def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """Write a table for people to stdout."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console(sys.stdout).print(table)
+
+
+def say(text: str) -> None:
+    """Tell the person at the keyboard something, on stderr; not with ``-q``."""
+    if not state.quiet:
+        sys.stderr.write(text + "\n")
+
+
+def say_more(text: str) -> None:
+    """The same, only with ``-v``."""
+    if state.verbose:
+        say(text)
+
+
+def complain(text: str) -> None:
+    """Say on stderr why the command ends, even with ``-q``."""
+    sys.stderr.write(f"trialveil: {text}\n")
+
+
+def where(error: BaseException) -> None:
+    """Show on stderr in which lines an error arose. Messages are left out: they may hold patient data."""
+    for link in _causes(error):
+        frames = traceback.extract_tb(link.__traceback__)
+        sys.stderr.write("".join(traceback.format_list(frames)) + f"  {type(link).__name__}\n")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def console(stream: TextIO) -> Console:
+    """A console for a stream: colours and width of a terminal; elsewhere plain and never cut.
+
+    ``NO_COLOR`` is honoured.
+    """
+    from rich.console import Console
+
+    return Console(
+        file=stream,
+        highlight=False,
+        no_color=bool(os.environ.get("NO_COLOR")) or None,
+        width=None if stream.isatty() else 400,
+    )
+
+
+class Bar:
+    """A progress bar, or nothing at all where nobody looks."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, steps: int = 1) -> None:
+        """``steps`` more are done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, steps)
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """``done`` of ``total`` are done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Bar]:
+    """Show progress on stderr while the block runs, if stderr is a terminal and not with ``-q``.
+
+    Args:
+        label: what is being done; no patient data.
+        total: number of steps; None where it is not known.
+    """
+    if state.quiet or not sys.stderr.isatty():
+        yield Bar(None, None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(sys.stderr), transient=True) as shown:
+        yield Bar(shown, shown.add_task(label, total=total))

@@ -1,0 +1,98 @@
+"""The JSON Schemas of what we write and of what users write; ``python -m federated.schemas`` makes the files.
+
+Every document that a command or a benchmark writes has ``"schema": "trialveil/<name>/<version>"``.
+A model is named here as text and imported only when its schema is made, so this table may name any
+module of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from federated.errors import InvalidArgument
+
+FOLDER = Path("docs") / "schemas"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One kind of document.
+
+    Args:
+        model: ``module:attribute``; a pydantic model, a dataclass, or a function that returns the
+            JSON Schema as a dictionary.
+        version: grows when a reader of the old form could misread the new one.
+        written_by_us: True for output, which names its schema; False for a file that users write.
+    """
+
+    model: str
+    version: int = 1
+    written_by_us: bool = True
+
+    @property
+    def exists(self) -> bool:
+        """True if the module of the model is part of this installation."""
+        return find_spec(self.model.partition(":")[0]) is not None
+
+
+DOCUMENTS: Mapping[str, Document] = MappingProxyType(
+    {
+        "names": Document("federated.cli.names:NamesDocument"),
+    }
+)
+
+
+def schema_id(name: str) -> str:
+    """What a document says in its key ``schema``.
+
+    Raises:
+        InvalidArgument: no document has this name.
+    """
+    if name not in DOCUMENTS:
+        raise InvalidArgument(f"no document has this name; known are {', '.join(DOCUMENTS)}")
+    return f"trialveil/{name}/{DOCUMENTS[name].version}"
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of one document, made from its model."""
+    module, _, attribute = DOCUMENTS[name].model.partition(":")
+    model = getattr(import_module(module), attribute)
+    made = model() if callable(model) and not isinstance(model, type) else _from_model(model)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": schema_id(name)}
+    return {**head, **{key: value for key, value in made.items() if key not in head}}
+
+
+def _from_model(model: type[Any]) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    mode = "serialization" if hasattr(model, "model_fields") else "validation"
+    return TypeAdapter(model).json_schema(mode=mode)  # type: ignore[arg-type]  # one of two literals
+
+
+def text(name: str) -> str:
+    """The file of one document's schema."""
+    return json.dumps(json_schema(name), ensure_ascii=False, indent=2) + "\n"
+
+
+def write(folder: Path = FOLDER) -> list[Path]:
+    """Write all schemas and return their files; a file of a document that is gone is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {folder / f"{name}.json": name for name, document in DOCUMENTS.items() if document.exists}
+    for stale in set(folder.glob("*.json")) - set(files):
+        stale.unlink()
+    for file, name in files.items():
+        file.write_text(text(name), encoding="utf-8")
+    return sorted(files)
+
+
+if __name__ == "__main__":
+    for written in write():
+        sys.stdout.write(f"{written}\n")
