@@ -1,0 +1,72 @@
+"""Tokens that something else gets: a callable of the caller's, and none at all.
+
+`ExternalCallable` fits the reference's externally managed token, whose ``get_token`` is a Python callable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ehr.auth.tokens import Flow, Token
+from ehr.config import AuthMode
+from ehr.errors import LoginRefused, TokenResponseMalformed
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ExternalCallable:
+    """Token source that asks a callable.
+
+    Args:
+        get_token: returns the access token and the seconds until it expires; may block, it is run in a thread.
+        life_s: assumed where the callable gives None for the seconds.
+        wanted_scope: what the caller says the token covers; None means unknown, and nothing is ruled out.
+    """
+
+    get_token: Callable[[], tuple[str, float | None]]
+    life_s: float = 300
+    wanted_scope: str | None = None
+
+    def __repr__(self) -> str:
+        return "<ExternalCallable>"
+
+    @property
+    def mode(self) -> AuthMode:
+        """``external``."""
+        return "external"
+
+    @property
+    def token_url(self) -> None:
+        """None: no token request of ours."""
+
+    def fetch(self) -> Flow:
+        """Ask the callable; see `TokenSource.fetch`."""
+        try:
+            value, seconds = self.get_token()
+        except Exception:  # noqa: BLE001 - it is foreign code; its message may hold the token
+            raise LoginRefused("the external token callable failed. See its own log.") from None
+        if not isinstance(value, str) or not value:
+            raise TokenResponseMalformed("the external token callable gave no token.")
+        return Token(value, float(seconds) if seconds is not None and seconds > 0 else self.life_s)
+        yield  # makes this a flow that asks nothing over HTTP
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """No login: for open sandboxes."""
+
+    wanted_scope: str | None = None
+
+    @property
+    def mode(self) -> AuthMode:
+        """``none``."""
+        return "none"
+
+    @property
+    def token_url(self) -> None:
+        """None: there is no token."""
+
+    def fetch(self) -> Flow:
+        """Never called: an anonymous authenticator adds nothing."""
+        raise LoginRefused("an anonymous source has no token.")
+        yield

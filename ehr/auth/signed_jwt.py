@@ -1,0 +1,102 @@
+"""Backend services: the client signs a short assertion and gets a token for it.
+
+Source: SMART App Launch 2.2, "Backend Services" and "Client Authentication: Asymmetric"; RFC 7523.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+import httpx
+from authlib.oauth2.rfc7523 import private_key_jwt_sign
+
+from ehr.auth.keys import KeyRing
+from ehr.auth.tokens import Flow, refusal, token_from
+from ehr.config import AuthMode
+from ehr.errors import TransportError
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BACKDATED_S = 30
+LIFE_S = 240
+"""``exp`` lies this far ahead: SMART allows 300 s, less what clocks may differ (S4)."""
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BackendJWT:
+    """Token source for an unattended client with a registered key.
+
+    Args:
+        client_id: as registered.
+        token_url: token endpoint; also the assertion's ``aud``, to the letter.
+        keys: the site's live keys; the first signs.
+        wanted_scope: scope string; None leaves ``scope`` out (where the app's record decides).
+        now: the clock, aware.
+        life_s: assumed life of a token whose answer has no ``expires_in``.
+        new_id: makes a fresh ``jti``.
+    """
+
+    client_id: str
+    token_url: str
+    keys: KeyRing
+    wanted_scope: str | None
+    now: Callable[[], datetime]
+    life_s: float = 300
+    new_id: Callable[[], str] = lambda: secrets.token_urlsafe(24)
+
+    @property
+    def mode(self) -> AuthMode:
+        """``backend``."""
+        return "backend"
+
+    def __repr__(self) -> str:
+        return "<BackendJWT>"
+
+    def assertion(self) -> str:
+        """A signed assertion with a ``jti`` of its own."""
+        key = self.keys.signing
+        issued = int(self.now().timestamp())
+        return str(
+            private_key_jwt_sign(
+                key.key,
+                client_id=self.client_id,
+                token_endpoint=self.token_url,
+                alg=key.algorithm,
+                header={"alg": key.algorithm, "kid": key.kid, "typ": "JWT"},
+                issued_at=issued - BACKDATED_S,
+                expires_at=issued + LIFE_S,
+                claims={"jti": self.new_id()},
+            )
+        )
+
+    def request(self) -> httpx.Request:
+        """A token request with a fresh assertion; built anew for every attempt (S5)."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": self.assertion(),
+        }
+        if self.wanted_scope is not None:
+            form["scope"] = self.wanted_scope
+        return httpx.Request(
+            "POST",
+            self.token_url,
+            content=urlencode(form).encode(),
+            headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
+            extensions={"fresh": self.request},
+        )
+
+    def fetch(self) -> Flow:
+        """Log in; see `TokenSource.fetch`."""
+        for _ in range(TRIES):
+            response = yield self.request()
+            if response.status_code == 200:
+                return token_from(response, life_s=self.life_s)
+            error = refusal(response, self.now())
+            if error is not None:
+                raise error
+        raise TransportError(f"the token endpoint gave no token in {TRIES} tries. Try again later.")

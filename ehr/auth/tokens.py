@@ -1,0 +1,172 @@
+"""Tokens and where they come from.
+
+A `TokenSource` is a flow, not a client: it yields the token requests and is sent the answers, so each of them goes
+through the one transport policy. `ehr.auth.authenticator` runs it, once for all waiting requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+
+from ehr.config import AuthMode
+from ehr.errors import ClockWrong, LoginRefused, TokenResponseMalformed
+
+SKEW_S = 60
+"""A difference of clocks above this is named as the cause when an assertion is refused (S4)."""
+
+_TERMINAL = frozenset({"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope", "access_denied",
+                       "invalid_request", "unsupported_grant_type"})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """An access token. Opaque: never decoded, never shown (S8, S9).
+
+    Args:
+        value: the secret itself.
+        life_s: seconds from receipt to expiry.
+        scope: what was granted, as text; None where the server did not say.
+    """
+
+    value: str
+    life_s: float
+    scope: str | None = None
+
+    def __repr__(self) -> str:
+        return "<Token>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a token is never pickled")
+
+
+Flow = Generator[httpx.Request, httpx.Response, Token]
+
+
+class TokenSource(Protocol):
+    """How a token is got."""
+
+    @property
+    def mode(self) -> AuthMode:
+        """Which of the ways to log in this is."""
+        ...
+
+    @property
+    def token_url(self) -> str | None:
+        """The token endpoint; None where there is no token request over HTTP."""
+        ...
+
+    @property
+    def wanted_scope(self) -> str | None:
+        """What is asked for; stands for the grant where the server's answer names none (RFC 6749, 5.1)."""
+        ...
+
+    def fetch(self) -> Flow:
+        """One login: yields token requests, returns the token.
+
+        Raises:
+            AuthError: refused, or the answer cannot be used.
+        """
+        ...
+
+
+def token_from(response: httpx.Response, *, life_s: float) -> Token:
+    """Read a successful token response.
+
+    Args:
+        response: with status 200.
+        life_s: assumed where ``expires_in`` is missing; a token is never good for ever (S3).
+
+    Raises:
+        TokenResponseMalformed: not a JSON object with a bearer token.
+    """
+    document = _object(response.content)
+    value = document.get("access_token")
+    if not isinstance(value, str) or not value or not value.isascii() or any(c in value for c in "\r\n \t"):
+        raise TokenResponseMalformed("the token response has no usable access_token.")
+    kind = document.get("token_type", "bearer")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        raise TokenResponseMalformed("token_type is not bearer.")
+    scope = document.get("scope")
+    return Token(value, _life(document.get("expires_in"), life_s), scope if isinstance(scope, str) else None)
+
+
+def _life(value: object, assumed: float) -> float:
+    try:
+        life = float(value)  # type: ignore[arg-type]  # some servers send a text
+    except (TypeError, ValueError):
+        return assumed
+    return life if 0 < life < 10 * 365 * 86_400 else assumed
+
+
+def refusal(response: httpx.Response, now: datetime) -> LoginRefused | TokenResponseMalformed | None:
+    """What an unsuccessful token response means; None where another try may succeed (408, 429, 5xx, bare 400).
+
+    Args:
+        response: with a status other than 200.
+        now: this machine's time, aware; compared with the server's ``Date`` (S4).
+    """
+    status = response.status_code
+    if status in (408, 425, 429) or status >= 500:
+        return None
+    document: dict[str, Any] = {}
+    try:
+        document = _object(response.content)
+    except TokenResponseMalformed:
+        if status == 400:
+            return None  # Epic answers so at times to good requests
+    code = document.get("error") if isinstance(document.get("error"), str) else None
+    words = document.get("error_description")
+    detail = words if isinstance(words, str) else None
+    if code == "invalid_client":
+        off = _clock_difference_s(response, now)
+        if off is not None and abs(off) > SKEW_S:
+            return ClockWrong(
+                f"the login was refused, and this machine's clock is {abs(off):.0f} s "
+                f"{'ahead of' if off > 0 else 'behind'} the server's. Set the clock (NTP) and try again.",
+                code=code,
+                debug_detail=detail,
+            )
+    if code in _TERMINAL:
+        return LoginRefused(_ADVICE.get(code, _ADVICE[""]).format(code=code), code=code, debug_detail=detail)
+    return LoginRefused(
+        f"the token endpoint answered HTTP {status} without a known OAuth error. "
+        'Run "trialveil ehr probe" and check auth.token_url.',
+        code=code,
+        debug_detail=detail,
+    )
+
+
+_ADVICE = {
+    "invalid_client": "the EHR refused the client ({code}): client_id unknown, key not registered "
+    '(kid or JWKS), or a claim of the assertion is wrong. Run "trialveil ehr probe".',
+    "invalid_grant": "the EHR refused the login ({code}): it has ended or was withdrawn. Log in again.",
+    "invalid_scope": "the EHR refused the scopes ({code}): ask for fewer in auth.scope, or have them approved.",
+    "": "the EHR refused the login ({code}).",
+}
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise TokenResponseMalformed("the token endpoint's answer is not JSON.") from None
+    if not isinstance(document, dict):
+        raise TokenResponseMalformed("the token endpoint's answer is not a JSON object.")
+    return document
+
+
+def _clock_difference_s(response: httpx.Response, now: datetime) -> float | None:
+    try:
+        theirs = parsedate_to_datetime(response.headers["Date"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    if theirs.tzinfo is None:
+        theirs = theirs.replace(tzinfo=UTC)
+    return (now - theirs).total_seconds()
