@@ -1,0 +1,210 @@
+"""What a FHIR server does with each request that is in order."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from ehr.sandbox.answers import FHIR_JSON, Answer
+from ehr.sandbox.instants import Clock, microseconds
+from ehr.sandbox.match_operation import match
+from ehr.sandbox.oauth import Desk, TokenRefused
+from ehr.sandbox.outcomes import Refused
+from ehr.sandbox.pages import Cutter, Page, Session, Sessions
+from ehr.sandbox.parameters import KNOWN_TYPES, parameters_of
+from ehr.sandbox.routes import Request, Target
+from ehr.sandbox.scopes import allows
+from ehr.sandbox.search import read_query, run
+from ehr.sandbox.skin import Skin
+from ehr.sandbox.store import Store
+
+NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the presented token opens.
+
+    Args:
+        client_id: None where no login is needed.
+        allows: whether a right (``r``, ``s``) on a type is given.
+    """
+
+    client_id: str | None
+    allows: Callable[[str, str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One FHIR server over one store."""
+
+    store: Store
+    skin: Skin
+    sessions: Sessions
+    clock: Clock
+
+    def access(self, request: Request, desk: Desk | None) -> Access:
+        """Check the bearer token.
+
+        Raises:
+            Refused: a header that the skin asks for is missing, or the token is missing, unknown or past.
+        """
+        for name in self.skin.required_headers:
+            if name.lower() not in request.headers:
+                raise Refused(403, "forbidden", "a header that this server needs is missing")
+        if any(name.lower() in request.headers for name in self.skin.forbidden_headers):
+            raise Refused(403, "forbidden", "a header does not belong to this way of logging in")
+        if desk is None:
+            return Access(None, lambda kind, right: True)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        grant = desk.grant_of(token.strip()) if scheme.lower() == "bearer" else None
+        if grant is None:
+            raise Refused(401, "login-required", "the access token is missing, unknown or past")
+        return Access(grant.client_id, lambda kind, right: allows(grant.scopes, kind, right))
+
+    def served_types(self) -> frozenset[str]:
+        return self.skin.types if self.skin.types is not None else KNOWN_TYPES | self.store.types()
+
+    def search(self, target: Target, request: Request, access: Access, base_url: str) -> Page:
+        """The first page of a search.
+
+        Raises:
+            Refused: the type is not served or not covered by the token, or the search is malformed.
+        """
+        kind = self._served(target)
+        _allowed(access, kind, "s")
+        strict = "handling=strict" in request.headers.get("prefer", "").replace(" ", "")
+        query = read_query(kind, target.pairs, self.skin, strict=strict)
+        matches = run(query, self.store, self.skin, now=microseconds(self.clock()))
+        session = Session(query, matches, access.client_id, self.clock())
+        return self._cutter(base_url).page(session, 1, lambda other: access.allows(other, "r"))
+
+    def later_page(self, target: Target, access: Access, base_url: str) -> Page:
+        """A page of a search asked before.
+
+        Raises:
+            Refused: the session is over or another client's, or its type is no longer covered.
+        """
+        session = self.sessions.find(target.session_key, access.client_id)
+        _allowed(access, session.query.resource_type, "s")
+        return self._cutter(base_url).page(
+            session, target.asked.page, lambda other: access.allows(other, "r")
+        )
+
+    def read(self, target: Target, request: Request, access: Access) -> Answer:
+        """One resource; a Binary in its own type unless JSON is asked for.
+
+        Raises:
+            Refused: not served, not covered, or not there.
+        """
+        kind = self._served(target)
+        _allowed(access, kind, "r")
+        stored = self.store.get(kind, target.resource_id)
+        if stored is None:
+            raise Refused(404, "not-found", "there is no such resource")
+        if kind == "Binary" and not _wants_json(request):
+            return _raw_binary(stored.data.get("data"), stored.data.get("contentType"))
+        return Answer(200, stored.body)
+
+    def match(self, request: Request, access: Access, base_url: str) -> Answer:
+        """``Patient/$match``.
+
+        Raises:
+            Refused: not covered, or the Parameters are malformed.
+        """
+        _allowed(access, "Patient", "s")
+        _allowed(access, "Patient", "r")
+        return Answer(200, match(request.body, self.store, base_url))
+
+    def metadata(self, base_url: str, token_url: str, *, login: bool) -> Answer:
+        """The CapabilityStatement; anyone may read it."""
+        return Answer(200, capability_statement(self, base_url, token_url, login=login))
+
+    def _cutter(self, base_url: str) -> Cutter:
+        return Cutter(base_url, self.skin, self.store, self.sessions)
+
+    def _served(self, target: Target) -> str:
+        kind = target.asked.resource_type
+        if kind is None or kind not in self.served_types():
+            raise Refused(404, "unknown-type", "this resource type is not served")
+        return kind
+
+
+def token_answer(desk: Desk, request: Request, token_url: str) -> tuple[Answer, str | None, str | None]:
+    """Answer of the token endpoint, with the token and its client if one was issued."""
+    if request.method != "POST":
+        return Answer(405, b"", "application/json", {**NO_STORE, "allow": "POST"}), None, None
+    try:
+        issued, client_id = desk.issue(request.body, request.headers.get("content-type", ""), token_url)
+    except TokenRefused as error:
+        body = msgspec.json.encode({"error": error.code, "error_description": str(error)})
+        return Answer(error.status, body, "application/json", dict(NO_STORE)), None, None
+    answer = Answer(200, msgspec.json.encode(issued), "application/json", dict(NO_STORE))
+    return answer, issued["access_token"], client_id
+
+
+def _allowed(access: Access, kind: str, right: str) -> None:
+    if not access.allows(kind, right):
+        raise Refused(403, "forbidden", "the access token's scope does not cover this")
+
+
+def _wants_json(request: Request) -> bool:
+    asked = dict(request.parameters()).get("_format", "") + request.headers.get("accept", "")
+    return "json" in asked
+
+
+def _raw_binary(data: object, content_type: object) -> Answer:
+    try:
+        body = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+    except binascii.Error:
+        raise Refused(500, "fault", "this Binary's data is not base64") from None
+    return Answer(200, body, content_type if isinstance(content_type, str) else "application/octet-stream")
+
+
+def capability_statement(service: Service, base_url: str, token_url: str, *, login: bool) -> bytes:
+    """A CapabilityStatement of what this skin serves, with ``oauth-uris`` where a login is needed."""
+    rest: dict[str, object] = {
+        "mode": "server",
+        "resource": [_capability(kind, service.skin) for kind in sorted(service.served_types())],
+    }
+    if login:
+        uris = {
+            "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+            "extension": [{"url": "token", "valueUri": token_url}],
+        }
+        rest["security"] = {"service": [{"coding": [{"code": "SMART-on-FHIR"}]}], "extension": [uris]}
+    return msgspec.json.encode(
+        {
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "date": service.clock().isoformat(timespec="seconds"),
+            "kind": "instance",
+            "software": {"name": f"trialveil sandbox: {service.skin.title}"},
+            "implementation": {"description": service.skin.title, "url": base_url},
+            "fhirVersion": "4.0.1",
+            "format": [FHIR_JSON],
+            "rest": [rest],
+        }
+    )
+
+
+def _capability(kind: str, skin: Skin) -> dict[str, object]:
+    names = skin.searching.parameters.get(kind, frozenset(parameters_of(kind)))
+    params = [
+        {"name": name, "type": parameter.kind}
+        for name, parameter in parameters_of(kind).items()
+        if name in names
+    ]
+    found: dict[str, object] = {
+        "type": kind,
+        "interaction": [{"code": "read"}, {"code": "search-type"}],
+        "searchParam": params,
+    }
+    if kind == "Patient" and skin.match_operation:
+        definition = "http://hl7.org/fhir/OperationDefinition/Patient-match"
+        found["operation"] = [{"name": "match", "definition": definition}]
+    return found

@@ -1,0 +1,113 @@
+"""From method and path to what is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote
+
+from ehr.sandbox.skin import Skin
+from ehr.sandbox.witness import Asked
+
+Pairs = tuple[tuple[str, str], ...]
+
+_TYPE = re.compile(r"[A-Z][A-Za-z]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, read whole.
+
+    Args:
+        method: of HTTP.
+        path: as sent, percent-decoded.
+        query: as sent.
+        headers: names in lower case; of repeated ones the last.
+        body: all of it.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+    def form(self) -> Pairs:
+        """Parameters of a form body; none if it is not a form."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            return ()
+        return tuple(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+    def parameters(self) -> Pairs:
+        return tuple(parse_qsl(self.query, keep_blank_values=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asks for.
+
+    Args:
+        asked: for witness and faults.
+        pairs: search parameters that count.
+        resource_id: of a read.
+        session_key: of a later page.
+    """
+
+    asked: Asked
+    pairs: Pairs = ()
+    resource_id: str = ""
+    session_key: str = ""
+
+
+# What is known about a session key: type and patient of the search it belongs to.
+SessionFacts = Callable[[str], tuple[str | None, str | None]]
+# The patient a resource is about, by type and id.
+Subject = Callable[[str, str], str | None]
+
+
+def target_of_request(request: Request, skin: Skin, session_facts: SessionFacts, subject: Subject) -> Target:
+    """Say what is asked for; what fits nothing is ``other``."""
+    if request.path == skin.token_path:
+        return Target(Asked("token"))
+    if request.path != skin.fhir_path and not request.path.startswith(skin.fhir_path + "/"):
+        return Target(Asked("other"))
+    rest = request.path[len(skin.fhir_path) :].strip("/")
+    if rest == ".well-known/smart-configuration":
+        return Target(Asked("discovery"))
+    if rest == "metadata":
+        return Target(Asked("metadata"))
+    pairs = dict(request.parameters())
+    if "_getpages" in pairs and request.method == "GET":
+        return _later_page(pairs, session_facts)
+    return _on_type(request, [unquote(part) for part in rest.split("/")], skin, subject)
+
+
+def _later_page(pairs: dict[str, str], session_facts: SessionFacts) -> Target:
+    key, number = pairs["_getpages"], pairs.get("_page", "")
+    kind, patient = session_facts(key)
+    page = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+    return Target(Asked("page", kind, patient, page), session_key=key)
+
+
+def _on_type(request: Request, parts: list[str], skin: Skin, subject: Subject) -> Target:
+    kind = parts[0]
+    if not _TYPE.fullmatch(kind):
+        return Target(Asked("other"))
+    if parts[1:] == [] and request.method in {"GET", "HEAD"}:
+        return _search(kind, request.parameters())
+    if parts[1:] == ["_search"] and request.method == "POST" and skin.searching.post != "none":
+        pairs = request.form() + (request.parameters() if skin.searching.post == "both" else ())
+        return _search(kind, pairs)
+    if parts == ["Patient", "$match"] and request.method == "POST" and skin.match_operation:
+        return Target(Asked("match", kind))
+    if len(parts) == 2 and request.method in {"GET", "HEAD"} and parts[1][:1] not in {"$", "_"}:
+        return Target(Asked("read", kind, subject(kind, parts[1])), resource_id=parts[1])
+    return Target(Asked("other", kind))
+
+
+def _search(kind: str, pairs: Pairs) -> Target:
+    names = {"_id"} if kind == "Patient" else {"patient", "subject", "actor"}
+    named = [value.rpartition("/")[2] for name, value in pairs if name.partition(":")[0] in names]
+    return Target(Asked("search", kind, named[0] if named else None, 1), pairs=pairs)

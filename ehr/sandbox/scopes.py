@@ -1,0 +1,60 @@
+"""SMART system scopes, versions 1 (``system/Patient.read``) and 2 (``system/Patient.rs``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]+)\.(read|write|\*|c?r?u?d?s?)")
+_VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one scope allows.
+
+    Args:
+        resource_type: a type, or ``*``.
+        rights: letters of ``cruds``.
+        style: ``v1`` or ``v2``.
+    """
+
+    resource_type: str
+    rights: frozenset[str]
+    style: str
+
+    def __str__(self) -> str:
+        letters = "".join(letter for letter in "cruds" if letter in self.rights)
+        if self.style == "v1":
+            letters = next((old for old, new in _VERSION_1.items() if set(new) == self.rights), letters)
+        return f"system/{self.resource_type}.{letters}"
+
+    def covers(self, other: Scope) -> bool:
+        return self.resource_type in {"*", other.resource_type} and other.rights <= self.rights
+
+
+def parse_scope(text: str) -> Scope | None:
+    """One scope; None if it is not a system scope the sandbox understands (finer ones are not)."""
+    found = _SCOPE.fullmatch(text)
+    if found is None or not found[2]:
+        return None
+    style = "v1" if found[2] in _VERSION_1 else "v2"
+    return Scope(found[1], frozenset(_VERSION_1.get(found[2], found[2])), style)
+
+
+def common(asked: Scope, held: Iterable[Scope]) -> list[Scope]:
+    """The parts of one asked scope that are held, in the style it was asked in."""
+    parts = []
+    for scope in held:
+        rights = asked.rights & scope.rights
+        kinds = {asked.resource_type, scope.resource_type}
+        if rights and ("*" in kinds or len(kinds) == 1):
+            kind = scope.resource_type if asked.resource_type == "*" else asked.resource_type
+            parts.append(Scope(kind, rights, asked.style))
+    return list(dict.fromkeys(parts))
+
+
+def allows(scopes: Collection[Scope], resource_type: str, right: str) -> bool:
+    """Whether any scope gives the right (``r`` or ``s``) on a type."""
+    return any(scope.resource_type in {"*", resource_type} and right in scope.rights for scope in scopes)

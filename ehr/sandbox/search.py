@@ -1,0 +1,254 @@
+"""FHIR R4 search: from a query string to the ordered list of matches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ehr.sandbox.filters import Filter, reference_parts, split_values, test_of
+from ehr.sandbox.instants import EVER, interval_of
+from ehr.sandbox.outcomes import Refused
+from ehr.sandbox.parameters import elements, parameters_of, target_of
+from ehr.sandbox.skin import Skin
+from ehr.sandbox.store import Store, Stored
+
+Pairs = Sequence[tuple[str, str]]
+
+_CONTROLS = frozenset({"_sort", "_include", "_summary", "_total", "_format", "_pretty"})
+# Which parameters narrow by an exact index before anything is compared.
+_INDEXED = frozenset({"_id", "identifier", "code"})
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search that has been read and found acceptable.
+
+    Args:
+        resource_type: what is searched.
+        filters: all must hold.
+        applied: the parameters that count, as given, for the ``self`` link.
+        ignored: names of parameters that do not count.
+        sort: (parameter, descending) in order.
+        includes: reference parameters of ``_include``.
+        count: entries a page.
+        only_total: ``_summary=count`` was asked for.
+    """
+
+    resource_type: str
+    filters: tuple[Filter, ...]
+    applied: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
+    sort: tuple[tuple[str, bool], ...]
+    includes: tuple[str, ...]
+    count: int
+    only_total: bool
+
+    @property
+    def patient(self) -> str | None:
+        """The one patient the search is about, if it names one."""
+        names = {"_id"} if self.resource_type == "Patient" else {"patient", "subject", "actor"}
+        asked = [
+            f
+            for f in self.filters
+            if f.name in names and len(f.values) == 1 and f.modifier in {"", "Patient"}
+        ]
+        return reference_parts(asked[0].values[0], "Patient")[1] if asked else None
+
+
+@dataclass(slots=True)
+class _Reading:
+    resource_type: str
+    skin: Skin
+    strict: bool
+    filters: list[Filter] = field(default_factory=list)
+    applied: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    sort: list[tuple[str, bool]] = field(default_factory=list)
+    includes: list[str] = field(default_factory=list)
+    count: int = 0
+    only_total: bool = False
+
+
+def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = False) -> Query:
+    """Understand a search.
+
+    Args:
+        resource_type: what is searched.
+        pairs: parameters in the order they came, decoded.
+        skin: whose rules hold.
+        strict: ``Prefer: handling=strict`` was sent.
+
+    Raises:
+        Refused: a parameter is malformed, a required one is missing, or an unknown one is not tolerated.
+    """
+    reading = _Reading(resource_type, skin, strict, count=skin.paging.default_count)
+    given = {name.partition(":")[0] for name, _ in pairs}
+    for name, value in pairs:
+        if name == "name" and skin.searching.name_yields and given & {"family", "given"}:
+            continue
+        _read_one(reading, name, value)
+    _require(resource_type, {f.name for f in reading.filters}, skin)
+    return Query(
+        resource_type=resource_type,
+        filters=tuple(reading.filters),
+        applied=tuple(reading.applied),
+        ignored=tuple(reading.ignored),
+        sort=tuple(reading.sort),
+        includes=tuple(reading.includes),
+        count=reading.count,
+        only_total=reading.only_total,
+    )
+
+
+def _read_one(reading: _Reading, name: str, value: str) -> None:
+    paging = reading.skin.paging
+    if name == paging.parameter:
+        if not value.isascii() or not value.isdigit():
+            raise Refused(400, "bad-parameter", f"{name} is not a whole number")
+        if int(value) == 0:
+            reading.only_total = True
+        reading.count = max(1, min(int(value), paging.max_count))
+        reading.applied.append((name, str(reading.count) if int(value) else "0"))
+    elif name in _CONTROLS:
+        if _read_control(reading, name, value):
+            reading.applied.append((name, value))
+        else:
+            _unknown(reading, name)
+    else:
+        found = _filter(reading, name, value)
+        if found is None:
+            _unknown(reading, name)
+        else:
+            reading.filters.append(found)
+            reading.applied.append((name, value))
+
+
+def _read_control(reading: _Reading, name: str, value: str) -> bool:
+    known = parameters_of(reading.resource_type)
+    if name == "_sort":
+        keys = [(part.lstrip("-"), part.startswith("-")) for part in value.split(",")]
+        if not reading.skin.searching.sorts or any(key not in known for key, _ in keys):
+            return False
+        reading.sort += keys
+    elif name == "_include":
+        source, _, parameter = value.partition(":")
+        parameter = parameter.partition(":")[0]
+        held = known.get(parameter)
+        if source != reading.resource_type or held is None or held.kind != "reference":
+            return False
+        reading.includes.append(parameter)
+    elif name == "_summary":
+        if value != "count":
+            return value == "false"
+        reading.only_total = True
+    return True
+
+
+def _filter(reading: _Reading, name: str, value: str) -> Filter | None:
+    plain, _, modifier = name.partition(":")
+    parameter = parameters_of(reading.resource_type).get(plain)
+    allowed = reading.skin.searching.parameters.get(reading.resource_type)
+    if parameter is None or (allowed is not None and plain not in allowed):
+        return None
+    if modifier and modifier not in reading.skin.searching.modifiers and not modifier[:1].isupper():
+        raise Refused(400, "bad-parameter", f"{plain}: this modifier is not supported")
+    if not value:
+        raise Refused(400, "bad-parameter", f"{plain} is empty")
+    return Filter(plain, parameter, modifier, split_values(value))
+
+
+def _unknown(reading: _Reading, name: str) -> None:
+    if reading.strict or reading.skin.searching.unknown == "reject":
+        raise Refused(400, "unknown-parameter", "a search parameter is not supported")
+    reading.ignored.append(name.partition(":")[0])
+
+
+def _require(resource_type: str, given: set[str], skin: Skin) -> None:
+    choices = skin.searching.required.get(resource_type, ())
+    if choices and "_id" not in given and not any(choice <= given for choice in choices):
+        wanted = " or ".join("+".join(sorted(choice)) for choice in choices)
+        raise Refused(400, "missing-parameter", f"{resource_type} needs {wanted}")
+
+
+def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
+    """All matches in order.
+
+    Args:
+        query: what is asked.
+        store: where to look.
+        skin: whose rules hold.
+        now: the sandbox's time in microseconds, for the ``ap`` prefix.
+
+    Raises:
+        Refused: a value is malformed, or too many patients match.
+    """
+    tests = [test_of(asked, skin.searching, now) for asked in query.filters]
+    found = [stored for stored in _candidates(query, store) if all(test(stored) for test in tests)]
+    if query.resource_type == "Patient" and 0 < skin.searching.max_patients < len(found):
+        raise Refused(400, "too-many", "too many patients match; give more details")
+    for name, descending in reversed(query.sort):
+        _sort(found, query.resource_type, name, descending=descending)
+    return found
+
+
+def _candidates(query: Query, store: Store) -> Sequence[Stored]:
+    """The smallest list that surely holds every match; without an index, all of the type."""
+    lists = [
+        store.of_patients(
+            query.resource_type, [reference_parts(value, "Patient")[1] for value in asked.values]
+        )
+        for asked in query.filters
+        if asked.parameter.kind == "reference" and asked.parameter.target == "Patient" and not asked.modifier
+    ]
+    lists += [
+        store.with_exact(
+            query.resource_type, asked.name, [value.rpartition("|")[2] for value in asked.values]
+        )
+        for asked in query.filters
+        if asked.name in _INDEXED
+        and not asked.modifier
+        and all(value.rpartition("|")[2] for value in asked.values)
+    ]
+    lists += [
+        store.with_exact(
+            query.resource_type, "birthdate", [value.removeprefix("eq") for value in asked.values]
+        )
+        for asked in query.filters
+        if asked.name == "birthdate"
+        and not asked.modifier
+        and all(_whole_day(value) for value in asked.values)
+    ]
+    return min(lists, key=len) if lists else store.all_of(query.resource_type)
+
+
+def _whole_day(value: str) -> bool:
+    day = value.removeprefix("eq")
+    return len(day) == 10 and day[:4].isdigit()  # only a date of the same day lies within one day
+
+
+def _sort(found: list[Stored], resource_type: str, name: str, *, descending: bool) -> None:
+    parameter = parameters_of(resource_type)[name]
+
+    def key(stored: Stored) -> tuple[int, int, str]:
+        if parameter.kind == "date":
+            spans = [s for s in map(interval_of, elements(stored.data, parameter.paths)) if s]
+            low = min((span[0] for span in spans), default=EVER[0] if descending else EVER[1])
+            return 0, low, ""
+        texts = [str(value) for value in elements(stored.data, parameter.paths)]
+        return int(bool(texts) == descending), 0, min(texts, default="")  # without a value: last, both ways
+
+    found.sort(key=key, reverse=descending)
+
+
+def included(page: Iterable[Stored], query: Query, store: Store) -> list[Stored]:
+    """What the matches of one page point to through the ``_include`` parameters, each once."""
+    found: dict[tuple[str, str], Stored] = {}
+    for stored in page:
+        for name in query.includes:
+            parameter = parameters_of(query.resource_type)[name]
+            for value in elements(stored.data, parameter.paths):
+                target = target_of(value)
+                held = store.get(*target) if target is not None else None
+                if held is not None and parameter.target in {None, held.type}:
+                    found[held.type, held.id] = held
+    return list(found.values())

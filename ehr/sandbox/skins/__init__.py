@@ -1,0 +1,1 @@
+"""One vendor's behaviour a file; each holds ``SKIN``."""
