@@ -1,0 +1,263 @@
+"""httpx's transport interface on aiohttp's connections.
+
+Each setting answers a behaviour seen on servers that misbehave: no redirects, cookies, proxies or
+environment; URL bytes go out exactly as they were checked; nothing is sent twice; a connection on
+which something unasked lies is not used again; errors carry our own sentences. One engine belongs to
+one event loop. Requirements S14, S16, S25 and S34 of the EHR layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any
+
+import aiohttp
+import httpx
+import yarl
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
+
+from ehr.transport.settings import Limits
+from ehr.transport.tls import tls_context
+
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(rb"[\t\x20-\x7e]*")
+# aiohttp sets these itself, from the URL and the body.
+_FRAMING = {b"host", b"content-length", b"transfer-encoding", b"connection"}
+_LINE_BYTES = 16 * 1024
+_HEADERS = 128
+_KEEP_ALIVE_S = 15.0
+
+SocketFactory = Callable[[Any], socket]
+
+
+class CertificateRefused(httpx.ConnectError):
+    """The server's certificate does not hold. Asking again changes nothing."""
+
+
+class AddressRefused(OSError):
+    """A host name stands for an address that must not be called; raised by resolvers and socket factories."""
+
+
+class AddressNotAllowed(httpx.ConnectError):
+    """What an `AddressRefused` becomes; nothing was sent."""
+
+
+class _ConnectionLost(aiohttp.ClientError):
+    """Closed or reset before an answer; a class of our own, because aiohttp repeats after its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is made with.
+
+    Attributes:
+        limits: time-outs and connections per host.
+        tls: the context; None makes the default one on first use.
+        resolver: turns names into addresses; None is the system's.
+        socket_factory: makes the socket for an address; sees the final one, also for literals.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    tls: ssl.SSLContext | None = None
+    resolver: AbstractResolver | None = None
+    socket_factory: SocketFactory | None = None
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives out clean connections only."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        while True:
+            connection = await super().connect(*args, **kwargs)
+            # Bytes that came unasked on an idle connection would be read as the next answer.
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)  # type: ignore[no-any-return] # aiohttp's handler type is not exported
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise _ConnectionLost from None
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """An httpx transport whose connections are aiohttp's.
+
+    Errors are httpx's, with our own texts. Response bodies come undecoded.
+    """
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        self._settings = settings or EngineSettings()
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._context = self._settings.tls
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request once.
+
+        Raises:
+            httpx.TransportError: a subclass that says what failed.
+        """
+        session = self._open_session()
+        method, url, headers = request.method, _wire_url(request.url), _wire_headers(request)
+        body = await request.aread()
+        limits = self._settings.limits
+        # sock_read does not run while a body is being sent, so that time has a bound of its own.
+        head_s = limits.connect_s + limits.write_s + limits.read_s
+        try:
+            async with asyncio.timeout(head_s) as bound:
+                answer = await session.request(
+                    method, url, headers=headers, data=body or None, allow_redirects=False, ssl=self._tls(url)
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if bound.expired():
+                raise httpx.WriteTimeout(
+                    "Sending the request, or its answer's head, took too long."
+                ) from None
+            raise _mapped(error) from None
+        if not 200 <= answer.status <= 599:
+            answer.close()
+            raise httpx.RemoteProtocolError("The server sent a status outside 200 to 599.")
+        return httpx.Response(
+            answer.status,
+            headers=list(answer.raw_headers),
+            stream=_Body(answer),
+            extensions={"reason_phrase": (answer.reason or "").encode("ascii", "replace")},
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. The engine cannot be used again."""
+        self._closed = True
+        if self._session is not None:
+            self._check_loop()
+            await self._session.close()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise httpx.LocalProtocolError("This transport is closed.")
+        if self._session is None:
+            self._loop = asyncio.get_running_loop()
+            self._session = self._new_session()
+        self._check_loop()
+        return self._session
+
+    def _check_loop(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise httpx.LocalProtocolError(
+                "This transport belongs to another event loop; open one for each loop."
+            )
+
+    def _tls(self, url: yarl.URL) -> ssl.SSLContext | bool:
+        if url.scheme != "https":
+            return True
+        if self._context is None:
+            self._context = tls_context()
+        return self._context
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        settings, limits = self._settings, self._settings.limits
+        connector = _Connector(
+            limit=0,
+            limit_per_host=limits.concurrency,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            resolver=settings.resolver,
+            use_dns_cache=settings.resolver is None,
+            socket_factory=settings.socket_factory,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=None, sock_connect=limits.connect_s, sock_read=limits.read_s
+            ),
+            middlewares=(_send_once,),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            max_line_size=_LINE_BYTES,
+            max_field_size=_LINE_BYTES,
+            max_headers=_HEADERS,
+        )
+
+
+class _Body(httpx.AsyncByteStream):
+    """The undecoded body; closing it before its end closes the connection."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._answer.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _mapped(error) from None
+
+    async def aclose(self) -> None:
+        self._answer.close()
+
+
+def _wire_url(url: httpx.URL) -> yarl.URL:
+    """The URL for aiohttp, byte for byte, and read by it as httpx reads it."""
+    exact = yarl.URL(str(url), encoded=True)
+    host = (exact.raw_host or "").encode()
+    if (host, exact.raw_path_qs.encode(), exact.scheme) != (url.raw_host, url.raw_path, url.scheme):
+        raise httpx.UnsupportedProtocol("The URL could be read in two ways.")
+    if exact.port != (url.port or {"http": 80, "https": 443}.get(url.scheme)):
+        raise httpx.UnsupportedProtocol("The URL's port could be read in two ways.")
+    return exact
+
+
+def _wire_headers(request: httpx.Request) -> CIMultiDict[str]:
+    if not _METHOD.fullmatch(request.method):
+        raise httpx.LocalProtocolError("The method is not a word of capital letters.")
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in request.headers.raw:
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise httpx.LocalProtocolError("A header has characters that are not allowed.")
+        if name.lower() not in _FRAMING:
+            headers.add(name.decode("ascii"), value.decode("ascii"))
+    return headers
+
+
+def _mapped(error: Exception) -> httpx.TransportError:
+    """An httpx error with our own text; most specific first."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+    if isinstance(error, AddressRefused) or isinstance(cause, AddressRefused):
+        return AddressNotAllowed("The host stands for an address that must not be called.")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return CertificateRefused("The server's certificate does not hold for this host.")
+    for kind, made, text in _ERRORS:
+        if isinstance(error, kind):
+            return made(text)
+    return httpx.ReadError("The connection failed.")
+
+
+_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
+    (aiohttp.ClientSSLError, httpx.ConnectError, "TLS could not be agreed on with the server."),
+    (aiohttp.ClientConnectorDNSError, httpx.ConnectError, "The host name could not be resolved."),
+    (aiohttp.ClientConnectorError, httpx.ConnectError, "The connection was refused or not possible."),
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "Connecting took too long."),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout, "The server sent nothing for too long."),
+    (TimeoutError, httpx.ReadTimeout, "The server sent nothing for too long."),
+    (_ConnectionLost, httpx.ReadError, "The server closed the connection before answering."),
+    (aiohttp.ServerDisconnectedError, httpx.ReadError, "The server closed the connection."),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "The answer ended early or is not valid HTTP."),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError, "The answer is not valid HTTP."),
+    (aiohttp.InvalidURL, httpx.UnsupportedProtocol, "The URL cannot be used."),
+    (aiohttp.ClientOSError, httpx.ReadError, "The connection was reset."),
+    (OSError, httpx.ReadError, "The connection was reset."),
+    (ValueError, httpx.RemoteProtocolError, "The answer is not valid HTTP."),
+)

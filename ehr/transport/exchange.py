@@ -1,0 +1,320 @@
+"""One request through the policy: its turn, its attempts, its answer read within limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import httpx
+
+from ehr.errors import (
+    BadBody,
+    BodyTooLarge,
+    BreakerOpen,
+    ConfigurationError,
+    ConnectionFailed,
+    DestinationRefused,
+    EHRError,
+    ProtocolViolation,
+    TimedOut,
+    TransportError,
+)
+from ehr.transport import body, retry
+from ehr.transport.engine import AddressNotAllowed, CertificateRefused
+from ehr.transport.origin import Origin
+from ehr.transport.rate import HostRate, Outcome, Rates
+from ehr.transport.redact import event_logger, log_event
+from ehr.transport.response import Response
+from ehr.transport.settings import Clock, Limits
+
+Expect = Literal["json", "binary", "any"]
+
+_LOG = event_logger("ehr.transport")
+_ERROR_BODY_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one request is treated.
+
+    Attributes:
+        origin: the pin that its URL was checked against.
+        rule: when it may be repeated.
+        expect: what a 2xx body must be.
+        limit_bytes: of a 2xx body.
+        endpoint_class: for rates.
+        deadline: on the clock's monotonic time; None is none.
+        renew: makes the request anew for each further attempt; None sends the same one.
+    """
+
+    origin: Origin
+    rule: retry.Repeat
+    expect: Expect
+    limit_bytes: int
+    endpoint_class: str | None = None
+    deadline: float | None = None
+    renew: Callable[[], httpx.Request] | None = None
+
+
+@dataclass(slots=True)
+class Failure:
+    """An attempt without a usable answer."""
+
+    error: EHRError
+    repeatable: bool
+    unsent: bool = False
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What the transports of one family share: engine, rates, limits, clock, counters."""
+
+    wire: httpx.AsyncBaseTransport
+    limits: Limits
+    clock: Clock
+    rates: Rates = field(init=False)
+    counters: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.rates = Rates(self.limits, self.clock)
+
+    async def send(self, request: httpx.Request, plan: Plan) -> Response:
+        """The answer, after the attempts that the plan allows; 4xx and 5xx are answers too."""
+        attempt = 1
+        while True:
+            result = await self._attempt(request, plan)
+            wait = self._wait(result, plan, attempt)
+            if wait is None:
+                return _returned(result)
+            attempt += 1
+            self.counters["retries"] += 1
+            await self.clock.sleep(wait)
+            request = plan.renew() if plan.renew is not None else request
+
+    async def open(
+        self, held: AsyncExitStack, request: httpx.Request, plan: Plan
+    ) -> httpx.Response | Response:
+        """As `send`, but a 2xx answer comes with its body unread; ``held`` closes it.
+
+        Nothing is repeated once the body has begun.
+        """
+        attempt = 1
+        while True:
+            entered = AsyncExitStack()
+            result = await self._entered(entered, request, plan)
+            if isinstance(result, httpx.Response):
+                held.push_async_exit(entered)
+                return result
+            await entered.aclose()
+            wait = self._wait(result, plan, attempt)
+            if wait is None:
+                return _returned(result)
+            attempt += 1
+            self.counters["retries"] += 1
+            await self.clock.sleep(wait)
+            request = plan.renew() if plan.renew is not None else request
+
+    async def _entered(
+        self, entered: AsyncExitStack, request: httpx.Request, plan: Plan
+    ) -> httpx.Response | Response | Failure:
+        started = self.clock.monotonic()
+        host = self.rates.host(plan.origin.authority)
+        result: httpx.Response | Response | Failure
+        try:
+            result = await entered.enter_async_context(self._opened(request, plan))
+        except Unanswered as failed:
+            result = failed.failure
+        except BreakerOpen as error:
+            self._count_failure(error)
+            return Failure(error, repeatable=False)
+        if not isinstance(result, httpx.Response):
+            self._note(result, plan, self.clock.monotonic() - started, host)
+        return result
+
+    @asynccontextmanager
+    async def _opened(self, request: httpx.Request, plan: Plan) -> AsyncIterator[httpx.Response | Response]:
+        async with self.rates.host(plan.origin.authority).turn(plan.endpoint_class) as turn:
+            self.counters["requests"] += 1
+            try:
+                async with self._answered(request) as raw:
+                    turn.outcome = Outcome.FAILED if raw.status_code >= 500 else Outcome.ANSWERED
+                    if 200 <= raw.status_code <= 299:
+                        yield raw
+                    else:
+                        yield await self._read(raw, request, plan)
+            except Unanswered as failed:
+                turn.outcome = _health(failed.failure)
+                raise
+            except TransportError as error:
+                turn.outcome = _health(Failure(error, repeatable=False))
+                raise
+
+    async def _attempt(self, request: httpx.Request, plan: Plan) -> Response | Failure:
+        host = self.rates.host(plan.origin.authority)
+        try:
+            async with host.turn(plan.endpoint_class) as turn:
+                started = self.clock.monotonic()
+                result = await self._once(request, plan)
+                turn.outcome = _health(result)
+        except BreakerOpen as error:
+            self._count_failure(error)
+            return Failure(error, repeatable=False)
+        self._note(result, plan, self.clock.monotonic() - started, host)
+        return result
+
+    async def _once(self, request: httpx.Request, plan: Plan) -> Response | Failure:
+        self.counters["requests"] += 1
+        bound = asyncio.timeout(self.limits.total_s)
+        try:
+            async with bound, self._answered(request) as raw:
+                return await self._read(raw, request, plan)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            return Failure(TimedOut("The request took longer than one attempt may take."), repeatable=True)
+        except Unanswered as failed:
+            return failed.failure
+        except ProtocolViolation as error:
+            return Failure(error, repeatable=True)
+        except (BadBody, BodyTooLarge) as error:
+            return Failure(error, repeatable=False)
+
+    @asynccontextmanager
+    async def _answered(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        try:
+            raw = await self.wire.handle_async_request(request)
+            try:
+                yield raw
+            finally:
+                if isinstance(raw.stream, httpx.AsyncByteStream):
+                    await raw.stream.aclose()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise Unanswered(failure_of(error)) from None
+
+    async def _read(self, raw: httpx.Response, request: httpx.Request, plan: Plan) -> Response:
+        status, headers = raw.status_code, raw.headers
+        url = str(request.url)
+        if not 200 <= status <= 299:
+            return Response(status, headers, await _error_body(raw), url)
+        if request.method == "HEAD" or status == 204:
+            return Response(status, headers, b"", url)
+        content = await body.read(raw_stream(raw), *framing(headers), plan.limit_bytes)
+        if plan.expect == "json":
+            limits = self.limits
+            kind = headers.get("content-type")
+            content = body.check_json(content, kind, depth=limits.depth, entries=limits.entries)
+        return Response(status, headers, content, url)
+
+    def _wait(self, result: Response | Failure, plan: Plan, attempt: int) -> float | None:
+        """Seconds until the next attempt; None if this was the last."""
+        if attempt >= self.limits.attempts:
+            return None
+        asked = None
+        if isinstance(result, Response):
+            if not retry.repeats_status(plan.rule, result.status):
+                return None
+            asked = retry.retry_after_s(result.headers, self.clock.now())
+        elif not (result.repeatable and retry.repeats_failure(plan.rule, unsent=result.unsent)):
+            return None
+        wait = retry.wait_s(attempt, asked, self.limits.longest_wait_s, self.clock.random())
+        late = plan.deadline is not None and self.clock.monotonic() + wait >= plan.deadline
+        return None if late else wait
+
+    def _note(self, result: Response | Failure, plan: Plan, duration_s: float, host: HostRate) -> None:
+        if isinstance(result, Failure):
+            self._count_failure(result.error)
+            kind = type(result.error).__name__
+            log_event(_LOG, "http.failed", kind=kind, duration_s=duration_s)
+            return
+        self.counters[f"status.{result.status // 100}xx"] += 1
+        log_event(
+            _LOG, "http.answered", kind=plan.endpoint_class, status=result.status, duration_s=duration_s
+        )
+        asked = retry.retry_after_s(result.headers, self.clock.now())
+        if result.status == 429 or (result.status == 503 and asked is not None):
+            host.pause(retry.wait_s(1, asked, self.limits.longest_wait_s, self.clock.random()))
+
+    def _count_failure(self, error: EHRError) -> None:
+        self.counters["failures"] += 1
+        self.counters[f"failures.{type(error).__name__}"] += 1
+
+
+class Unanswered(Exception):
+    """Carries a failure out of the context managers; `Transport` turns it into the error inside."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+def raw_stream(raw: httpx.Response) -> AsyncIterator[bytes]:
+    """The undecoded body, also of a mocked answer."""
+    if not isinstance(raw.stream, httpx.AsyncByteStream):
+        raise ConfigurationError(
+            "The inner transport gave a synchronous stream; expected an asynchronous one."
+        )
+    return aiter(raw.stream)
+
+
+def framing(headers: httpx.Headers) -> tuple[list[str], str | None]:
+    """Content codings and declared length."""
+    return headers.get_list("content-encoding"), headers.get("content-length")
+
+
+async def _error_body(raw: httpx.Response) -> bytes:
+    """The body beside an error status; lost rather than allowed to hide the status."""
+    try:
+        return await body.read(raw_stream(raw), *framing(raw.headers), _ERROR_BODY_BYTES)
+    except (BodyTooLarge, BadBody, ProtocolViolation, httpx.TransportError):
+        return b""
+
+
+def _returned(result: Response | Failure) -> Response:
+    if isinstance(result, Failure):
+        raise result.error from None
+    return result
+
+
+def _health(result: Response | Failure) -> Outcome:
+    if isinstance(result, Response):
+        return Outcome.FAILED if result.status >= 500 else Outcome.ANSWERED
+    if isinstance(result.error, (BadBody, BodyTooLarge)):
+        return Outcome.ANSWERED
+    return Outcome.FAILED if isinstance(result.error, TransportError) else Outcome.UNKNOWN
+
+
+def failure_of(error: httpx.TransportError | httpx.DecodingError) -> Failure:
+    """Our error for httpx's. The text is never taken over: a mock or another engine may name a URL."""
+    if isinstance(error, AddressNotAllowed):
+        refused = DestinationRefused(
+            "The host stands for an address that must not be called. Nothing was sent."
+        )
+        return Failure(refused, repeatable=False, unsent=True)
+    if isinstance(error, CertificateRefused):
+        wrong = ConnectionFailed(
+            "The server's TLS certificate does not hold. Nothing was sent; "
+            "if the hospital has its own authority, name its file in the configuration."
+        )
+        return Failure(wrong, repeatable=False, unsent=True)
+    if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
+        return Failure(
+            ConfigurationError(
+                "The request cannot be sent: its method, a header or its URL has characters that are not "
+                "allowed, or the transport is closed or belongs to another event loop."
+            ),
+            repeatable=False,
+            unsent=True,
+        )
+    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    if isinstance(error, httpx.TimeoutException):
+        stage = "connecting" if unsent else "reading or writing"
+        return Failure(TimedOut(f"A time-out while {stage}."), repeatable=True, unsent=unsent)
+    if isinstance(error, (httpx.ProtocolError, httpx.DecodingError)):
+        return Failure(ProtocolViolation("The answer is not valid HTTP, or ended early."), repeatable=True)
+    if unsent:
+        return Failure(ConnectionFailed("No connection could be made."), repeatable=True, unsent=True)
+    return Failure(ConnectionFailed("The connection broke before the answer was complete."), repeatable=True)
