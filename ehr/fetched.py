@@ -174,6 +174,12 @@ class Fetched(Generic[T]):
         """The same collection with further issues."""
         return replace(self, issues=(*self.issues, *issues))
 
+    def keep(self, items: Iterable[T]) -> Fetched[T]:
+        """The same answer narrowed to some of its items; OK with none left becomes EMPTY."""
+        kept = tuple(items)
+        state = (State.OK if kept else State.EMPTY) if self.state.complete else self.state
+        return replace(self, items=kept, state=state)
+
     def _repr_html_(self) -> str:
         return f"<code>{self!r}</code>"
 

@@ -18,12 +18,13 @@ from ehr.auth.keys import KeyRing
 from ehr.auth.tokens import Flow, refusal, token_from
 from ehr.config import AuthMode
 from ehr.errors import TransportError
+from ehr.transport.client import FRESH
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 BACKDATED_S = 30
 LIFE_S = 240
 """``exp`` lies this far ahead: SMART allows 300 s, less what clocks may differ (S4)."""
-TRIES = 3
+BARE_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -87,16 +88,25 @@ class BackendJWT:
             self.token_url,
             content=urlencode(form).encode(),
             headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
-            extensions={"fresh": self.request},
+            extensions={FRESH: self.request},
         )
 
     def fetch(self) -> Flow:
-        """Log in; see `TokenSource.fetch`."""
-        for _ in range(TRIES):
+        """Log in; see `TokenSource.fetch`.
+
+        A 400 without an OAuth error is asked once more with a fresh assertion: Epic's token endpoint answers
+        so at times to good requests. 429 and 5xx were repeated by the transport already.
+
+        Raises:
+            TransportError: the endpoint gives no token and no reason; nothing is wrong with the client.
+        """
+        for _ in range(BARE_TRIES):
             response = yield self.request()
             if response.status_code == 200:
                 return token_from(response, life_s=self.life_s)
             error = refusal(response, self.now())
             if error is not None:
                 raise error
-        raise TransportError(f"the token endpoint gave no token in {TRIES} tries. Try again later.")
+            if response.status_code != 400:
+                break
+        raise TransportError("the token endpoint gave no token and no reason. Try again later.")

@@ -1,0 +1,85 @@
+"""The content of a document: inline, or in a Binary on the same server."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from ehr.auth.authenticator import Authenticator
+from ehr.errors import BadBody, ReadError
+from ehr.records import Attachment, DocumentReference
+from ehr.transport.client import Transport, raise_for_status
+
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Content:
+    """An open document.
+
+    Args:
+        content_type: as declared by the attachment or the server.
+        data: all of it; its size is bounded by the transport's limits.
+    """
+
+    content_type: str
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"<Content {len(self.data)} bytes>"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The bytes, piece by piece."""
+        for start in range(0, len(self.data), _PIECE):
+            yield self.data[start : start + _PIECE]
+
+
+@asynccontextmanager
+async def open_content(
+    transport: Transport, auth: Authenticator, document: DocumentReference
+) -> AsyncIterator[Content]:
+    """Open the first form of a document.
+
+    Raises:
+        ReadError: there is no content, or its base64 is broken.
+        DestinationRefused: the content lies on another origin.
+        TransportError: it could not be fetched.
+    """
+    attachment = next((form.attachment for form in document.content if form.attachment is not None), None)
+    if attachment is None or (attachment.data is None and attachment.url is None):
+        raise ReadError("the document has no content: neither data nor url.", path="$.content[0].attachment")
+    if attachment.data is not None:
+        yield Content(attachment.content_type or "application/octet-stream", _decoded(attachment.data))
+        return
+    yield await _binary(transport, auth, attachment)
+
+
+async def _binary(transport: Transport, auth: Authenticator, attachment: Attachment) -> Content:
+    accept = attachment.content_type or "application/fhir+json"
+    response = await transport.request("GET", attachment.url or "", auth=auth, accept=accept, expect="binary")
+    raise_for_status(response)
+    content_type = str(response.headers.get("Content-Type", "")).split(";")[0].strip().lower()
+    if content_type != "application/fhir+json":
+        return Content(content_type or accept, response.body)
+    try:
+        wrapped = msgspec.json.decode(response.body, type=_Binary)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadBody("the Binary is not readable JSON.", reason="not-json") from None
+    return Content(wrapped.contentType or accept, _decoded(wrapped.data or ""))
+
+
+class _Binary(msgspec.Struct, frozen=True):
+    contentType: str | None = None  # noqa: N815 - FHIR's own name
+    data: str | None = None
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ReadError("the content's base64 is broken.", path="$.data") from None
