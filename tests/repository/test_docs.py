@@ -1,0 +1,72 @@
+"""Pages that are made from the code say what the code says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from federated import schemas
+from federated.cli import reference
+from federated.cli.commands import COMMANDS
+from federated.errors import InvalidArgument
+from federated.exit_codes import MEANINGS
+from tests.repository.sources import ROOT
+
+
+def test_every_command_s_help_stands_in_the_page() -> None:
+    page = (ROOT / reference.FILE).read_text(encoding="utf-8")
+    assert page == reference.page(), "run: python -m federated.cli.reference"
+
+
+def test_every_command_of_the_table_is_there() -> None:
+    assert [name for name, place in COMMANDS.items() if not place.exists] == []
+
+
+def test_every_command_has_a_summary_exit_statuses_and_an_example() -> None:
+    for path, text in reference.commands():
+        is_group = "COMMAND [ARGS]" in text
+        assert "Exit status:" in text or (is_group and path != "trialveil"), path
+        assert is_group or f"Example:  {path}" in text, path
+
+
+def test_no_line_of_help_is_wider_than_the_page() -> None:
+    assert max(len(line) for _, text in reference.commands() for line in text.splitlines()) <= reference.WIDTH
+
+
+def test_the_help_of_the_whole_names_every_exit_status() -> None:
+    whole = " ".join(dict(reference.commands())["trialveil"].split())
+    assert all(f"{int(code)} {text}" in whole for code, text in MEANINGS.items())
+
+
+def test_every_model_of_the_table_is_there() -> None:
+    assert [name for name, document in schemas.DOCUMENTS.items() if not document.exists] == []
+
+
+@pytest.mark.parametrize("name", [name for name, document in schemas.DOCUMENTS.items() if document.exists])
+def test_a_schema_on_disk_is_the_model_s(name: str) -> None:
+    file = ROOT / schemas.FOLDER / f"{name}.json"
+    assert file.read_text(encoding="utf-8") == schemas.text(name), "run: python -m federated.schemas"
+    schema = json.loads(file.read_text(encoding="utf-8"))
+    assert schema["$id"] == schemas.schema_id(name)
+    if schemas.DOCUMENTS[name].written_by_us:
+        assert schema["properties"]["schema"]["const"] == schemas.schema_id(name)
+        assert "schema" in schema["required"]
+
+
+def test_no_schema_on_disk_is_without_a_model() -> None:
+    files = {file.stem for file in (ROOT / schemas.FOLDER).glob("*.json")}
+    assert files == {name for name, document in schemas.DOCUMENTS.items() if document.exists}
+
+
+def test_schemas_are_written_and_stale_ones_removed(tmp_path: Path) -> None:
+    (tmp_path / "gone.json").write_text("{}", encoding="utf-8")
+    written = schemas.write(tmp_path)
+    assert sorted(tmp_path.iterdir()) == written
+    assert tmp_path / "names.json" in written
+
+
+def test_an_unknown_document_has_no_schema() -> None:
+    with pytest.raises(InvalidArgument, match="names"):
+        schemas.schema_id("no-such")
