@@ -97,6 +97,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Whether a URL's host, without brackets, is an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def authority(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an absolute URL.
+
+    Raises:
+        DestinationRefused: it cannot be read, or could be read in two ways.
+    """
+    parts = _read(url)
+    return parts.scheme, parts.host, parts.port
+
+
 def resolve(origin: Origin, url_or_path: str) -> str:
     """An absolute URL inside the origin.
 
