@@ -44,10 +44,10 @@ class Limits:
 
 
 def load(folder: Path, *, validate: bool = False, limits: Limits | None = None) -> Store:
-    """Read every FHIR file of a folder, subfolders not included.
+    """Read every FHIR file of a folder, subfolders not included, or one file.
 
     Args:
-        folder: where the files lie.
+        folder: where the files lie, or the one file.
         validate: also check each resource with ``fhir.resources`` (R4B); slow.
         limits: bounds against files that are not what they seem.
 
@@ -71,9 +71,11 @@ def load(folder: Path, *, validate: bool = False, limits: Limits | None = None) 
 
 
 def _files(folder: Path) -> list[Path]:
+    if folder.is_file() and folder.name.endswith(_SUFFIXES):
+        return [folder]
     if not folder.is_dir():
         raise ConfigurationError(
-            "data is not a folder; expected a folder with .ndjson, .ndjson.gz or .json files"
+            "data is neither a folder nor a FHIR file; expected .ndjson, .ndjson.gz or .json files"
         )
     found = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
     if not found:
@@ -139,7 +141,7 @@ def _decoded(raw: bytes, name: str, line: int, limits: Limits) -> dict[str, Any]
         raise _bad(name, line, "not JSON in UTF-8") from None
     if not isinstance(decoded, dict):
         raise _bad(name, line, f"a JSON {type(decoded).__name__}; expected a FHIR resource")
-    if not _within(decoded, limits.depth):
+    if raw.count(b"{") + raw.count(b"[") > limits.depth and not _within(decoded, limits.depth):
         raise _bad(name, line, f"nested deeper than {limits.depth} levels")
     return decoded
 
