@@ -65,16 +65,17 @@ def json_schema(name: str) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one document, made from its model."""
     module, _, attribute = DOCUMENTS[name].model.partition(":")
     model = getattr(import_module(module), attribute)
-    made = model() if callable(model) and not isinstance(model, type) else _from_model(model)
+    is_function = callable(model) and not isinstance(model, type)
+    made = model() if is_function else _from_model(model, DOCUMENTS[name].written_by_us)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": schema_id(name)}
     return {**head, **{key: value for key, value in made.items() if key not in head}}
 
 
-def _from_model(model: type[Any]) -> dict[str, Any]:
+def _from_model(model: type[Any], written_by_us: bool) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
-    mode = "serialization" if hasattr(model, "model_fields") else "validation"
-    return TypeAdapter(model).json_schema(mode=mode)  # type: ignore[arg-type]  # one of two literals
+    # What we write always has the keys that have a default; what users write need not.
+    return TypeAdapter(model).json_schema(mode="serialization" if written_by_us else "validation")
 
 
 def text(name: str) -> str:

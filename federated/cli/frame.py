@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Only our own records are let through below a warning: HTTP libraries log addresses of requests,
-# and an address of a FHIR search holds the patient's name.
+# Only our own records are shown: HTTP libraries log addresses of requests, and an address of a FHIR
+# search holds the patient's name.
 _OWN_LOGGERS = ("ehr", "secure_agg", "federated")
 
 
@@ -90,7 +90,10 @@ def _louder(value: bool) -> None:
 
 
 def _quieter(value: bool) -> None:
-    terminal.state.quiet = terminal.state.quiet or value
+    if value:
+        terminal.state.quiet = True
+        for name in _OWN_LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _common(
@@ -108,8 +111,31 @@ def _common(
     pass
 
 
+class _Records(logging.Formatter):
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # the name that logging calls
+        return "\n".join(terminal.places(ei[1]))
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(_Records("%(levelname)s: %(message)s"))
+
+
+def _start_logging() -> None:
+    """Show warnings of ours, and nothing of any library; a library's record may hold an address."""
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())  # else logging prints warnings by itself
+    for name in _OWN_LOGGERS:
+        own = logging.getLogger(name)
+        own.setLevel(logging.WARNING)
+        own.handlers = [handler for handler in own.handlers if not isinstance(handler, _Stderr)]
+        own.addHandler(_Stderr())
+
+
 def be_verbose() -> None:
-    """Let our own log records through, and show where an unexpected fault came from."""
+    """Let more of our own log records through, and show where a fault came from."""
     terminal.state.verbose = True
     for name in _OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
@@ -160,7 +186,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit status. Errors are shown as one sentence on stderr; nothing is raised but `SystemExit`.
     """
     terminal.state.reset()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _start_logging()
     if os.environ.get("TRIALVEIL_DEBUG"):
         be_verbose()
     try:

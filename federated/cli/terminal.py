@@ -98,10 +98,17 @@ def complain(text: str) -> None:
 
 
 def where(error: BaseException) -> None:
-    """Show on stderr in which lines an error arose. Messages are left out: they may hold patient data."""
+    """Show on stderr in which lines an error arose."""
+    sys.stderr.write("\n".join(places(error)) + "\n")
+
+
+def places(error: BaseException) -> list[str]:
+    """The lines in which an error and its causes arose. Messages are left out: they may hold patient data."""
+    lines = []
     for link in _causes(error):
-        frames = traceback.extract_tb(link.__traceback__)
-        sys.stderr.write("".join(traceback.format_list(frames)) + f"  {type(link).__name__}\n")
+        frames = traceback.format_list(traceback.extract_tb(link.__traceback__))
+        lines += [*"".join(frames).splitlines(), f"  {type(link).__name__}"]
+    return lines
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -125,6 +126,27 @@ def test_the_environment_turns_on_debugging(
     command(_raising(RuntimeError("x")))
     assert frame.run(["act"]) == 1
     assert "test_cli_frame.py" in capsys.readouterr().err
+
+
+def test_only_our_own_log_records_are_shown_and_no_exception_s_text(
+    command: Callable[[Raiser], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act() -> None:
+        logging.getLogger("httpx").warning("GET /Patient?family=%s", MARY)
+        logging.getLogger("ehr.transport").info("one request")
+        try:
+            raise ValueError(MARY)
+        except ValueError:
+            logging.getLogger("ehr.transport").exception("a fault")
+
+    command(act)
+    assert frame.run(["act", "-v"]) == 0
+    shown = capsys.readouterr().err
+    assert "Mary" not in shown
+    assert "INFO: one request\nERROR: a fault\n" in shown
+    assert "ValueError" in shown
+    assert frame.run(["act"]) == 0
+    assert "one request" not in capsys.readouterr().err
 
 
 def test_a_server_s_text_is_never_shown(

@@ -36,7 +36,7 @@ def content(path: Path) -> bytes:
 
 
 def resources(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [content(path).decode() for path in sorted(folder.glob(f"{kind}.ndjson*"))]
+    lines = [content(path).decode() for path in sorted(folder.rglob(f"{kind}.ndjson*"))]
     return [json.loads(line) for text in lines for line in text.splitlines()]
 
 
@@ -76,9 +76,13 @@ def script(path: str, *arguments: str) -> None:
     )
 
 
+def file_names(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+
+
 def same_files(made: Path, kept: Path, ignore: frozenset[str] = frozenset()) -> None:
-    names = {p.name for p in kept.iterdir() if p.is_file()} - ignore
-    assert {p.name for p in made.iterdir()} == names
+    names = file_names(kept) - ignore
+    assert file_names(made) == names
     assert [n for n in sorted(names) if content(made / n) != content(kept / n)] == []
 
 
