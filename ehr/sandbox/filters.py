@@ -175,3 +175,12 @@ def reference_parts(value: str, kind: str | None) -> tuple[str | None, str]:
 def _targets(data: dict[str, Any], parameter: Parameter) -> list[tuple[str, str]]:
     found = (target_of(value) for value in elements(data, parameter.paths))
     return [target for target in found if target is not None]
+
+
+def sort_texts(data: dict[str, Any], parameter: Parameter) -> list[str]:
+    """What a resource is sorted by under a parameter that is not a date: codes, folded text, or ids."""
+    if parameter.kind == "token":
+        return [code for _, code in _codes(elements(data, parameter.paths))]
+    if parameter.kind == "reference":
+        return [name for _, name in _targets(data, parameter)]
+    return _strings(data, parameter, exact=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ehr.sandbox.filters import Filter, reference_parts, split_values, test_of
-from ehr.sandbox.instants import EVER, interval_of
+from ehr.sandbox.filters import Filter, reference_parts, sort_texts, split_values, test_of
+from ehr.sandbox.instants import interval_of
 from ehr.sandbox.outcomes import Refused
 from ehr.sandbox.parameters import elements, parameters_of, target_of
 from ehr.sandbox.skin import Skin
@@ -229,13 +229,13 @@ def _whole_day(value: str) -> bool:
 def _sort(found: list[Stored], resource_type: str, name: str, *, descending: bool) -> None:
     parameter = parameters_of(resource_type)[name]
 
-    def key(stored: Stored) -> tuple[int, int, str]:
+    def key(stored: Stored) -> tuple[bool, int, str]:
+        # what has no value comes last, both ways
         if parameter.kind == "date":
-            spans = [s for s in map(interval_of, elements(stored.data, parameter.paths)) if s]
-            low = min((span[0] for span in spans), default=EVER[0] if descending else EVER[1])
-            return 0, low, ""
-        texts = [str(value) for value in elements(stored.data, parameter.paths)]
-        return int(bool(texts) == descending), 0, min(texts, default="")  # without a value: last, both ways
+            spans = [span for span in map(interval_of, elements(stored.data, parameter.paths)) if span]
+            return bool(spans) == descending, min((span[0] for span in spans), default=0), ""
+        texts = sort_texts(stored.data, parameter)
+        return bool(texts) == descending, 0, min(texts, default="")
 
     found.sort(key=key, reverse=descending)
 
