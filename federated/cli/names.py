@@ -13,6 +13,7 @@ from federated.exit_codes import ExitCode
 from federated.registry import Entry
 
 SCHEMA: Literal["trialveil/names/1"] = "trialveil/names/1"
+TITLES = {"algorithm": "Algorithms", "protocol": "Protocols", "aggregator": "Aggregators"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,14 @@ def list_names(json: terminal.Json = False) -> None:
     if json:
         terminal.out_json(asdict(document))
         return
-    rows = [
-        (name.name, name.kind, name.state, name.alias_of or "", name.extra or "", name.waits_for or "")
-        for name in document.names
-    ]
-    terminal.out_table(("Name", "Kind", "State", "Alias of", "Extra", "Waits for"), rows)
+    for kind, title in TITLES.items():
+        rows = [(name.name, name.state, _note(name)) for name in document.names if name.kind == kind]
+        terminal.out_table(("Name", "State", "Notes"), rows, title=title)
+    total = len(document.names)
     available = sum(name.state == "available" for name in document.names)
-    terminal.say(f"{len(rows)} names: {available} available, {len(rows) - available} waiting.")
+    terminal.say(f"{total} names: {available} available, {total - available} waiting.")
+
+
+def _note(name: ListedName) -> str:
+    notes = (("alias of", name.alias_of), ("waits for", name.waits_for), ("extra", name.extra))
+    return "; ".join(f"{word} {text}" for word, text in notes if text)

@@ -68,13 +68,13 @@ def out_json(document: Mapping[str, Any]) -> None:
 
 
 def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Write a table for people to stdout."""
+    """Write a table for people to stdout; on a narrow terminal the first column stays whole."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console(sys.stdout).print(table)
