@@ -44,6 +44,9 @@ def test_a_known_code_keeps_its_limits(code: str) -> None:
         {"code": "ACCEPT", "limits": "none"},
         {"code": "ACCEPT", "limits": [None]},
         {"code": "ACCEPT", "limits": [{"resourceType": "MODEL_INFERENCE"}]},
+        {"code": "ACCEPT", "limits": [{"resourceName": "a", "totalUsage": 1}]},
+        {"code": "ACCEPT", "limits": [{**MODEL, "resourceType": None}]},
+        {"code": "ACCEPT", "limits": [{**MODEL, "resourceName": 5}]},
         {"code": "ACCEPT", "limits": [{**MODEL, "limit": "10"}]},
         {"code": "ACCEPT", "limits": [{**MODEL, "limit": True}]},
         {"code": "ACCEPT", "limits": [{**MODEL, "totalUsage": -1}]},
@@ -98,6 +101,7 @@ def test_of_two_limits_on_one_model_the_tighter_counts() -> None:
 @pytest.mark.parametrize("limits", [None, []])
 def test_no_limits_give_nothing(limits: Any) -> None:
     result = read_access_check({"code": "ACCEPT", "limits": limits})
+    assert result == {"response_type": _PodResponseType.ACCEPT, "limits": limits}
     assert InferenceLimits.from_access_check_result(result) == {}
     assert ModelURLs.from_access_check_result(result) == {}
 
