@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from ehr.sandbox import SandboxApp, Skin, build_app, skin_named
-from ehr.sandbox.skin import OutcomeCode, Searching
+from ehr.sandbox.skin import OutcomeCode, Searching, Situation
 from tests.ehr.sandbox.synthetic import FakeClock, condition, patient, small_store, store_of
 
 
@@ -70,7 +70,7 @@ def ids(answer: httpx.Response, mode: str = "match") -> list[str]:
         ("Observation?patient=ana&_sort=-date&date=le2024-01-03", "o03 o02 o01"),
         ("Condition?patient=ana&_sort=onset-date", "c2 c3 c1"),
         ("Condition?_sort=-code,onset-date", "c2 c4 c1 c3"),
-        ("Patient?_sort=birthdate,family", "cy bea ana di"),
+        ("Patient?_sort=birthdate,family", "cy ana bea di"),
         ("Encounter?patient=ana&class=AMB&status=finished", "e1"),
         ("Encounter?patient=ana&date=ge2026", "e1"),
         ("Encounter?patient=ana&date=2023-05-05", ""),
@@ -165,7 +165,10 @@ async def test_included_resources_are_no_matches(client: httpx.AsyncClient) -> N
 
 def other(**changed: Any) -> Skin:
     plain = skin_named("smarthealthit")
-    vendor = {"unknown-parameter": OutcomeCode("not-supported", "urn:v", "4122", "warning")}
+    codes: dict[Situation, OutcomeCode] = {
+        "no-results": OutcomeCode("not-found", "urn:v", "4101", "warning"),
+        "unknown-parameter": OutcomeCode("not-supported", "urn:v", "4122", "warning"),
+    }
     return Skin(
         name="other",
         title="Other",
@@ -173,7 +176,7 @@ def other(**changed: Any) -> Skin:
         token_path="/token",
         paging=plain.paging,
         searching=Searching(**changed),
-        outcome_codes={"no-results": OutcomeCode("not-found", "urn:v", "4101", "warning"), **vendor},
+        outcome_codes=codes,
     )
 
 
