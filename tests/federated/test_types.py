@@ -168,6 +168,10 @@ def test_defaults_belong_to_one_instance() -> None:
 
 KEYS: dict[str, tuple[set[str], set[str]]] = {
     "AccessCheckResult": ({"response_type", "limits"}, set()),
+    "ResourceLimit": (
+        {"resourceType", "resourceName", "totalUsage"},
+        {"limit", "modelDownloadUrl", "weightsDownloadUrl"},
+    ),
     "SerializedAggregator": ({"class_name"}, set()),
     "SerializedAlgorithm": ({"class_name"}, {"model", "datastructure"}),
     "SerializedDataStructure": (set(), {"table", "schema_requirements", "compatible_datasources"}),

@@ -7,12 +7,12 @@ import io
 import re
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.repository.sources import PACKAGES, ROOT, committed_files, python_files, shown
+from tests.repository.sources import PACKAGES, committed_files, python_files, shown
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -95,18 +95,19 @@ def _code_lines(file: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if re.search(r"\w", line)]
 
 
-def repeated(files: tuple[Path, ...]) -> list[str]:
-    """Windows of code lines that stand in more than one module."""
-    places: dict[tuple[str, ...], set[Path]] = defaultdict(set)
-    first: dict[tuple[str, ...], str] = {}
+def repeated(files: Iterable[Path]) -> list[str]:
+    """Modules that share windows of code lines: how many, and where the first one begins."""
+    places: dict[tuple[str, ...], dict[Path, int]] = defaultdict(dict)
     for file in files:
         lines = _code_lines(file)
         for start in range(len(lines) - WINDOW + 1):
             window = tuple(line for _, line in lines[start : start + WINDOW])
-            places[window].add(file)
-            first.setdefault(window, f"{file.name}:{lines[start][0]}")
-    found = {(first[window], tuple(sorted(found))) for window, found in places.items() if len(found) > 1}
-    return sorted(f"{line} and {', '.join(shown(file) for file in files)}" for line, files in found)
+            places[window].setdefault(file, lines[start][0])
+    together: dict[tuple[Path, ...], list[str]] = defaultdict(list)
+    for found in places.values():
+        if len(found) > 1:
+            together[tuple(found)].append(" = ".join(f"{shown(file)}:{line}" for file, line in found.items()))
+    return [f"{starts[0]} ({len(starts)} windows of {WINDOW} lines)" for starts in together.values()]
 
 
 def test_no_eight_lines_of_code_stand_in_two_modules() -> None:
@@ -115,12 +116,16 @@ def test_no_eight_lines_of_code_stand_in_two_modules() -> None:
     assert not found, "\n".join(["", *found])
 
 
-def test_the_sameness_test_finds_a_copy() -> None:
-    file = ROOT / "federated" / "types.py"
-    assert repeated((file, ROOT / "federated" / "names.py")) == []
-    copy = ROOT / "tests" / "repository" / "test_house_rules.py"
-    assert len(_code_lines(copy)) > 50
-    assert _code_lines(file) == _code_lines(file)
+def test_the_sameness_test_finds_a_copy_whatever_stands_between(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    lines = [f"name_{number} = {number}" for number in range(WINDOW)]
+    first.write_text("\n".join(lines), encoding="utf-8")
+    second.write_text("x = 1\n\n# why\n" + "\n\n  # because\n".join(lines), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.repository.test_house_rules.shown", lambda file: file.name)
+        assert repeated([first, second]) == ["first.py:1 = second.py:4 (1 windows of 8 lines)"]
+        second.write_text("\n".join(lines[1:]), encoding="utf-8")
+        assert repeated([first, second]) == []
 
 
 # Written in parts, so that this file does not hold them.
