@@ -1,0 +1,158 @@
+"""What is done already: one line a patient, so that the same command goes on where it stopped.
+
+The file lies beside the results, is its owner's alone, and is removed when the run is complete. Its first line says
+which run it belongs to; a line that was cut by a crash is ignored. Line by line:
+
+    {"run": {...}}
+    {"row": 1, "key": "…", "again": false, "result": {...}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Generic, TypeVar
+
+import msgspec
+
+from ehr.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def row_key(secret: bytes, identity: tuple[str | None, ...]) -> str:
+    """A keyed fingerprint of who is meant by a row; 32 hex digits."""
+    text = "\x1f".join("" if part is None else part for part in identity)
+    return hmac.new(secret, b"row\x1f" + text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+class Checkpoint(Generic[T]):
+    """The finished patients of one run.
+
+    Args:
+        path: the file; made when the first patient is done.
+        run: what must be equal for a stored run to be gone on with (digests); anything else may be in ``facts``.
+        kind: type of the results, for decoding.
+
+    Attributes:
+        facts: what was fixed when the run first started, such as the index date.
+        done: row number to (key, result) of the patients that need not be asked again.
+    """
+
+    def __init__(self, path: Path, run: Mapping[str, str], kind: type[T]) -> None:
+        self._path = path
+        self._run = dict(run)
+        self._decoder = msgspec.json.Decoder(kind)
+        self._file: IO[bytes] | None = None
+        self.facts: dict[str, str] = {}
+        self.done: dict[int, tuple[str, T]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {len(self.done)} done>"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an earlier start left something."""
+        return bool(self.facts)
+
+    def load(self) -> None:
+        """Read what an earlier start left; a file of another run is put aside, not mixed in.
+
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ConfigurationError(f"the output folder cannot be read ({type(error).__name__}).") from None
+        head = _object(lines[0])
+        if head is None or head.get("run") != self._run:
+            self._path.unlink(missing_ok=True)
+            return
+        self.facts = {str(key): str(value) for key, value in dict(head.get("facts", {})).items()}
+        for line in lines[1:]:
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        entry = _object(line)
+        if entry is None or not isinstance(entry.get("row"), int):
+            return
+        if entry.get("again"):
+            self.done.pop(entry["row"], None)
+            return
+        try:
+            result = self._decoder.decode(msgspec.json.encode(entry["result"]))
+        except (msgspec.MsgspecError, KeyError):
+            return
+        self.done[entry["row"]] = (str(entry.get("key")), result)
+
+    def start(self, facts: Mapping[str, str]) -> None:
+        """Open the file for adding; writes the head where there is none.
+
+        Raises:
+            ConfigurationError: the folder cannot be written.
+        """
+        fresh = not self.facts
+        self.facts = self.facts or dict(facts)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file = os.fdopen(handle, "ab")
+            if fresh:
+                self._write({"run": self._run, "facts": self.facts})
+            else:
+                self._file.write(b"\n")  # ends a line that a crash may have cut
+        except OSError as error:
+            raise ConfigurationError(_unwritable(error)) from None
+
+    def add(self, row: int, key: str, result: T, *, again: bool) -> None:
+        """Store one patient, durable before this returns.
+
+        Args:
+            row, key: which one.
+            result: what was decided.
+            again: True where the server failed; the next start asks anew.
+
+        Raises:
+            ConfigurationError: the disk is full or the folder cannot be written; what is stored stays good.
+        """
+        try:
+            self._write({"row": row, "key": key, "again": again, "result": None if again else result})
+        except OSError as error:
+            raise ConfigurationError(_unwritable(error)) from None
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        if self._file is None:
+            raise ValueError("start() was not called")
+        self._file.write(msgspec.json.encode(entry) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self, *, finished: bool) -> None:
+        """Close the file; a finished run needs it no more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if finished:
+            self._path.unlink(missing_ok=True)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _unwritable(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full. What was done is kept; free some space and start the same command again."
+    return f"the output folder cannot be written ({type(error).__name__}). Choose another with --out."

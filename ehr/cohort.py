@@ -1,0 +1,212 @@
+"""Many patients: found and read side by side within bounds, handed out in input order.
+
+One patient's failure never ends the run, and a row that names the same person twice is asked once (S33).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ehr.errors import AuthError, EHRError, TransportError
+from ehr.identity import Matched, MatchResult, Person, Undetermined
+from ehr.people_file import Row
+from ehr.providers.adapter import EHRAdapter
+from ehr.records import Fetched, Issue, Kind, PatientRecord, PatientRef, Severity, State, complete, nothing
+
+READERS: Mapping[Kind, Callable[[EHRAdapter, PatientRef], Awaitable[Fetched[Any]]]] = {
+    Kind.CONDITION: lambda adapter, ref: adapter.conditions(ref),
+    Kind.PROCEDURE: lambda adapter, ref: adapter.procedures(ref),
+    Kind.MEDICATION: lambda adapter, ref: adapter.medications(ref),
+    Kind.ALLERGY: lambda adapter, ref: adapter.allergies(ref),
+    Kind.OBSERVATION: lambda adapter, ref: adapter.observations(ref),
+    Kind.ENCOUNTER: lambda adapter, ref: adapter.encounters(ref),
+    Kind.APPOINTMENT: lambda adapter, ref: adapter.appointments(ref),
+    Kind.REPORT: lambda adapter, ref: adapter.reports(ref),
+    Kind.IMAGE: lambda adapter, ref: adapter.imaging(ref),
+    Kind.DOCUMENT: lambda adapter, ref: adapter.documents(ref),
+    Kind.IMMUNIZATION: lambda adapter, ref: adapter.immunizations(ref),
+    Kind.ORDER: lambda adapter, ref: adapter.orders(ref),
+    Kind.PRACTITIONER: lambda adapter, ref: adapter.practitioner(ref),
+}
+"""How each kind is read; the patient's own record comes with the match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much at once, and how long.
+
+    Args:
+        patients: patients in work at a time; requests are bounded by the transport as well.
+        ahead: patients that may be finished before the first of them is handed out.
+        patient_s: deadline for one patient; kinds not read by then are unavailable.
+    """
+
+    patients: int = 8
+    ahead: int = 32
+    patient_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came back for one row.
+
+    Args:
+        row: as asked.
+        match: who was found, or why nobody was.
+        record: None unless exactly one person was found: a doubtful match never yields clinical data (S36).
+        failures: names of failures and how often, without patient data.
+    """
+
+    row: Row
+    match: MatchResult
+    record: PatientRecord | None = None
+    failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def again(self) -> bool:
+        """Whether asking again may bring more: the server failed, not the patient."""
+        passing = (State.UNAVAILABLE, State.QUOTA)
+        if isinstance(self.match, Undetermined):
+            return self.match.state in passing
+        return self.record is not None and any(kind.state in passing for kind in self.record.kinds.values())
+
+
+async def read_cohort(
+    adapter: EHRAdapter, rows: Iterable[Row], kinds: Sequence[Kind], bounds: Bounds = Bounds()
+) -> AsyncIterator[Reading]:
+    """Find and read each row's patient.
+
+    Args:
+        adapter: an open EHR.
+        rows: whom to read.
+        kinds: what to read of each; the demographic record always comes.
+        bounds: see `Bounds`.
+
+    Yields:
+        One `Reading` a row, in input order, as soon as it and all before it are done.
+
+    Raises:
+        AuthError: the login was refused; every further patient would fail in the same way.
+    """
+    asked = list(rows)
+    times = Counter(row.person for row in asked if row.person is not None)
+    left = Counter(times)
+    shared: dict[Person, asyncio.Task[Reading]] = {}
+    gate = asyncio.Semaphore(bounds.patients)
+    window: deque[tuple[Row, asyncio.Task[Reading]]] = deque()
+
+    def started(row: Row) -> asyncio.Task[Reading]:
+        person = row.person
+        if person is None or times[person] == 1:
+            return asyncio.create_task(_gated(gate, adapter, row, kinds, bounds))
+        if person not in shared:
+            shared[person] = asyncio.create_task(_gated(gate, adapter, row, kinds, bounds))
+        left[person] -= 1  # the last of its rows lets the record go
+        return shared.pop(person) if left[person] == 0 else shared[person]
+
+    try:
+        for row in asked:
+            window.append((row, started(row)))
+            if len(window) >= max(bounds.ahead, 1):
+                yield await _next(window)
+        while window:
+            yield await _next(window)
+    finally:
+        await _stop([task for _, task in window])
+
+
+async def _next(window: deque[tuple[Row, asyncio.Task[Reading]]]) -> Reading:
+    row, task = window[0]
+    reading = await asyncio.shield(task)
+    window.popleft()
+    return reading if reading.row is row else _for_row(reading, row)
+
+
+def _for_row(reading: Reading, row: Row) -> Reading:
+    record = reading.record
+    if record is not None:
+        record = PatientRecord(record.ref, record.patient, record.kinds, row.columns)
+    return Reading(row, reading.match, record, reading.failures)
+
+
+async def _stop(tasks: Sequence[asyncio.Task[Reading]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _gated(
+    gate: asyncio.Semaphore, adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], bounds: Bounds
+) -> Reading:
+    async with gate:
+        return await read_one(adapter, row, kinds, bounds.patient_s)
+
+
+async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient_s: float = 300.0) -> Reading:
+    """Find and read one row's patient.
+
+    Raises:
+        AuthError: the login was refused.
+    """
+    if row.person is None:
+        issue = Issue("row:names-nobody", Severity.WARNING)
+        return Reading(row, Undetermined(State.ERROR, (issue,)), None, {"row names nobody": 1})
+    failures: Counter[str] = Counter()
+    deadline = asyncio.get_running_loop().time() + patient_s
+    match = await _found(adapter, row.person, deadline, failures)
+    if not isinstance(match, Matched):
+        return Reading(row, match, None, dict(failures))
+    readers = [(kind, READERS[kind]) for kind in kinds if kind in READERS]
+    parts = await asyncio.gather(
+        *(_read(kind, reader(adapter, match.ref), deadline, failures) for kind, reader in readers)
+    )
+    fetched = {kind: part for (kind, _), part in zip(readers, parts, strict=True)}
+    fetched[Kind.PATIENT] = complete((match.patient,))
+    record = PatientRecord(match.ref, match.patient, MappingProxyType(fetched), row.columns)
+    return Reading(row, match, record, dict(failures))
+
+
+async def _found(adapter: EHRAdapter, person: Person, deadline: float, failures: Counter[str]) -> MatchResult:
+    try:
+        async with asyncio.timeout_at(deadline):
+            match = await adapter.find_patient(person)
+    except AuthError:
+        raise
+    except TimeoutError:
+        failures["patient deadline"] += 1
+        return Undetermined(State.UNAVAILABLE, (Issue("patient-deadline", Severity.ERROR),))
+    except EHRError as error:
+        failures[type(error).__name__] += 1
+        return Undetermined(_state_of(error), (Issue(f"failed:{type(error).__name__}", Severity.ERROR),))
+    if isinstance(match, Undetermined):
+        failures[f"identity {match.state.name}"] += 1
+    return match
+
+
+async def _read(
+    kind: Kind, reading: Awaitable[Fetched[Any]], deadline: float, failures: Counter[str]
+) -> Fetched[Any]:
+    fetched: Fetched[Any]
+    try:
+        async with asyncio.timeout_at(deadline):
+            fetched = await reading
+    except AuthError:
+        raise
+    except TimeoutError:
+        failures["patient deadline"] += 1
+        return nothing(State.UNAVAILABLE, Issue("patient-deadline", Severity.ERROR))
+    except EHRError as error:
+        failures[type(error).__name__] += 1
+        return nothing(_state_of(error), Issue(f"failed:{type(error).__name__}", Severity.ERROR))
+    if not fetched.complete:
+        failures[f"{kind} {fetched.state.name}"] += 1
+    return fetched
+
+
+def _state_of(error: EHRError) -> State:
+    return State.UNAVAILABLE if isinstance(error, TransportError) else State.ERROR

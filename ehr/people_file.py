@@ -1,0 +1,118 @@
+"""The patients file: a CSV with any of ``id``, ``mrn``, ``family``, ``given``, ``birth_date``.
+
+Other columns are kept for ``column`` predicates. Messages name rows and columns, never what stands in them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ehr.dates import BadDate, parse_date
+from ehr.errors import ConfigurationError
+from ehr.matching import Person
+
+IDENTITY = ("id", "mrn", "family", "given", "birth_date")
+MAX_ROWS = 1_000_000
+_MAX_CELL = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Args:
+        number: from 1, without the header.
+        person: who is meant; None where the row names nobody who could be found.
+        columns: the other columns.
+    """
+
+    number: int
+    person: Person | None
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __repr__(self) -> str:
+        return f"<Row {self.number}>"
+
+
+def read_people(data: bytes) -> tuple[Row, ...]:
+    """Read a patients file.
+
+    Raises:
+        ConfigurationError: not UTF-8, empty, no identity column, a row with too many cells, or a birth date of
+            another form; the message lists the row numbers.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError("patients file: not UTF-8. Save it as UTF-8 CSV.") from None
+    if "\x00" in text:
+        raise ConfigurationError("patients file: holds NUL characters; it is not a CSV file.")
+    header, body = _cells(text)
+    rows, wrong_dates, wrong_widths = [], [], []
+    for number, cells in enumerate(body, start=1):
+        if len(cells) > len(header):
+            wrong_widths.append(number)
+            continue
+        values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        if not _date_fits(values.get("birth_date")):
+            wrong_dates.append(number)
+        rows.append(_row(number, values))
+    _refuse(wrong_widths, "have more cells than the header")
+    _refuse(wrong_dates, "have a birth_date that is not YYYY-MM-DD, YYYY-MM or YYYY")
+    if not rows:
+        raise ConfigurationError("patients file: has a header and no row.")
+    return tuple(rows)
+
+
+def _cells(text: str) -> tuple[list[str], list[list[str]]]:
+    if not text.strip():
+        raise ConfigurationError("patients file: is empty.")
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    csv.field_size_limit(_MAX_CELL)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        lines = [cells for cells in reader if cells]
+    except csv.Error:
+        raise ConfigurationError(
+            "patients file: a quoted cell is not closed, or a cell is too long."
+        ) from None
+    header = [name.strip().lower() for name in lines[0]]
+    if not set(header) & set(IDENTITY):
+        raise ConfigurationError(
+            f"patients file: none of the {len(header)} columns is one of {', '.join(IDENTITY)}."
+        )
+    if len(set(header)) < len(header):
+        raise ConfigurationError("patients file: two columns have the same name.")
+    if len(lines) - 1 > MAX_ROWS:
+        raise ConfigurationError(f"patients file: {len(lines) - 1} rows; at most {MAX_ROWS} are read.")
+    return header, lines[1:]
+
+
+def _date_fits(text: str | None) -> bool:
+    if not text:
+        return True
+    try:
+        parse_date(text)
+    except BadDate:
+        return False
+    return True
+
+
+def _row(number: int, values: Mapping[str, str]) -> Row:
+    identity = {name: values.get(name) or None for name in IDENTITY}
+    others = {name: value for name, value in values.items() if name not in IDENTITY}
+    # A name without a birth date, or a birth date alone, would match strangers: nobody is asked for.
+    named = identity["birth_date"] and (identity["family"] or identity["given"])
+    person = Person(**identity) if identity["id"] or identity["mrn"] or named else None
+    return Row(number, person, MappingProxyType(others))
+
+
+def _refuse(rows: list[int], what: str) -> None:
+    if rows:
+        shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+        raise ConfigurationError(f"patients file: rows {shown} {what}.")

@@ -1,0 +1,151 @@
+"""Reads ``pod.yaml``: every mistake in one run, each with its line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ehr.errors import ConfigurationError
+from ehr.problems import FileErrors, Mark, Problems, quoted, suggestion
+from ehr.settings import SiteFile
+from ehr.yaml_nodes import Hole, Items, Table, Text, Yaml, plain, read_yaml
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The bytes of a file that a user named.
+
+    Raises:
+        ConfigurationError: it cannot be read; the sentence names ``what``, not the path.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigurationError(f"{what}: there is no such file.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{what}: cannot be read ({type(error).__name__}).") from None
+
+
+def read_site_file(path: Path) -> SiteFile:
+    """The parts of a pod file that describe its EHR.
+
+    Raises:
+        FileErrors: with every mistake.
+        ConfigurationError: the file cannot be read.
+    """
+    return checked(read_bytes(path, "pod file"), path.name, SiteFile)
+
+
+def checked(data: bytes, name: str, model: type[M]) -> M:
+    """A model out of YAML.
+
+    Args:
+        data: the file's bytes.
+        name: its name, for messages.
+        model: a pydantic model; every scalar reaches it as text.
+
+    Raises:
+        FileErrors: with every mistake.
+    """
+    problems = Problems()
+    root = read_yaml(data, name, problems)
+    if root is not None and not isinstance(root, Table):
+        problems.error(root.mark, "PV100", "the file is a table of sections; found something else.")
+    if not isinstance(root, Table):
+        raise FileErrors(problems.found)
+    found: M | None = None
+    try:
+        found = model.model_validate(plain(root))
+    except ValidationError as error:
+        for mistake in error.errors(include_input=False, include_url=False):
+            _note(problems, root, mistake, model)
+    if found is None or problems.failed:
+        raise FileErrors(problems.found)
+    return found
+
+
+def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel]) -> None:
+    path = [part for part in mistake["loc"] if not str(part).startswith("function-")]
+    mark, node = place(root, path)
+    name = str(path[-1]) if path else "the file"
+    kind = mistake["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        listed = ", ".join(sorted(known))
+        problems.error(
+            mark, "PV103", f"{quoted(name)} is not a key here. Known: {listed}.{suggestion(name, known)}"
+        )
+    elif kind == "missing":
+        problems.error(mark, "PV104", f"{quoted(name)} is missing.")
+    else:
+        problems.error(mark, "PV110", f"{name}: {_words(mistake, node)}.")
+
+
+_EXPECTED = {
+    "literal_error": "expected one of {expected}",
+    "string_pattern_mismatch": "has another form than is expected here",
+    "string_too_short": "is empty",
+    "int_parsing": "is not a whole number",
+    "float_parsing": "is not a number",
+    "bool_parsing": "is not true or false",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "date_from_datetime_parsing": "is not a date of the form YYYY-MM-DD",
+    "date_parsing": "is not a date of the form YYYY-MM-DD",
+    "string_type": "is one text",
+    "dict_type": "is a table of keys",
+    "model_type": "is a table of keys",
+    "tuple_type": "is a list",
+}
+
+
+def _words(mistake: Any, node: Yaml) -> str:
+    kind = mistake["type"]
+    if kind == "value_error":
+        return str(mistake["ctx"]["error"])
+    words = _EXPECTED.get(kind, "has another form than is expected here")
+    return words.format(**mistake.get("ctx", {})) + (
+        "" if isinstance(node, Text | Hole) else f"; found a {_shape(node)}"
+    )
+
+
+def _shape(node: Yaml) -> str:
+    return "list" if isinstance(node, Items) else "table"
+
+
+def place(root: Table, path: Sequence[Any]) -> tuple[Mark, Yaml]:
+    """Where a path of keys and positions is in the file: the key's own place, or as near as it goes."""
+    node: Yaml = root
+    mark = root.mark
+    for part in path:
+        if isinstance(node, Table) and str(part) in node.entries:
+            mark = node.keys[str(part)]
+            node = node.entries[str(part)]
+        elif isinstance(node, Items) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+            mark = node.mark
+        else:
+            break
+    return mark, node
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = next(_models_in(field.annotation), None) if field is not None else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)

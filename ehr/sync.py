@@ -1,0 +1,109 @@
+"""The same without ``async``: one event loop in a thread of its own, for notebooks and plain scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ehr.identity import MatchResult, Person
+from ehr.query import QueryResult
+from ehr.records import Fetched, Kind, PatientRef
+from ehr.settings import SiteFile
+from ehr.site import REAL, Site, Surroundings, open_site_async
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop that runs in a thread until it is closed; works inside a notebook's own loop too."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="trialveil-ehr", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and wait for it; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """End the loop."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class SyncSite:
+    """An open EHR; each method is that of `ehr.site.Site`, and waits for its answer."""
+
+    def __init__(self, site: Site, loop: LoopThread) -> None:
+        self._site = site
+        self._loop = loop
+
+    def __repr__(self) -> str:
+        return f"<SyncSite {self._site.file.ehr.provider}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{self!r}</code>"
+
+    def find(self, person: Person) -> MatchResult:
+        """Find one person; never a guess."""
+        return self._loop.run(self._site.find(person))
+
+    def read(self, kind: Kind | str, ref: PatientRef) -> Fetched[Any]:
+        """One kind of record of one patient."""
+        return self._loop.run(self._site.read(kind, ref))
+
+    def conditions(self, ref: PatientRef) -> Fetched[Any]:
+        """Diagnoses and problems."""
+        return self._loop.run(self._site.conditions(ref))
+
+    def procedures(self, ref: PatientRef) -> Fetched[Any]:
+        """What was done."""
+        return self._loop.run(self._site.procedures(ref))
+
+    def observations(self, ref: PatientRef) -> Fetched[Any]:
+        """Measurements and findings."""
+        return self._loop.run(self._site.observations(ref))
+
+    def medications(self, ref: PatientRef) -> Fetched[Any]:
+        """Drug requests and statements."""
+        return self._loop.run(self._site.medications(ref))
+
+    def encounters(self, ref: PatientRef) -> Fetched[Any]:
+        """Visits and stays."""
+        return self._loop.run(self._site.encounters(ref))
+
+    def appointments(self, ref: PatientRef) -> Fetched[Any]:
+        """Appointments, past and future."""
+        return self._loop.run(self._site.appointments(ref))
+
+    def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:
+        """Find and read some people."""
+        return self._loop.run(self._site.query(people, kinds))
+
+
+@contextmanager
+def open_site(
+    config: str | Path | SiteFile, surroundings: Surroundings = REAL
+) -> Iterator[SyncSite]:
+    """Open one hospital's EHR; see `ehr.site.open_site_async`, also for what it raises."""
+    loop = LoopThread()
+    try:
+        opened: AbstractAsyncContextManager[Site] = open_site_async(config, surroundings)
+        site = loop.run(opened.__aenter__())
+        try:
+            yield SyncSite(site, loop)
+        finally:
+            loop.run(opened.__aexit__(None, None, None))
+    finally:
+        loop.close()
