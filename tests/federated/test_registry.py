@@ -32,6 +32,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[EntryP
     registry.plugins.cache_clear()
 
 
+def test_rows_and_entries_cannot_be_changed() -> None:
+    entry = registry.find("ResultsOnly")
+    for value, field in ((entry, "kind"), (entry.row, "waits_for")):
+        with pytest.raises(AttributeError):
+            setattr(value, field, None)
+
+
 def test_every_member_is_a_row_or_an_alias_and_never_both() -> None:
     tables: list[tuple[type[Enum], Any]] = [
         (AlgorithmType, ALGORITHMS),
@@ -124,12 +131,12 @@ def test_a_plug_in_adds_a_name(installed: dict[str, list[EntryPoint]]) -> None:
     assert len(registry.entries()) == 60
 
 
+@pytest.mark.parametrize("group", registry.PLUGIN_GROUPS)
 @pytest.mark.parametrize("name", ["EHRPatientQueryAlgorithm", "GAScreeningProtocol", "bitfount.New"])
 def test_a_plug_in_cannot_take_a_built_in_name(
-    name: str, installed: dict[str, list[EntryPoint]], caplog: pytest.LogCaptureFixture
+    name: str, group: str, installed: dict[str, list[EntryPoint]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    for group in registry.PLUGIN_GROUPS:
-        installed[group] = [EntryPoint(name, "json", group)]
+    installed[group] = [EntryPoint(name, "json", group)]
     with caplog.at_level(logging.WARNING):
         assert registry.plugins() == {}
     assert "is taken" in caplog.text

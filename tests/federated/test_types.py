@@ -121,6 +121,30 @@ FIELDS: dict[str, dict[str, Any]] = {
     "MinimalSchemaUploadConfig": dict.fromkeys(
         ["public_metadata", "access_manager_public_key", "pod_public_key"], REQUIRED
     ),
+    "PodDetailsConfig": {"display_name": REQUIRED, "description": ""},
+    "DataSplitConfig": {"data_splitter": "percentage", "args": {}},
+    "FileSystemFilterConfig": {
+        "file_extension": None,
+        "strict_file_extension": False,
+        "file_creation_min_date": None,
+        "file_creation_max_date": None,
+        "file_modification_min_date": None,
+        "file_modification_max_date": None,
+        "min_file_size": None,
+        "max_file_size": None,
+    },
+    "PodDataConfig": {
+        "force_stypes": None,
+        "column_descriptions": None,
+        "table_descriptions": None,
+        "description": None,
+        "ignore_cols": None,
+        "modifiers": None,
+        "datasource_args": {},
+        "data_split": None,
+        "auto_tidy": False,
+        "file_system_filters": None,
+    },
     "HubConfig": {"username": REQUIRED, "secrets": REQUIRED, "session": None, "session_info": None},
     "EHRConfig": {
         "base_url": REQUIRED,
@@ -216,6 +240,12 @@ def test_secrets_show_their_class_only() -> None:
     assert repr(keys) == "APIKeys(...)"
     assert keys == APIKeys("the-id", "the-key")
     assert keys != APIKeys("the-id", "another")
+    assert keys != APIKeys("another", "the-key")
+    assert keys != "the-key"
+    with pytest.raises(TypeError):
+        hash(keys)
+    with pytest.raises(AttributeError):
+        keys.access_key = "other"  # type: ignore[misc]  # that it cannot be set is what is tested
 
 
 def test_a_managed_token_is_renewed_when_it_has_ended() -> None:
