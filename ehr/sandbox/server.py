@@ -26,6 +26,7 @@ from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Witness
 
 _START_S = 20.0
+_END_S = 1.0  # running requests may finish
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
@@ -65,6 +66,23 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         self.stop()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn's own waits a fixed time; a suite that starts hundreds of sandboxes would feel it
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = list(self.server_state.tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_END_S)
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()  # an orderly TLS end could wait long for the peer
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def abort(self, client: tuple[str, int] | None) -> bool:
         """Reset the connection from ``client``; False if there is none."""
         for connection in list(self.server_state.connections):
@@ -87,7 +105,6 @@ def _server(app: SandboxApp, tls: TLS | None, ready: Callable[[], None]) -> _Ser
         ws="none",
         date_header=False,  # the sandbox's own clock makes it
         server_header=False,
-        timeout_graceful_shutdown=1,
         ssl_certfile=tls.certificate if tls is not None else None,
         ssl_keyfile=tls.key if tls is not None else None,
     )
@@ -119,11 +136,12 @@ class Sandbox:
         login: False opens everything to all, and there is no token endpoint.
         clock: gives the time, aware; used everywhere, the ``Date`` header included.
         tls: to serve https.
-        port: 0 takes a free one.
-        witness: to share one between several sandboxes.
+
+    Attributes:
+        app: the ASGI application, for `httpx.ASGITransport`.
 
     Raises:
-        ConfigurationError: a file, skin or port cannot be used.
+        ConfigurationError: a file or skin cannot be used.
     """
 
     def __init__(
@@ -135,14 +153,11 @@ class Sandbox:
         login: bool = True,
         clock: Clock = utc_now,
         tls: TLS | None = None,
-        port: int = 0,
-        witness: Witness | None = None,
     ) -> None:
         store = data if isinstance(data, Store) else load(data)
         allowed = dict(clients or {}) if login else None
-        self.app = build_app(store, skin, clients=allowed, clock=clock, witness=witness)
+        self.app = build_app(store, skin, clients=allowed, clock=clock)
         self._tls = tls
-        self._port = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -166,7 +181,12 @@ class Sandbox:
 
     @property
     def witness(self) -> Witness:
+        """What was seen; set another sandbox's here, and the two see together."""
         return self.app.witness
+
+    @witness.setter
+    def witness(self, shared: Witness) -> None:
+        self.app.witness = shared
 
     @property
     def faults(self) -> FaultScript:
@@ -188,7 +208,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Listen, and return when requests are answered."""
-        listener = _listening(self._port)
+        listener = _listening(0)
         ready = threading.Event()
         self.app.origin = _origin(listener, self._tls)
         try:

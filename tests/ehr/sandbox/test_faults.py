@@ -271,7 +271,7 @@ def test_skip_and_times_count_exactly(skip: int, times: int | None, asked: int) 
     assert hits == expected
 
 
-@pytest.mark.parametrize("bad", [{"skip": -1}, {"times": -1}])
-def test_a_fault_with_a_negative_count_is_refused(bad: dict[str, int]) -> None:
+@pytest.mark.parametrize(("skip", "times"), [(-1, None), (0, -1)])
+def test_a_fault_with_a_negative_count_is_refused(skip: int, times: int | None) -> None:
     with pytest.raises(ConfigurationError):
-        Fault(Reset(), **bad)
+        Fault(Reset(), skip=skip, times=times)

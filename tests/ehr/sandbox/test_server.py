@@ -101,7 +101,7 @@ def test_a_port_in_use_is_named_as_the_reason(store: Store) -> None:
     with Sandbox(store, login=False) as ehr:
         port = int(ehr.origin.rpartition(":")[2])
         with pytest.raises(ConfigurationError, match="port"):
-            Sandbox(store, login=False, port=port).start()
+            serve(None, "smarthealthit", port, announce=print)
 
 
 def test_an_unknown_skin_is_refused_with_the_known_ones(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from ehr.sandbox import RegisteredClient, Sandbox, Store, TokenLeaked, Witness
+from ehr.sandbox import RegisteredClient, Sandbox, Store, TokenLeaked
 from tests.ehr.sandbox.signing import CLIENT, claims, jwks, signed, token_form
 from tests.ehr.sandbox.synthetic import FakeClock
 
@@ -60,9 +60,10 @@ LEAKS = {
 @pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
 def test_a_token_at_another_origin_is_found(store: Store, clock: FakeClock, leak: object) -> None:
     assert callable(leak)
-    shared = Witness()
-    home = Sandbox(store, clients={CLIENT: RegisteredClient(jwks())}, clock=clock, witness=shared)
-    with home, Sandbox(store, login=False, witness=shared) as elsewhere, httpx.Client() as http:
+    home = Sandbox(store, clients={CLIENT: RegisteredClient(jwks())}, clock=clock)
+    shared = home.witness
+    with home, Sandbox(store, login=False) as elsewhere, httpx.Client() as http:
+        elsewhere.witness = shared
         token = token_of(home, http, clock)
         http.get(f"{home.base_url}/Patient", headers={"authorization": f"Bearer {token}"})
         http.get(f"{elsewhere.base_url}/Patient")
