@@ -13,6 +13,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from socket import socket
 from typing import Any
 
@@ -32,6 +33,7 @@ _HEADER_VALUE = re.compile(rb"[\t\x20-\x7e]*")
 _FRAMING = {b"host", b"content-length", b"transfer-encoding", b"connection"}
 _LINE_BYTES = 16 * 1024
 _HEADERS = 128
+_LARGE_BODY = 256 * 1024
 _KEEP_ALIVE_S = 15.0
 
 SocketFactory = Callable[[Any], socket]
@@ -119,7 +121,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(head_s) as bound:
                 answer = await session.request(
-                    method, url, headers=headers, data=body or None, allow_redirects=False, ssl=self._tls(url)
+                    method,
+                    url,
+                    headers=headers,
+                    data=_payload(body),
+                    allow_redirects=False,
+                    ssl=self._tls(url),
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if bound.expired():
@@ -207,6 +214,11 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._answer.close()
+
+
+def _payload(body: bytes) -> bytes | BytesIO | None:
+    # A large body goes out in pieces, so that the loop is not held up.
+    return BytesIO(body) if len(body) > _LARGE_BODY else body or None
 
 
 def _wire_url(url: httpx.URL) -> yarl.URL:

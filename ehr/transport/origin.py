@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote_to_bytes, urljoin
+from urllib.parse import quote, unquote_to_bytes
 
 from ehr.errors import ConfigurationError, DestinationRefused
 
@@ -146,7 +146,7 @@ def resolve_link(origin: Origin, request_url: str, link: str) -> str:
     link = link if link.isascii() and " " not in link else quote(link, safe=_LINK_SAFE)
     if not _SCHEME.match(link):
         _refuse_encoded_steps(link.partition("?")[0])
-        link = urljoin(request_url, link) if link else request_url
+        link = _joined(request_url, link)
     check(origin, link)
     return link
 
@@ -199,6 +199,39 @@ def _read(url: str) -> _Parts:
     path = found["path"] or ""
     _refuse_dot_segments(path)
     return _Parts(scheme, _host(found["host"]), port, path, found["query"] or "")
+
+
+def _joined(base: str, link: str) -> str:
+    """A relative reference made absolute, by RFC 3986 section 5.2, its bytes kept.
+
+    ``urllib.parse.urljoin`` is not used: it drops empty segments and stray characters.
+    """
+    found = _URL.fullmatch(base)
+    if found is None:
+        raise DestinationRefused("A link starts from a URL that cannot be read. Nothing was sent.")
+    path = found["path"] or "/"
+    root = base[: max(found.end("host"), found.end("port"))]
+    if link.startswith("//"):
+        return f"{found['scheme']}:{link}"
+    steps, mark, query = link.partition("?")
+    if not steps:
+        return f"{root}{path}{mark}{query}" if mark else base
+    merged = steps if steps.startswith("/") else path[: path.rindex("/") + 1] + steps
+    return f"{root}{_walked(merged)}{mark}{query}"
+
+
+def _walked(path: str) -> str:
+    """Dot segments carried out."""
+    done: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del done[-1:]
+        elif segment != ".":
+            done.append(segment)
+    if segments[-1] in {".", ".."}:
+        done.append("")
+    return "/" + "/".join(done)
 
 
 def _host(text: str) -> str:

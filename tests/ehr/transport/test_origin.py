@@ -109,6 +109,24 @@ def test_next_links_are_followed_relative_and_absolute(link: str, expected: str)
     assert resolve_link(BASE, ASKED, link) == expected
 
 
+@pytest.mark.parametrize(
+    ("base", "link", "expected"),
+    [
+        ("https://h:8443", "x?y", "https://h:8443/x?y"),
+        ("https://h:8443", "?y", "https://h:8443/?y"),
+        ("https://h:8443/a/b?c", "", "https://h:8443/a/b?c"),
+        ("https://h:8443/a/b?c", ".", "https://h:8443/a/"),
+        ("https://h:8443/a/b?c", "..", "https://h:8443/"),
+        ("https://h:8443/a/b?c", "../../../x", "https://h:8443/x"),
+        ("https://h:8443/a/b?c", "x//y", "https://h:8443/a/x//y"),
+        ("https://h:8443/a/b?c", "//h:8443/x", "https://h:8443/x"),
+        ("https://h:8443/a/b?c", "./x/./y/../z?q=../r", "https://h:8443/a/x/z?q=../r"),
+    ],
+)
+def test_relative_links_are_resolved_as_in_rfc_3986(base: str, link: str, expected: str) -> None:
+    assert resolve_link(pin("https://h:8443"), base, link) == expected
+
+
 def test_a_link_that_climbs_out_of_the_base_is_refused() -> None:
     with pytest.raises(DestinationRefused):
         resolve_link(BASE, ASKED, "../../admin")
