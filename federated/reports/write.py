@@ -1,0 +1,92 @@
+"""The files of a run in its output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from federated.reports import decisions_csv, decisions_json, documents, files, html, overview
+from federated.reports.decisions_csv import Contact
+from federated.reports.run import Run
+
+
+def write_site(run: Run, folder: Path, order: Sequence[str] | None = None) -> tuple[Path, ...]:
+    """Write ``decisions.csv``, ``decisions.json``, ``summary.json``, ``run.json`` and ``report.html``.
+
+    Each file is complete or absent, 0600, and but for ``run.json`` the same bytes for the same run. Pages
+    and forms of an earlier, larger run that are no longer true are removed.
+
+    Args:
+        run: a finished run.
+        folder: made if absent.
+        order: criteria in the order that the report's funnel shows; file order without it.
+
+    Returns:
+        What was written, ``report.html`` last.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+        CheckFailed: the numbers of the run do not add up; nothing is written.
+    """
+    summary = documents.summary(run)
+    folder = files.ready(Path(folder))
+    made: dict[str, Iterable[str]] = {
+        "decisions.csv": decisions_csv.decisions(run),
+        decisions_json.decisions_name(run): decisions_json.decisions(run),
+        "summary.json": [decisions_json.text(summary)],
+        "run.json": [decisions_json.text(documents.execution(run))],
+    }
+    pages = html.report(run, order)
+    written = tuple(files.write(folder / name, pieces) for name, pieces in (made | pages).items())
+    _remove_stale(folder, {path.name for path in written})
+    return written
+
+
+def _remove_stale(folder: Path, written: set[str]) -> None:
+    ours = [
+        *folder.glob("report-[0-9][0-9][0-9].html"),
+        folder / "decisions.json",
+        folder / "decisions.jsonl",
+    ]
+    for path in ours:
+        if path.name not in written:
+            path.unlink(missing_ok=True)
+
+
+def write_contacts(run: Run, folder: Path, people: Mapping[int, Contact]) -> Path:
+    """Write ``contacts.csv``, the one file with names; 0600.
+
+    Raises:
+        OutputError: as `write_site`.
+    """
+    return files.write(files.ready(Path(folder)) / "contacts.csv", decisions_csv.contacts(run, people))
+
+
+def write_reference(run: Run, folder: Path) -> Path:
+    """Write ``reference.csv``: the same decisions under the reference's column names.
+
+    Raises:
+        OutputError: as `write_site`.
+    """
+    return files.write(files.ready(Path(folder)) / "reference.csv", decisions_csv.reference(run))
+
+
+def write_overview(runs: Sequence[Run], folder: Path, reports: Mapping[str, str]) -> tuple[Path, ...]:
+    """Write ``summary.json`` and ``overview.html`` over several sites of one owner.
+
+    Args:
+        runs: one a site, all of one trial.
+        folder: made if absent.
+        reports: site pseudonym to its report, as a path relative to ``folder``.
+
+    Raises:
+        InvalidArgument: there is no run, or they are of different trials.
+        OutputError: as `write_site`.
+    """
+    document = decisions_json.text(documents.overview(runs))
+    page = overview.page(runs, reports)
+    folder = files.ready(Path(folder))
+    return (
+        files.write(folder / "summary.json", [document]),
+        files.write(folder / "overview.html", [page]),
+    )
