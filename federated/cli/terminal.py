@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ class _State:
 
 
 state = _State()
+
+_MISTAKE = re.compile(r"[^\n:]+:\d+:\d+: ")
 
 
 def meanings(*codes: ExitCode) -> list[tuple[int, str]]:
@@ -93,8 +96,12 @@ def say_more(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Say on stderr why the command ends, even with ``-q``."""
-    sys.stderr.write(f"trialveil: {text}\n")
+    """Say on stderr why the command ends, even with ``-q``.
+
+    A list of mistakes (``file:line:column: …``) stays as it is, so that editors find the places.
+    """
+    prefix = "" if _MISTAKE.match(text) else "trialveil: "
+    sys.stderr.write(f"{prefix}{text}\n")
 
 
 def where(error: BaseException) -> None:

@@ -167,6 +167,8 @@ def test_a_missing_package_is_one_sentence_with_the_install_line(monkeypatch: py
     monkeypatch.setattr(registry, "import_module", fail)
     with pytest.raises(MissingExtra, match=r"pip install 'trialveil\[retina\]'"):
         registry.load(Row("federated.algorithms.retina_metrics", extra="retina"))
+    with pytest.raises(ImportError):  # our own fault, and shown as one
+        registry.load(Row("federated.algorithms.ehr_query"))
 
 
 def test_a_whole_component_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
