@@ -91,8 +91,9 @@ def of_modifier(concepts: Iterable[CodeableConcept]) -> Laterality | None:
     named: set[Laterality] = set()
     for concept in concepts:
         for coding in concept.coding:
-            if coding.code in _MODIFIERS:
-                named.add(_MODIFIERS[coding.code])
+            side = _MODIFIERS.get(coding.code or "")
+            if side is not None:
+                named.add(side)
         for text in (*(coding.display for coding in concept.coding), concept.text):
             found = _MODIFIER.search(text.strip()) if text else None
             if found is not None:
