@@ -307,9 +307,16 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(sys, "stderr", stream)
         terminal.state.quiet = quiet
         with terminal.progress("Reading", 3) as bar:
-            bar.advance()
-            bar.update(3, 3)
+            bar.advance(2)
         assert ("Reading" in stream.getvalue()) == shown
+        assert ("2/3" in stream.getvalue()) == shown
+
+
+def test_progress_may_be_told_as_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := _Terminal())
+    with terminal.progress("Reading") as bar:
+        bar.update(4, 5)
+    assert "4/5" in stream.getvalue()
 
 
 def test_no_colour_is_used_where_the_user_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
