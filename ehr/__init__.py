@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ehr.cohort import Bounds, Reading
     from ehr.config import EHRConfig, EHRProvider, ProviderProfile
     from ehr.errors import (
         AuthError,
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from ehr.fetched import Fetched, Kind, State
     from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
     from ehr.providers.adapter import EHRAdapter
+    from ehr.query import QueryResult
     from ehr.records import PatientRecord, PatientRef
+    from ehr.site import Site, open_site_async
+    from ehr.sync import SyncSite, open_site
 
 __all__ = [
     "Ambiguous",
     "AuthError",
+    "Bounds",
     "ConfigurationError",
     "EHRAdapter",
     "EHRConfig",
@@ -42,15 +47,22 @@ __all__ = [
     "PatientRef",
     "Person",
     "ProviderProfile",
+    "QueryResult",
+    "Reading",
+    "Site",
     "State",
+    "SyncSite",
     "TransportError",
     "Unavailable",
     "Undetermined",
+    "open_site",
+    "open_site_async",
 ]
 
 _MODULES = {
     "Ambiguous": "ehr.identity",
     "AuthError": "ehr.errors",
+    "Bounds": "ehr.cohort",
     "ConfigurationError": "ehr.errors",
     "EHRAdapter": "ehr.providers.adapter",
     "EHRConfig": "ehr.config",
@@ -68,10 +80,16 @@ _MODULES = {
     "PatientRef": "ehr.records",
     "Person": "ehr.identity",
     "ProviderProfile": "ehr.config",
+    "QueryResult": "ehr.query",
+    "Reading": "ehr.cohort",
+    "Site": "ehr.site",
     "State": "ehr.fetched",
+    "SyncSite": "ehr.sync",
     "TransportError": "ehr.errors",
     "Unavailable": "ehr.errors",
     "Undetermined": "ehr.identity",
+    "open_site": "ehr.sync",
+    "open_site_async": "ehr.site",
 }
 
 
