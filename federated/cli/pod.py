@@ -1,0 +1,93 @@
+"""``trialveil pod``: the file that describes one hospital."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from federated.cli import terminal
+from federated.cli.terminal import Json
+from federated.exit_codes import ExitCode
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+DONE, BAD_FILE = ExitCode.DONE, ExitCode.BAD_FILE
+
+
+@app.command(
+    epilog=terminal.epilog(
+        DONE,
+        BAD_FILE,
+        example='trialveil pod new pod.yaml --name "North clinic" --base-url https://ehr.example/fhir',
+    )
+)
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("pod.yaml"),
+    name: Annotated[str, typer.Option(help="Name of the hospital or site.")] = "my-site",
+    provider: Annotated[str, typer.Option(help="Which EHR it is.")] = "smarthealthit r4",
+    base_url: Annotated[str, typer.Option(help="FHIR base address.")] = "https://ehr.example/fhir",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone of the site.")] = "Europe/London",
+) -> None:
+    """Write a commented pod file to start from, and a site key beside it.
+
+    The key is the secret of all pseudonyms: it stays in the pod, is readable by its owner only, and is never
+    overwritten.
+    """
+    from federated.config import new_pod
+
+    made, key = new_pod(file, name=name, provider_name=provider, base_url=base_url, zone=time_zone)
+    terminal.out(f"wrote {made}")
+    if key is not None:
+        terminal.out(f"wrote {key} (secret: stays here)")
+    terminal.say(
+        f'Next: fill it in, make keys with "trialveil ehr keys new", then "trialveil pod check {file}".'
+    )
+
+
+@app.command(epilog=terminal.epilog(DONE, BAD_FILE, example="trialveil pod check pod.yaml"))
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pod file.")] = Path("pod.yaml"),
+    json: Json = False,
+) -> None:
+    """Check a pod file and what it names: provider, keys, site key, patients file.
+
+    Every mistake is listed in one run as file:line:column: code message. No server is asked; that is what
+    "trialveil ehr probe" does.
+    """
+    from ehr.problems import FileErrors
+    from federated.config import check_pod
+
+    try:
+        _, found = check_pod(file)
+    except FileErrors as error:
+        if json:
+            terminal.out_json(_document(error.problems))
+            raise typer.Exit(ExitCode.BAD_FILE) from None
+        raise
+    if json:
+        terminal.out_json(_document(found))
+        return
+    for problem in found:
+        terminal.say(str(problem))
+    terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
+
+
+def _document(problems: Any) -> dict[str, Any]:
+    rows = [
+        {
+            "file": problem.file,
+            "line": problem.line,
+            "column": problem.column,
+            "code": problem.code,
+            "severity": problem.severity,
+            "message": problem.message,
+        }
+        for problem in problems
+    ]
+    return {
+        "schema": "trialveil/check/1",
+        "ok": all(row["severity"] != "error" for row in rows),
+        "problems": rows,
+    }
