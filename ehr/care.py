@@ -22,13 +22,13 @@ from ehr.elements import (
 from ehr.people import Resource
 
 
-class Hospitalization(Element):
+class Hospitalization(Element, frozen=True):
     """How a stay ended."""
 
     discharge_disposition: CodeableConcept | None = None
 
 
-class Participant(Element):
+class Participant(Element, frozen=True):
     """Someone or something that takes part in a visit."""
 
     individual: Reference | None = None
@@ -36,7 +36,7 @@ class Participant(Element):
     status: str | None = None
 
 
-class Encounter(Resource):
+class Encounter(Resource, frozen=True):
     """A visit or stay."""
 
     status: str | None = None
@@ -68,7 +68,7 @@ class Encounter(Resource):
         return None if self.hospitalization is None else self.hospitalization.discharge_disposition
 
 
-class Appointment(Resource):
+class Appointment(Resource, frozen=True):
     """A booked, kept, or cancelled visit.
 
     ``source`` says where it was read: an Appointment resource, an Encounter that stands in for one, or a
@@ -123,17 +123,18 @@ class Appointment(Resource):
         return None
 
 
-class Medication(Resource):
+class Medication(Resource, frozen=True):
     """A drug by itself, to which requests and statements may point."""
 
     code: CodeableConcept | None = None
 
 
-class _Drug(Resource):
+class _Drug(Resource, frozen=True):
     status: str | None = None
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     subject: Reference | None = None
+    contained: tuple[msgspec.Raw, ...] = ()
 
     def __post_init__(self) -> None:
         one_choice(concept=self.medication_codeable_concept, reference=self.medication_reference)
@@ -144,7 +145,7 @@ class _Drug(Resource):
         return () if self.medication_codeable_concept is None else (self.medication_codeable_concept,)
 
 
-class MedicationRequest(_Drug, tag="MedicationRequest"):
+class MedicationRequest(_Drug, frozen=True, tag="MedicationRequest"):
     """A prescription or order of a drug."""
 
     intent: str | None = None
@@ -163,7 +164,7 @@ class MedicationRequest(_Drug, tag="MedicationRequest"):
         return when(self.authored_on)
 
 
-class MedicationStatement(_Drug, tag="MedicationStatement"):
+class MedicationStatement(_Drug, frozen=True, tag="MedicationStatement"):
     """A statement that a drug is or was taken."""
 
     effective_date_time: str | None = None
@@ -190,7 +191,7 @@ class MedicationStatement(_Drug, tag="MedicationStatement"):
         return when(self.effective_date_time, self.effective_period) or when(self.date_asserted)
 
 
-class AllergyIntolerance(Resource):
+class AllergyIntolerance(Resource, frozen=True):
     """An allergy, or the coded statement that none is known."""
 
     clinical_status: CodeableConcept | None = None
@@ -228,7 +229,7 @@ class AllergyIntolerance(Resource):
         )
 
 
-class Immunization(Resource):
+class Immunization(Resource, frozen=True):
     """A vaccination."""
 
     status: str | None = None
@@ -248,7 +249,7 @@ class Immunization(Resource):
         return when(self.occurrence_date_time, text=self.occurrence_string)
 
 
-class ServiceRequest(Resource):
+class ServiceRequest(Resource, frozen=True):
     """An order of a service."""
 
     status: str | None = None
@@ -274,7 +275,7 @@ class ServiceRequest(Resource):
         return when(self.authored_on)
 
 
-class DeviceRequest(Resource):
+class DeviceRequest(Resource, frozen=True):
     """An order of a device."""
 
     status: str | None = None
@@ -301,7 +302,7 @@ class DeviceRequest(Resource):
         return when(self.authored_on)
 
 
-class DiagnosticReport(Resource):
+class DiagnosticReport(Resource, frozen=True):
     """A report that groups results."""
 
     status: str | None = None
@@ -323,7 +324,7 @@ class DiagnosticReport(Resource):
         return when(self.effective_date_time, self.effective_period)
 
 
-class Attachment(Element):
+class Attachment(Element, frozen=True):
     """Content inline or at an address."""
 
     content_type: str | None = None
@@ -334,13 +335,13 @@ class Attachment(Element):
     hash: str | None = None
 
 
-class DocumentContent(Element):
+class DocumentContent(Element, frozen=True):
     """One form of a document."""
 
     attachment: Attachment | None = None
 
 
-class DocumentReference(Resource):
+class DocumentReference(Resource, frozen=True):
     """A document in the chart."""
 
     status: str | None = None
@@ -364,14 +365,14 @@ class DocumentReference(Resource):
         return when(self.date)
 
 
-class ImagingSeries(Element):
+class ImagingSeries(Element, frozen=True):
     """One series of a study."""
 
     uid: str | None = None
     modality: Coding | None = None
 
 
-class ImagingStudy(Resource):
+class ImagingStudy(Resource, frozen=True):
     """A set of images."""
 
     identifier: tuple[Identifier, ...] = ()

@@ -21,7 +21,7 @@ from ehr.elements import (
 from ehr.people import Resource
 
 
-class Condition(Resource):
+class Condition(Resource, frozen=True):
     """A diagnosis or problem."""
 
     clinical_status: CodeableConcept | None = None
@@ -103,7 +103,7 @@ class Condition(Resource):
         return when(self.recorded_date)
 
 
-class Procedure(Resource):
+class Procedure(Resource, frozen=True):
     """Something that was done."""
 
     status: str | None = None
@@ -144,7 +144,7 @@ class Procedure(Resource):
         )
 
 
-class ObservationComponent(Element):
+class ObservationComponent(Element, frozen=True):
     """A part of an observation, such as the systolic pressure of a panel."""
 
     code: CodeableConcept | None = None
@@ -177,7 +177,7 @@ def _value(holder: Any) -> Value:
     return None
 
 
-class Observation(Resource):
+class Observation(Resource, frozen=True):
     """A measurement or finding."""
 
     status: str | None = None

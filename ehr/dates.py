@@ -26,6 +26,11 @@ _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?\Z")
 _TIME = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})?\Z",
 )
+_SHAPE = re.compile(
+    r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01])"
+    r"(?:[Tt](?:[01]\d|2[0-3]|24(?=:00)):[0-5]\d(?::[0-5]\d|:60(?:\.\d+)?|:[0-5]\d\.\d+)?"
+    r"(?:[Zz]|[+-]\d{2}:?\d{2})?)?)?)?\Z"
+)
 _DURATION = re.compile(r"(\d{1,6})\s*([a-z]+)\Z")
 _WORDS: dict[str, Unit] = {
     "h": "h", "hour": "h", "hours": "h",
@@ -124,6 +129,22 @@ def day_of(second: int) -> date:
 def is_sentinel(text: str) -> bool:
     """Whether the text is one of the dates that stand for "unknown" (S38)."""
     return text[:10] in SENTINELS
+
+
+def is_time_text(text: str) -> bool:
+    """Whether a text can be a FHIR date, dateTime or instant, or one of the variants that are read here.
+
+    Cheap: the calendar is asked only about the last days of a month.
+    """
+    if _SHAPE.match(text) is None:
+        return False
+    if text[8:10] <= "28":
+        return True
+    try:
+        date.fromisoformat(text[:10])
+    except ValueError:
+        return False
+    return True
 
 
 def parse_date(text: str) -> PartialDate:

@@ -18,7 +18,7 @@ class Element(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaul
         return f"<{type(self).__name__}>"
 
 
-class Coding(Element):
+class Coding(Element, frozen=True):
     """A code in a system (raw, as sent; `ehr.codes.code_of` makes it comparable)."""
 
     system: str | None = None
@@ -26,7 +26,7 @@ class Coding(Element):
     display: str | None = None
 
 
-class CodeableConcept(Element):
+class CodeableConcept(Element, frozen=True):
     """One meaning, in any number of codings, or in text alone."""
 
     coding: tuple[Coding, ...] = ()
@@ -38,14 +38,14 @@ class CodeableConcept(Element):
         return next((c.display for c in self.coding if c.display), None) or self.text
 
 
-class Period(Element):
+class Period(Element, frozen=True):
     """From, to; each may be missing (open or unknown)."""
 
     start: str | None = None
     end: str | None = None
 
 
-class Quantity(Element):
+class Quantity(Element, frozen=True):
     """A number with its unit. ``comparator`` ``<``, ``<=``, ``>=``, ``>`` makes it a bound, not a value."""
 
     value: Decimal | None = None
@@ -68,21 +68,21 @@ class Quantity(Element):
         return self.code or self.unit
 
 
-class Range(Element):
+class Range(Element, frozen=True):
     """Between low and high, both inside; one may be missing."""
 
     low: Quantity | None = None
     high: Quantity | None = None
 
 
-class Ratio(Element):
+class Ratio(Element, frozen=True):
     """Numerator over denominator."""
 
     numerator: Quantity | None = None
     denominator: Quantity | None = None
 
 
-class Reference(Element):
+class Reference(Element, frozen=True):
     """A pointer to another resource."""
 
     reference: str | None = None
@@ -102,7 +102,7 @@ class Reference(Element):
         return (parts[-2].lower(), parts[-1]) if len(parts) >= 2 and parts[-1] else None
 
 
-class Identifier(Element):
+class Identifier(Element, frozen=True):
     """A number that an organisation gave, in its namespace (``system``)."""
 
     use: str | None = None
@@ -111,7 +111,7 @@ class Identifier(Element):
     value: str | None = None
 
 
-class HumanName(Element):
+class HumanName(Element, frozen=True):
     """A name; people have several (maiden, usual, old)."""
 
     use: str | None = None
@@ -122,7 +122,7 @@ class HumanName(Element):
     suffix: tuple[str, ...] = ()
 
 
-class ContactPoint(Element):
+class ContactPoint(Element, frozen=True):
     """A telephone number or an e-mail address."""
 
     system: str | None = None
@@ -130,7 +130,7 @@ class ContactPoint(Element):
     use: str | None = None
 
 
-class Address(Element):
+class Address(Element, frozen=True):
     """A postal address."""
 
     use: str | None = None
@@ -143,7 +143,7 @@ class Address(Element):
     country: str | None = None
 
 
-class Meta(Element):
+class Meta(Element, frozen=True):
     """Version and sensitivity labels of a resource."""
 
     version_id: str | None = None
@@ -151,7 +151,7 @@ class Meta(Element):
     security: tuple[Coding, ...] = ()
 
 
-class Extension(Element):
+class Extension(Element, frozen=True):
     """An extension, of which only coded and textual values are read."""
 
     url: str | None = None
@@ -162,7 +162,7 @@ class Extension(Element):
     extension: tuple[Extension, ...] = ()
 
 
-class When(Element):
+class When(Element, frozen=True):
     """A time as it was recorded, whichever of FHIR's choices was used; not on the wire.
 
     Args:

@@ -20,7 +20,7 @@ from ehr.elements import (
 )
 
 
-class Resource(Element, tag_field="resourceType"):
+class Resource(Element, frozen=True, tag_field="resourceType"):
     """What every resource has: an id and a version."""
 
     id: str | None = None
@@ -46,14 +46,14 @@ class Resource(Element, tag_field="resourceType"):
         )
 
 
-class PatientLink(Element):
+class PatientLink(Element, frozen=True):
     """A link to another record of the same person."""
 
     other: Reference | None = None
     type: str | None = None
 
 
-class Patient(Resource):
+class Patient(Resource, frozen=True):
     """A person in the EHR."""
 
     identifier: tuple[Identifier, ...] = ()
@@ -110,7 +110,7 @@ def _sex_word(extension: Extension) -> str | None:
     return {"f": "female", "m": "male", "248152002": "female", "248153007": "male"}.get(lowered, lowered)
 
 
-class Practitioner(Resource):
+class Practitioner(Resource, frozen=True):
     """Someone who treats."""
 
     name: tuple[HumanName, ...] = ()

@@ -1,0 +1,67 @@
+"""Drugs that a prescription only points to, read so that it can be told which drug it is.
+
+A prescription whose drug is unknown could be any drug. While one is left, the collection is PARTIAL: it can
+prove that a drug was given, never that it was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import msgspec
+
+from ehr.elements import CodeableConcept
+from ehr.fetched import Fetched, Issue, Severity, State
+from ehr.records import Medication
+
+MOST_READS = 200
+"""Medications that are read for one patient; more stay unresolved."""
+
+
+class Reader(Protocol):
+    """What reads a resource: `ehr.fhir.session.FhirSession`."""
+
+    def offers(self, type_name: str) -> bool: ...
+
+    def may(self, type_name: str) -> bool: ...
+
+    async def read(self, what: type[Medication], resource_id: str) -> Fetched[Medication]: ...
+
+
+async def with_drugs(reader: Reader, fetched: Fetched[Any]) -> Fetched[Any]:
+    """Fill in the drugs of requests and statements; PARTIAL with an issue where one stays unknown."""
+    wanted = {target for record in fetched.items if (target := _pointed(record)) is not None}
+    concepts = await _read(reader, sorted(wanted)[:MOST_READS])
+    items = tuple(_filled(record, concepts) for record in fetched.items)
+    unknown = sum(record.medication_reference is not None for record in items)
+    state = State.PARTIAL if unknown and fetched.state.complete else fetched.state
+    issues = (Issue("medication-not-resolved", Severity.ERROR, unknown),) if unknown else ()
+    return replace(fetched, items=items, state=state).with_issues(issues)
+
+
+def _pointed(record: Any) -> str | None:
+    target = None if record.medication_reference is None else record.medication_reference.target
+    return target[1] if target is not None and target[0] == "medication" else None
+
+
+async def _read(reader: Reader, ids: list[str]) -> Mapping[str, CodeableConcept]:
+    if not ids or not reader.offers("Medication") or not reader.may("Medication"):
+        return {}
+    found = await asyncio.gather(*(reader.read(Medication, one) for one in ids))
+    return {
+        one: drug.code
+        for one, fetched in zip(ids, found, strict=True)
+        for drug in fetched.items
+        if drug.code is not None
+    }
+
+
+def _filled(record: Any, concepts: Mapping[str, CodeableConcept]) -> Any:
+    target = _pointed(record)
+    concept = None if target is None else concepts.get(target)
+    if concept is None:
+        return record
+    return msgspec.structs.replace(record, medication_codeable_concept=concept, medication_reference=None)

@@ -1,0 +1,294 @@
+"""Which entries of a page are the answer: of the type that was asked for, and about the patient asked for.
+
+A server may ignore a parameter and return everyone, so each entry is looked at (S20). Other patients'
+entries are dropped and counted, and then the collection is PARTIAL at best: the server did something else
+than it was asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from ehr.config import ProviderProfile
+from ehr.dates import is_time_text
+from ehr.elements import CodeableConcept, Element, Period, Reference
+from ehr.fetched import Issue, Severity, State
+from ehr.fhir.outcome import OperationOutcome, judge
+from ehr.fhir.read import Content, counted
+from ehr.fhir.search import Query
+from ehr.people import Patient, Resource
+from ehr.records import (
+    AllergyIntolerance,
+    Appointment,
+    Immunization,
+    Medication,
+    MedicationRequest,
+    MedicationStatement,
+)
+
+OTHER_PATIENT = "security:other-patient"
+
+_UNTIMED = frozenset({"medication_reference"})
+
+
+@dataclass(slots=True, repr=False)
+class Page:
+    """What one page adds to a search.
+
+    Args:
+        records: matches that may be used, in the server's order; a repeat of an earlier page is still here.
+        received: matches that came, unusable ones included.
+        quarantined: entries that could not be read.
+        states: states that the whole collection cannot be better than.
+        issues: no patient data.
+        total: the server's count, if it gave one.
+        links: relation to URL, as sent.
+        expired: an outcome said that the paging session is over.
+    """
+
+    records: list[Any]
+    received: int = 0
+    quarantined: int = 0
+    states: list[State] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    total: int | None = None
+    links: dict[str, str] = field(default_factory=dict)
+    expired: bool = False
+    pointers: list[Resource] = field(default_factory=list)
+    restarted: bool = False
+
+
+def sift(content: Content, query: Query, profile: ProviderProfile, *, lower_case: bool = True) -> Page:
+    """Sort the entries of a page.
+
+    Args:
+        content: the page as it was read.
+        query: what was asked.
+        profile: the vendor.
+        lower_case: whether status words may be mended; False in strict mode.
+    """
+    page = Page([], total=content.total, links=dict(content.links), issues=list(content.issues))
+    page.quarantined = len(content.quarantined)
+    page.received = page.quarantined
+    others = _matches(content, query, page)
+    page.received += len(page.records)
+    if others:
+        _sort_others(others, content, query, page, profile)
+    if content.quarantined:
+        page.states.append(State.PARTIAL)
+    _finish(page, query, content, lower_case)
+    page.issues = list(counted(page.issues))
+    return page
+
+
+def _matches(content: Content, query: Query, page: Page) -> list[Any]:
+    """The plain case first: entries of the type, marked as match, about this patient by the usual reference."""
+    shape, records, others = query.shape, page.records, []
+    subject = None if query.patient is None else subject_of(shape)
+    if subject is None or query.patient is None:
+        for entry in content.entries:
+            search = entry.search
+            if entry.resource.__class__ is shape and (search is None or search.mode in _MATCH):
+                records.append(entry.resource)
+            else:
+                others.append(entry)
+        return others
+    expected = f"Patient/{query.patient.id}"
+    for entry in content.entries:
+        resource, search = entry.resource, entry.search
+        if resource.__class__ is shape and (search is None or search.mode in _MATCH):
+            reference = subject(resource)
+            if reference is not None and reference.reference == expected:
+                records.append(resource)
+                continue
+        others.append(entry)
+    return others
+
+
+_MATCH = (None, "match")
+
+
+def subject_of(shape: type[Resource]) -> Callable[[Any], Reference | None] | None:
+    """How the patient of a record of this type is found; None for types without one."""
+    if shape in (AllergyIntolerance, Immunization):
+        return attrgetter("patient")
+    if shape is Appointment:
+        return _participating_patient
+    if shape is Patient:
+        return _self_reference
+    return attrgetter("subject") if "subject" in shape.__struct_fields__ else None
+
+
+def _participating_patient(appointment: Appointment) -> Reference | None:
+    actors = (part.actor for part in appointment.participant if part.actor is not None)
+    patients = (actor for actor in actors if actor.target is not None and actor.target[0] == "patient")
+    return next(patients, None)
+
+
+def _self_reference(patient: Patient) -> Reference | None:
+    return Reference(reference=patient.reference)
+
+
+def _sort_others(
+    others: Sequence[Any], content: Content, query: Query, page: Page, profile: ProviderProfile
+) -> None:
+    """Outcomes, includes, and matches whose patient is written in another way or is another one."""
+    subject = None if query.patient is None else subject_of(query.shape)
+    late: list[Any] = []
+    for entry in others:
+        mode = None if entry.search is None else entry.search.mode
+        if isinstance(entry.resource, OperationOutcome):
+            _note_outcome(entry.resource, page, profile)
+        elif entry.resource.__class__ is query.shape and mode in _MATCH and subject is not None:
+            page.received += 1
+            fault = _patient_fault(subject(entry.resource), content, query)
+            if fault is None:
+                late.append(entry.resource)
+            else:
+                page.states.append(State.PARTIAL)
+                page.issues.append(fault)
+        elif mode == "match":
+            page.issues.append(Issue("unexpected-type", Severity.INFORMATION))
+    if late:
+        _keep_order(page, content, late)
+
+
+def _keep_order(page: Page, content: Content, late: list[Any]) -> None:
+    chosen = {id(record) for record in (*page.records, *late)}
+    page.records = [entry.resource for entry in content.entries if id(entry.resource) in chosen]
+
+
+def _note_outcome(outcome: OperationOutcome, page: Page, profile: ProviderProfile) -> None:
+    verdict = judge(outcome, profile)
+    page.states.extend(verdict.states)
+    page.issues.extend(verdict.issues)
+    page.expired = page.expired or verdict.expired
+
+
+def _patient_fault(reference: Reference | None, content: Content, query: Query) -> Issue | None:
+    """None where the reference means the patient asked for, in whichever way it is written."""
+    if query.patient is None:
+        return None
+    target = None if reference is None else reference.target
+    if target is not None:
+        same = target[0] == "patient" and target[1] in query.patient.ids
+        return None if same else Issue(OTHER_PATIENT, Severity.SECURITY)
+    text = "" if reference is None else reference.reference or ""
+    if text.startswith("urn:"):
+        for entry in content.entries:
+            if entry.full_url == text and isinstance(entry.resource, Patient):
+                return (
+                    None
+                    if entry.resource.id in query.patient.ids
+                    else Issue(OTHER_PATIENT, Severity.SECURITY)
+                )
+    return Issue("no-patient-reference", Severity.ERROR)
+
+
+def _finish(page: Page, query: Query, content: Content, lower_case: bool) -> None:
+    if query.shape in (MedicationRequest, MedicationStatement):
+        page.records = _with_drugs(page, content)
+    if lower_case and "status" in query.shape.__struct_fields__:
+        _lower_status(page)
+    texts, periods = _time_fields(query.shape)
+    bad = Counter(
+        name
+        for name, getter in texts
+        for text in map(getter, page.records)
+        if text and not is_time_text(text)
+    )
+    for name, getter in periods:
+        for period in map(getter, page.records):
+            if period is not None:
+                bad[name] += sum(bool(t) and not is_time_text(t) for t in (period.start, period.end))
+    page.issues.extend(Issue("bad-date", Severity.WARNING, n, f"$.{name}") for name, n in bad.items() if n)
+
+
+def _lower_status(page: Page) -> None:
+    for index, record in enumerate(page.records):
+        status = record.status
+        if status is not None and not status.islower() and status:
+            page.records[index] = msgspec.structs.replace(record, status=status.lower())
+            page.issues.append(Issue("repair:lower-case", Severity.WARNING))
+
+
+Getters = tuple[tuple[str, Callable[[Any], Any]], ...]
+
+
+@cache
+def _time_fields(shape: type[Element]) -> tuple[Getters, Getters]:
+    """(text fields that hold a time, period fields) of a type, by FHIR's naming."""
+    fields = msgspec.structs.fields(shape)
+    texts = [f for f in fields if f.type == (str | None) and _named_as_time(f.name)]
+    periods = [f for f in fields if f.type == (Period | None)]
+    return (
+        tuple((f.encode_name, attrgetter(f.name)) for f in texts),
+        tuple((f.encode_name, attrgetter(f.name)) for f in periods),
+    )
+
+
+def _named_as_time(name: str) -> bool:
+    return name.endswith(("date", "date_time", "instant", "_on", "asserted")) or name in (
+        "issued",
+        "start",
+        "end",
+        "started",
+    )
+
+
+def _with_drugs(page: Page, content: Content) -> list[Any]:
+    """Records whose drug is only pointed to get it from inside the record or from the same page."""
+    if not any(record.medication_reference is not None or record.contained for record in page.records):
+        return page.records
+    offered = {
+        key: entry.resource.code
+        for entry in content.entries
+        if isinstance(entry.resource, Medication)
+        for key in (f"medication/{entry.resource.id}", entry.full_url)
+        if key
+    }
+    out = []
+    for record in page.records:
+        pointer = record.medication_reference
+        concept = None if pointer is None else _drug(pointer, record, offered)
+        if concept is not None:
+            record = msgspec.structs.replace(
+                record, medication_codeable_concept=concept, medication_reference=None, contained=()
+            )
+        elif record.contained:
+            record = msgspec.structs.replace(record, contained=())
+        out.append(record)
+    return out
+
+
+def _drug(
+    pointer: Reference, record: Any, offered: dict[str, CodeableConcept | None]
+) -> CodeableConcept | None:
+    text = pointer.reference or ""
+    if text.startswith("#"):
+        return next((drug.code for drug in contained_drugs(record) if drug.id == text[1:]), None)
+    found = offered.get(text)
+    if found is None and pointer.target is not None:
+        found = offered.get("/".join(pointer.target))
+    return found
+
+
+def contained_drugs(record: Any) -> list[Medication]:
+    """The Medications inside a record; others and unreadable ones are passed over."""
+    found = []
+    for raw in record.contained:
+        try:
+            found.append(_CONTAINED.decode(raw))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return found
+
+
+_CONTAINED = msgspec.json.Decoder(Medication)

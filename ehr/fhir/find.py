@@ -1,0 +1,119 @@
+"""Find a person in the EHR: the searches around `ehr.matching`, which alone decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ehr.fetched import Fetched, Issue, Severity, State
+from ehr.fhir.outcome import TOO_MANY_CODE
+from ehr.fhir.read import counted
+from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
+from ehr.matching import choose, search_plans, survivors_to_read
+from ehr.people import Patient
+
+if TYPE_CHECKING:
+    from ehr.fhir.session import FhirSession
+
+_GOING_ON_IS_USELESS = (State.UNAVAILABLE, State.QUOTA, State.FORBIDDEN)
+_MERGES_FOLLOWED = 5
+
+
+async def find_patient(session: FhirSession, person: Person, *, policy: Grade = Grade.B) -> MatchResult:
+    """Find one person; never a guess.
+
+    The profile's searches are made in their order until one settles who it is. All pages are read, records
+    that were merged away are followed to their survivors, and every candidate is compared here.
+
+    Args:
+        session: the server.
+        person: what is known.
+        policy: the least grade that is accepted.
+
+    Returns:
+        See `ehr.matching.choose`; `Undetermined` where a search failed and none settled it, and where the
+        person or the profile gives nothing to search by (state UNSUPPORTED).
+    """
+    search = _Search(session, person, policy)
+    plans = [plan for plan in search_plans(person, session.profile) if search.can_send(plan)]
+    if not plans:
+        return Undetermined(State.UNSUPPORTED, (Issue("nothing-to-search-by", Severity.ERROR),))
+    for plan in plans:
+        settled = await search.try_plan(plan)
+        if settled is not None:
+            return settled
+    return search.conclusion()
+
+
+class _Search:
+    def __init__(self, session: FhirSession, person: Person, policy: Grade) -> None:
+        self.session = session
+        self.person = person
+        self.policy = policy
+        self.candidates: dict[str, Patient] = {}
+        self.failures: list[State] = []
+        self.issues: list[Issue] = []
+        self.too_many = False
+
+    def can_send(self, plan: Mapping[str, str]) -> bool:
+        return set(plan) <= self.session.understands("Patient")
+
+    async def try_plan(self, plan: Mapping[str, str]) -> MatchResult | None:
+        """The result, if this search settles it."""
+        found = await self.session.search(Patient, plan)
+        self.issues += found.issues
+        if any(issue.code == TOO_MANY_CODE for issue in found.issues):
+            self.too_many = True
+            return None
+        if not found.complete:
+            self.failures.append(found.state)
+        if found.state in _GOING_ON_IS_USELESS:
+            return self._undetermined(found.state)
+        self.candidates.update((one.id, one) for one in found.items if one.id)
+        await self._follow_merges()
+        result = choose(
+            self.person,
+            list(self.candidates.values()),
+            policy=self.policy,
+            mrn_types=self.session.profile.mrn_types,
+        )
+        return self._settled(result, found)
+
+    def _settled(self, result: MatchResult, found: Fetched[Any]) -> MatchResult | None:
+        if isinstance(result, Matched) and (found.complete or "id" in result.evidence):
+            return replace(result, issues=(*result.issues, *counted(self.issues)))
+        certain = isinstance(result, Ambiguous) and bool(result.grades) and result.grades[0] <= self.policy
+        if certain or isinstance(result, Undetermined):
+            return replace(result, issues=(*result.issues, *counted(self.issues)))
+        return None
+
+    async def _follow_merges(self) -> None:
+        for _ in range(_MERGES_FOLLOWED):
+            missing = survivors_to_read(self.candidates.values())
+            if not missing:
+                return
+            for one in missing:
+                read = await self.session.read(Patient, one)
+                if not read.items:
+                    self.issues += read.issues
+                    return
+                self.candidates[one] = read.items[0]
+
+    def conclusion(self) -> MatchResult:
+        """What holds after the last search."""
+        if self.failures:
+            return self._undetermined(max(self.failures, key=list(State).index))
+        issues = counted(self.issues)
+        result = choose(
+            self.person,
+            list(self.candidates.values()),
+            policy=self.policy,
+            mrn_types=self.session.profile.mrn_types,
+        )
+        if isinstance(result, NotFound) and self.too_many:
+            return Ambiguous(None, (), issues)
+        return replace(result, issues=(*result.issues, *issues))
+
+    def _undetermined(self, state: State) -> Undetermined:
+        return Undetermined(state, counted(self.issues))

@@ -1,0 +1,218 @@
+"""What a failure means: HTTP statuses, OperationOutcomes and exceptions become states and issues.
+
+A status or code never becomes EMPTY unless a vendor's profile says that this is how it writes "no results".
+
+======================================  ===========  =====================================================
+what came                               state        why
+======================================  ===========  =====================================================
+401, 403, a refused login               FORBIDDEN    after the one renewal that the transport makes
+404, 405, 501 on a search               UNSUPPORTED  the type is not there
+408, 425, 429, 5xx, time-outs, breaker  UNAVAILABLE  after the repetitions that the transport makes
+a spent quota, an empty 200 (profile)   QUOTA        go on tomorrow
+HTML or an empty body with 200          UNAVAILABLE  a proxy, a login or maintenance page answers
+not JSON, not a Bundle, too large       ERROR        the server is broken or we misread it
+400, 422, other 4xx, redirects          ERROR        our mistake, or a wrong base
+======================================  ===========  =====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ehr.config import ProviderProfile
+from ehr.elements import CodeableConcept, Element
+from ehr.errors import (
+    AuthError,
+    BadBody,
+    BodyTooLarge,
+    DestinationRefused,
+    EHRError,
+    QuotaSpent,
+    TransportError,
+    Unavailable,
+)
+from ehr.fetched import Issue, Severity, State
+from ehr.people import Resource
+
+Purpose = Literal["search", "read"]
+
+TOO_MANY = "AMBIGUOUS"
+"""Value in a profile's ``outcome_states``: too many patients fit a search, or too few elements were given."""
+
+EXPIRED = "RESTART"
+"""Value in a profile's ``outcome_states``: the paging session is over; the search is begun again once."""
+
+TOO_MANY_CODE = "too-many-matches"
+
+_ISSUE_TYPES = frozenset(
+    {
+        *(
+            "invalid",
+            "structure",
+            "required",
+            "value",
+            "invariant",
+            "security",
+            "login",
+            "unknown",
+            "expired",
+        ),
+        *("forbidden", "suppressed", "processing", "not-supported", "duplicate", "multiple-matches"),
+        *("not-found", "deleted", "too-long", "code-invalid", "extension", "too-costly", "business-rule"),
+        *("conflict", "transient", "lock-error", "no-store", "exception", "timeout", "incomplete"),
+        *("throttled", "informational"),
+    }
+)
+_BAD = frozenset({"error", "fatal"})
+
+
+class OutcomeIssue(Element, frozen=True):
+    """One issue of an OperationOutcome."""
+
+    severity: str | None = None
+    code: str | None = None
+    details: CodeableConcept | None = None
+
+
+class OperationOutcome(Resource, frozen=True):
+    """What a server says about a request."""
+
+    issue: tuple[OutcomeIssue, ...] = ()
+
+
+class SearchFailed(Unavailable):
+    """A search ended before its last page.
+
+    Attributes:
+        state: name of the state that an empty-handed search has.
+        issues: what was noticed; no patient data.
+    """
+
+    def __init__(self, state: State, issue: Issue) -> None:
+        super().__init__(
+            f"the search ended before its last page ({state.name}, {issue.code}). "
+            "What was read so far is not everything.",
+            state=state.name,
+        )
+        self.issues = (issue,)
+
+    @property
+    def meaning(self) -> State:
+        """The state as a value."""
+        return State[self.state]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What outcomes say about a collection: states that it cannot be better than, and issues."""
+
+    states: list[State] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    expired: bool = False
+
+
+def judge(outcome: OperationOutcome, profile: ProviderProfile) -> Verdict:
+    """Read an OperationOutcome that came among entries, or instead of a Bundle with HTTP 200.
+
+    Information and warnings never make a result worse by themselves; a vendor's code can (``4119``: there
+    may be more). Errors and fatal ones make it PARTIAL at best.
+    """
+    verdict = Verdict()
+    for issue in outcome.issue:
+        bad = (issue.severity or "").lower() in _BAD
+        codes = _codes(issue)
+        meaning = next(
+            (profile.outcome_states[code] for code in codes if code in profile.outcome_states), None
+        )
+        severity = Severity.ERROR if bad else Severity.WARNING
+        verdict.issues.append(Issue(_shown(codes, profile), severity))
+        if meaning == EXPIRED:
+            verdict.expired = True
+        elif meaning == TOO_MANY:
+            verdict.states.append(State.ERROR)
+            verdict.issues.append(Issue(TOO_MANY_CODE, Severity.WARNING))
+        elif meaning is not None and meaning in State.__members__:
+            if not State[meaning].complete:
+                verdict.states.append(State[meaning])
+        elif bad:
+            verdict.states.append(State.ERROR)
+    return verdict
+
+
+def _codes(issue: OutcomeIssue) -> tuple[str, ...]:
+    vendor = () if issue.details is None else tuple(c.code for c in issue.details.coding if c.code)
+    return (*vendor, issue.code) if issue.code else vendor
+
+
+def _shown(codes: Iterable[str], profile: ProviderProfile) -> str:
+    # A code is text from the server: only words that are known beforehand are repeated.
+    known = next((code for code in codes if code in profile.outcome_states or code in _ISSUE_TYPES), "other")
+    return f"outcome:{known}"
+
+
+def from_status(
+    status: int, codes: Iterable[str], profile: ProviderProfile, purpose: Purpose = "search"
+) -> tuple[State, Issue]:
+    """State and issue of an error status.
+
+    Args:
+        status: 300 to 599.
+        codes: codes of the OperationOutcome in the body; a vendor's code says more than the status.
+        profile: the vendor.
+        purpose: a 404 on ``read`` says that the resource is not there, if the body is an OperationOutcome.
+    """
+    known = tuple(codes)
+    for code in known:
+        meaning = profile.outcome_states.get(code)
+        if meaning == TOO_MANY:
+            return State.ERROR, Issue(TOO_MANY_CODE)
+        if meaning is not None and meaning in State.__members__ and meaning != State.OK.name:
+            return State[meaning], Issue(f"outcome:{code}", Severity.ERROR)
+    state = _plain(status)
+    if purpose == "read" and (status == 410 or (status == 404 and known)):
+        state = State.EMPTY
+    return state, Issue(f"http-{status}", Severity.ERROR)
+
+
+def _plain(status: int) -> State:
+    if status in (401, 403):
+        return State.FORBIDDEN
+    if status in (404, 405, 501):
+        return State.UNSUPPORTED
+    if status in (408, 425, 429) or status >= 500:
+        return State.UNAVAILABLE
+    return State.ERROR
+
+
+def is_expired(status: int, codes: Iterable[str], profile: ProviderProfile) -> bool:
+    """Whether the answer to a ``next`` link says that the paging session is over."""
+    return status in (404, 410) or any(profile.outcome_states.get(code) == EXPIRED for code in codes)
+
+
+def from_error(error: EHRError, profile: ProviderProfile) -> tuple[State, Issue]:
+    """State and issue of an exception of the transport or the login."""
+    code = _word(type(error).__name__)
+    if isinstance(error, QuotaSpent):
+        return State.QUOTA, Issue("quota-spent", Severity.ERROR)
+    if isinstance(error, DestinationRefused):
+        return State.ERROR, Issue("security:destination-refused", Severity.SECURITY)
+    if isinstance(error, AuthError):
+        return State.FORBIDDEN, Issue(code, Severity.ERROR)
+    if isinstance(error, BadBody):
+        return _bad_body(error, profile)
+    if isinstance(error, BodyTooLarge) or not isinstance(error, TransportError):
+        return State.ERROR, Issue(code, Severity.ERROR)
+    return State.UNAVAILABLE, Issue(code, Severity.ERROR)
+
+
+def _bad_body(error: BadBody, profile: ProviderProfile) -> tuple[State, Issue]:
+    issue = Issue(f"body-{error.reason}", Severity.ERROR)
+    if error.reason == "empty" and profile.empty_body_is_quota:
+        return State.QUOTA, issue
+    return (State.UNAVAILABLE if error.reason in ("empty", "html") else State.ERROR), issue
+
+
+def _word(name: str) -> str:
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")

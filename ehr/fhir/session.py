@@ -1,0 +1,298 @@
+"""`FhirSession`: searches and reads on one FHIR R4 server, with a state for everything that comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any, Protocol, TypeVar, overload
+
+import httpx
+
+from ehr.config import ProviderProfile
+from ehr.errors import EHRError, ReadError, Unavailable
+from ehr.fetched import Fetched, Issue, Kind, Severity, State, complete, joined, nothing
+from ehr.fhir import capability as capabilities
+from ehr.fhir.capability import Capability
+from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
+from ehr.fhir.entries import Page
+from ehr.fhir.outcome import from_error, from_status
+from ehr.fhir.paging import Budget, Route, walk
+from ehr.fhir.read import Reading, Validation, read_resource
+from ehr.fhir.search import Params, Plan, plan
+from ehr.people import Resource
+from ehr.records import RESOURCES, Medication, MedicationRequest, MedicationStatement, PatientRef
+from ehr.transport.client import Transport, outcome_codes
+
+R = TypeVar("R", bound=Resource)
+
+_SHAPES = {str(shape.__struct_config__.tag): shape for shapes in RESOURCES.values() for shape in shapes} | {
+    "Medication": Medication
+}
+_DRUGS = (MedicationRequest, MedicationStatement)
+
+
+class _Now(Protocol):
+    @property
+    def now(self) -> Callable[[], datetime]: ...
+
+
+@dataclass(slots=True, repr=False, eq=False)
+class FhirSession:
+    """Typed reading of one server.
+
+    Args:
+        transport: pinned to the FHIR base.
+        auth: logs in; its ``allows(type)``, if it has one, says which types the granted scopes cover.
+        profile: the vendor.
+        clock: has ``now()``.
+        zone: the site's zone.
+        strict: no repairs.
+        validation: ``full`` validates every entry against the FHIR R4B models as well.
+        capability: what the server says it can do, if that is known already.
+        allowed: instead of the login's own answer, whether a type is covered by what was granted.
+        budget: where a search stops.
+        quarantine_rate: share of unreadable entries above which a collection is an ERROR.
+        deadline_s: for each request.
+    """
+
+    transport: Transport
+    auth: httpx.Auth | None
+    profile: ProviderProfile
+    _: KW_ONLY
+    clock: _Now
+    zone: tzinfo
+    strict: bool = False
+    validation: Validation = "light"
+    capability: Capability | None = None
+    allowed: Callable[[str], bool] | None = None
+    budget: Budget = field(default_factory=Budget)
+    quarantine_rate: float = QUARANTINE_RATE
+    deadline_s: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<FhirSession {self.profile.name}>"
+
+    @property
+    def capability_known(self) -> bool:
+        """Whether a CapabilityStatement was read."""
+        return self.capability is not None and self.capability.types is not None
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(self.zone, self.strict, self.validation)
+
+    @property
+    def _route(self) -> Route:
+        return Route(self.transport, self.auth, self.profile, self._reading, self.budget, self.deadline_s)
+
+    def offers(self, type_name: str) -> bool:
+        """Whether a resource type can be asked for, as far as profile and CapabilityStatement say."""
+        return capabilities.offers(type_name, self.profile, self.capability)
+
+    def understands(self, type_name: str) -> frozenset[str]:
+        """Search parameters that are sent for a type; all others are the caller's to filter by."""
+        return capabilities.parameters(type_name, self.profile, self.capability)
+
+    def may(self, type_name: str) -> bool:
+        """Whether the granted scopes cover a type; True where that is not known."""
+        rule = self.allowed or getattr(self.auth, "allows", None)
+        return rule is None or bool(rule(type_name))
+
+    async def load_capability(self) -> Capability:
+        """Ask the server what it can do; from now on types that it does not offer are unsupported.
+
+        An unreadable or missing statement changes nothing: the profile alone decides.
+
+        Raises:
+            AuthError, TransportError: the server could not be asked.
+        """
+        response = await self.transport.request("GET", "metadata", expect="any", deadline_s=self.deadline_s)
+        found = capabilities.read_capability(response.body) if 200 <= response.status < 300 else Capability()
+        self.capability = found
+        return found
+
+    async def touch(self) -> None:
+        """Log in by making one small request.
+
+        Raises:
+            AuthError: the login was refused.
+            TransportError: no usable answer came.
+        """
+        await self.transport.request(
+            "GET", "metadata", auth=self.auth, expect="any", deadline_s=self.deadline_s
+        )
+
+    async def sample(self, type_name: str, *, pages: int = 1) -> Fetched[Any]:
+        """The first pages of a search without criteria, for a probe; PARTIAL where there is more."""
+        shape = _SHAPES[type_name]
+        refused = self._refused(type_name)
+        if refused is not None:
+            return refused
+        query = plan(shape, None, None, self.profile, self.understands(type_name)).queries[0]
+        collection = Collection(query.page_size, self.quarantine_rate)
+        steps = walk(self._route, query)
+        taken = _first(steps, pages)
+        await collect(taken, collection)
+        collection.finished = False
+        return collection.fetched(self.clock.now())
+
+    @overload
+    async def search(
+        self, what: type[R], params: Params | None = None, *, patient: PatientRef | None = None
+    ) -> Fetched[R]: ...
+
+    @overload
+    async def search(
+        self, what: Kind | str, params: Params | None = None, *, patient: PatientRef | None = None
+    ) -> Fetched[Any]: ...
+
+    async def search(
+        self, what: Any, params: Params | None = None, *, patient: PatientRef | None = None
+    ) -> Fetched[Any]:
+        """Everything that a search finds, with a state.
+
+        Args:
+            what: a record type, its FHIR name, or a kind with all its types.
+            params: wished-for filters. Those that the server does not understand are not sent and are named
+                by ``not-sent:`` issues: servers ignore filters, so the caller applies them again anyway.
+            patient: whose records; entries about anyone else are dropped and counted.
+
+        Returns:
+            OK or EMPTY only where every page of every part was read to its end.
+        """
+        shapes = self._shapes(what)
+        offered = [shape for shape in shapes if self.offers(_name(shape))]
+        # A type that the server does not have holds nothing; the other types of a kind are the whole.
+        parts = await _all([self._search(shape, params, patient) for shape in offered or shapes])
+        return joined(parts) if len(parts) > 1 else parts[0]
+
+    async def pages(
+        self, shape: type[R], params: Params | None = None, *, patient: PatientRef | None = None
+    ) -> AsyncIterator[Page]:
+        """The pages of a search as they come, for what does not fit into memory.
+
+        Repeats are not removed here, and a restarted search begins again (``Page.restarted``).
+
+        Raises:
+            SearchFailed: it ended before its last page.
+            Unavailable: nothing was sent: the type is not offered or not granted, or nothing would narrow
+                the search.
+        """
+        refused = self._refused(_name(shape))
+        asked = self._plan(shape, params, patient)
+        if refused is not None or not asked.queries:
+            state = State.UNSUPPORTED if refused is None else refused.state
+            raise Unavailable(
+                f"the search cannot be sent ({state.name}). Nothing was read.", state=state.name
+            )
+        for query in asked.queries:
+            async for page in walk(self._route, query):
+                yield page
+
+    async def read(self, what: type[R] | str, resource_id: str) -> Fetched[R]:
+        """One resource by its id: one item, or EMPTY where the server says that it is not there."""
+        shape: Any = _SHAPES[what] if isinstance(what, str) else what
+        name = _name(shape)
+        refused = self._refused(name)
+        if refused is not None:
+            return refused
+        if not _plain_id(resource_id):
+            return nothing(State.ERROR, Issue("bad-id", Severity.ERROR))
+        try:
+            response = await self.transport.request(
+                "GET",
+                f"{name}/{resource_id}",
+                auth=self.auth,
+                endpoint_class=name,
+                deadline_s=self.deadline_s,
+            )
+        except EHRError as error:
+            state, issue = from_error(error, self.profile)
+            return nothing(state, issue)
+        if not 200 <= response.status < 300:
+            state, issue = from_status(response.status, outcome_codes(response.body), self.profile, "read")
+            return _absent(issue) if state.complete else nothing(state, issue)
+        return self._one(response.body, shape)
+
+    def _one(self, body: bytes, shape: type[R]) -> Fetched[R]:
+        try:
+            record, issues = read_resource(body, shape, self._reading)
+        except ReadError as error:
+            return nothing(State.ERROR, Issue("quarantined", Severity.ERROR, path=error.path))
+        return complete((record,), self.clock.now()).with_issues(issues)
+
+    def _shapes(self, what: Any) -> tuple[type[Resource], ...]:
+        if isinstance(what, Kind):
+            return RESOURCES[what]
+        return (_SHAPES[what],) if isinstance(what, str) else (what,)
+
+    def _plan(self, shape: type[Resource], params: Params | None, patient: PatientRef | None) -> Plan:
+        return plan(shape, params, patient, self.profile, self.understands(_name(shape)))
+
+    def _refused(self, type_name: str) -> Fetched[Any] | None:
+        if not self.offers(type_name):
+            return nothing(State.UNSUPPORTED, Issue(f"unsupported:{type_name}", Severity.INFORMATION))
+        if not self.may(type_name):
+            return nothing(State.FORBIDDEN, Issue(f"scope-missing:{type_name}", Severity.ERROR))
+        return None
+
+    async def _search(
+        self, shape: type[Resource], params: Params | None, patient: PatientRef | None
+    ) -> Fetched[Any]:
+        refused = self._refused(_name(shape))
+        if refused is not None:
+            return refused
+        asked = self._plan(shape, params, patient)
+        if not asked.queries:
+            return nothing(
+                State.UNSUPPORTED, *asked.issues, Issue("nothing-narrows-the-search", Severity.ERROR)
+            )
+        collections = await _all(
+            [
+                collect(walk(self._route, query), Collection(query.page_size, self.quarantine_rate))
+                for query in asked.queries
+            ]
+        )
+        whole = merged(one.fetched(self.clock.now()) for one in collections).with_issues(asked.issues)
+        return await self._with_drugs(whole) if shape in _DRUGS else whole
+
+    async def _with_drugs(self, fetched: Fetched[Any]) -> Fetched[Any]:
+        from ehr.fhir.drugs import with_drugs
+
+        return await with_drugs(self, fetched)
+
+
+async def _all(jobs: Sequence[Any]) -> list[Any]:
+    if len(jobs) == 1:
+        return [await jobs[0]]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(job) for job in jobs]
+    return [task.result() for task in tasks]
+
+
+async def _first(pages: AsyncIterator[Page], count: int) -> AsyncIterator[Page]:
+    taken = 0
+    async for page in pages:
+        taken += 1
+        if taken == count and "next" in page.links:
+            page.states.append(State.PARTIAL)
+        yield page
+        if taken == count:
+            return
+
+
+def _absent(issue: Issue) -> Fetched[Any]:
+    gone: Fetched[Any] = complete(())
+    return gone.with_issues((Issue(issue.code, Severity.INFORMATION),))
+
+
+def _plain_id(text: str) -> bool:
+    return (
+        bool(text) and text.isascii() and all(c.isalnum() or c in "-._~" for c in text) and set(text) != {"."}
+    )
+
+
+def _name(shape: type[Resource]) -> str:
+    return str(shape.__struct_config__.tag)
