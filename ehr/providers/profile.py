@@ -16,6 +16,7 @@ from typing import Any, get_args
 from ehr.config import AuthMode, ExtraHeader, ProviderProfile, RateRule
 from ehr.errors import ConfigurationError
 from ehr.fetched import State
+from ehr.fhir.outcome import EXPIRED, TOO_MANY
 
 VERSION = 1
 _META = {"version", "extends"}
@@ -101,7 +102,8 @@ def _text(raw: Any) -> str:
 
 
 def _states(raw: Any) -> Mapping[str, str]:
-    return MappingProxyType({str(code): State[_text(name)].name for code, name in raw.items()})
+    names = {**{state.name: state.name for state in State}, TOO_MANY: TOO_MANY, EXPIRED: EXPIRED}
+    return MappingProxyType({str(code): names[_text(name)] for code, name in raw.items()})
 
 
 def _modes(raw: Any) -> tuple[AuthMode, ...]:
