@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import traceback
@@ -130,33 +129,30 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def console(stream: TextIO) -> Console:
     """A console for a stream: colours and width of a terminal; elsewhere plain and never cut.
 
-    ``NO_COLOR`` is honoured.
+    Rich itself honours ``NO_COLOR``.
     """
     from rich.console import Console
 
-    return Console(
-        file=stream,
-        highlight=False,
-        no_color=bool(os.environ.get("NO_COLOR")) or None,
-        width=None if stream.isatty() else 400,
-    )
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 400)
 
 
 class Bar:
     """A progress bar, or nothing at all where nobody looks."""
 
-    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, shown: tuple[Progress, TaskID] | None) -> None:
+        self._shown = shown
 
     def advance(self, steps: int = 1) -> None:
         """``steps`` more are done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, steps)
+        if self._shown is not None:
+            progress, task = self._shown
+            progress.advance(task, steps)
 
     def update(self, done: int, total: int | None = None) -> None:
         """``done`` of ``total`` are done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)
+        if self._shown is not None:
+            progress, task = self._shown
+            progress.update(task, completed=done, total=total)
 
 
 @contextmanager
@@ -168,10 +164,10 @@ def progress(label: str, total: int | None = None) -> Iterator[Bar]:
         total: number of steps; None where it is not known.
     """
     if state.quiet or not sys.stderr.isatty():
-        yield Bar(None, None)
+        yield Bar(None)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(sys.stderr), transient=True) as shown:
-        yield Bar(shown, shown.add_task(label, total=total))
+        yield Bar((shown, shown.add_task(label, total=total)))
