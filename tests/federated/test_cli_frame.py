@@ -328,6 +328,15 @@ def test_no_colour_is_used_where_the_user_wants_none(monkeypatch: pytest.MonkeyP
         assert ("31m" in stream.getvalue()) == (wanted == "")
 
 
+def test_the_first_column_stays_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "stdout", stream := _Terminal())
+    terminal.out_table(("Name", "Notes"), [("N" * 40, "word " * 12)])
+    shown = stream.getvalue()
+    assert "N" * 40 in shown
+    assert max(len(line) for line in shown.splitlines() if "NNN" in line) <= 60
+
+
 def test_a_value_in_a_table_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.out_table(("A",), [("[red]x[/red]",)])
     assert "[red]x[/red]" in capsys.readouterr().out
