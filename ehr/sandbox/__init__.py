@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ehr.sandbox.skin import skin_named as skin_named
     from ehr.sandbox.skin import skin_names as skin_names
     from ehr.sandbox.store import Store as Store
+    from ehr.sandbox.store import store_of as store_of
     from ehr.sandbox.witness import TokenLeaked as TokenLeaked
     from ehr.sandbox.witness import Witness as Witness
 
@@ -57,6 +58,7 @@ _WHERE = {
     **dict.fromkeys(("TLS", "Registration", "Sandbox", "serve"), "server"),
     **dict.fromkeys(("Skin", "skin_named", "skin_names"), "skin"),
     "Store": "store",
+    "store_of": "store",
     **dict.fromkeys(("TokenLeaked", "Witness"), "witness"),
 }
 

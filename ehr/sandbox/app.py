@@ -161,9 +161,12 @@ class SandboxApp:
 
     def _data(self, request: Request, target: Target, actions: list[Action]) -> Answer:
         endpoint = target.asked.endpoint
-        if endpoint not in {"search", "page", "read", "match"}:
+        served = endpoint in {"search", "page", "read", "match"}
+        if not served and (endpoint != "other" or self.skin.beside is None):
             raise Refused(404, "not-found", "nothing is served here")
         access = self.service.access(request, self.desk)
+        if not served:
+            return self._beside(request)
         if endpoint == "read":
             return self.service.read(target, request, access)
         if endpoint == "match":
@@ -176,6 +179,12 @@ class SandboxApp:
             if isinstance(action, _PAGE_FAULTS):
                 page = altered(page, action, self._alien(target, page))
         return Answer(200, page.encoded())
+
+    def _beside(self, request: Request) -> Answer:
+        answer = self.skin.beside(request, self.service) if self.skin.beside is not None else None
+        if answer is None:
+            raise Refused(404, "not-found", "nothing is served here")
+        return answer
 
     def _alien(self, target: Target, page: Page) -> Entry | None:
         """A resource of the searched type about a patient who is not asked about."""

@@ -25,7 +25,8 @@ class When:
     """Which requests a fault is for; None means any.
 
     Args:
-        endpoint: without it, requests for data (search, page, read, match); ``search`` covers later pages too.
+        endpoint: without it, requests for data (search, page, read, match); ``search`` covers its later
+            pages too.
         resource_type: searched or read.
         patient: id of the patient asked about.
         page: 1 for the answer to the search itself, 2 and more for what follows.
@@ -60,7 +61,8 @@ class Status:
 
     Args:
         status: HTTP status.
-        retry_after: whole seconds, a moment, a time from the sandbox's now (both sent as HTTP date), or any text.
+        retry_after: whole seconds, a moment, a time from the sandbox's now (both sent as HTTP date), or
+            any text.
         body: sent as it is; None for an OperationOutcome.
         content_type: of the body.
         location: a ``Location`` header, for redirects.

@@ -176,7 +176,7 @@ class Cutter:
         return f"{self.base_url}{place}?{asked}"
 
     def _remarks(self, session: Session, number: int) -> list[Entry]:
-        """OperationOutcome entries: parameters that were ignored, and an empty answer where the skin says so."""
+        """OperationOutcome entries: ignored parameters, and an empty answer where the skin says so."""
         remarks = []
         if session.query.ignored and number == 1:
             names = ", ".join(dict.fromkeys(session.query.ignored))

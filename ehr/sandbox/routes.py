@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.witness import Asked
@@ -81,7 +81,7 @@ def target_of_request(request: Request, skin: Skin, session_facts: SessionFacts,
     pairs = dict(request.parameters())
     if "_getpages" in pairs and request.method == "GET":
         return _later_page(pairs, session_facts)
-    return _on_type(request, [unquote(part) for part in rest.split("/")], skin, subject)
+    return _on_type(request, rest.split("/"), skin, subject)
 
 
 def _later_page(pairs: dict[str, str], session_facts: SessionFacts) -> Target:
@@ -109,5 +109,6 @@ def _on_type(request: Request, parts: list[str], skin: Skin, subject: Subject) -
 
 def _search(kind: str, pairs: Pairs) -> Target:
     names = {"_id"} if kind == "Patient" else {"patient", "subject", "actor"}
-    named = [value.rpartition("/")[2] for name, value in pairs if name.partition(":")[0] in names]
-    return Target(Asked("search", kind, named[0] if named else None, 1), pairs=pairs)
+    named = (value.rpartition("/") for name, value in pairs if name.partition(":")[0] in names)
+    about = [key for path, _, key in named if (not path or path.endswith("Patient")) and "," not in key]
+    return Target(Asked("search", kind, about[0] if about else None, 1), pairs=pairs)

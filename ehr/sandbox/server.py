@@ -25,6 +25,7 @@ from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Witness
 
+PEOPLE = Path(__file__).with_name("people")  # invented; for whoever has no data yet
 _START_S = 20.0
 _END_S = 1.0  # running requests may finish
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
@@ -130,7 +131,8 @@ class Sandbox:
     """An embedded EHR on 127.0.0.1 for the length of a ``with`` (or ``async with``) block.
 
     Args:
-        data: a folder (see `ehr.sandbox.data`) or a `Store`; a store may serve several sandboxes.
+        data: a folder (see `ehr.sandbox.data`) or a `Store`, which may serve several sandboxes; None for a
+            few built-in synthetic people.
         skin: name of a skin, or a `Skin`.
         clients: who may log in, by client id.
         login: False opens everything to all, and there is no token endpoint.
@@ -146,7 +148,7 @@ class Sandbox:
 
     def __init__(
         self,
-        data: Path | Store,
+        data: Path | Store | None = None,
         skin: Skin | str = "smarthealthit",
         *,
         clients: Mapping[str, RegisteredClient] | None = None,
@@ -154,7 +156,7 @@ class Sandbox:
         clock: Clock = utc_now,
         tls: TLS | None = None,
     ) -> None:
-        store = data if isinstance(data, Store) else load(data)
+        store = data if isinstance(data, Store) else load(data or PEOPLE)
         allowed = dict(clients or {}) if login else None
         self.app = build_app(store, skin, clients=allowed, clock=clock)
         self._tls = tls
@@ -309,7 +311,7 @@ def serve(
     clients = {entry.client_id: entry.client() for entry in registrations}
     if login and not clients:
         raise ConfigurationError("login needs a client: give a client id and its JWKS file")
-    store = load(data if data is not None else Path(__file__).with_name("people"))
+    store = load(data or PEOPLE)
     app = build_app(store, skin, clients=clients if login else None)
     listener = _listening(port)
     app.origin = _origin(listener, None)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ehr.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ehr.sandbox.answers import Answer
+    from ehr.sandbox.handlers import Service
+    from ehr.sandbox.routes import Request
 
 Situation = Literal[
     "no-results",
@@ -145,6 +150,8 @@ class Skin:
         forbidden_headers: a request with one of them is refused.
         match_operation: whether ``Patient/$match`` exists.
         outcome_codes: the vendor's wording, where it differs from `PLAIN_CODES`.
+        beside: answers requests outside FHIR R4 search and read (a vendor's own REST API, another FHIR
+            version) from the same data, after the token was checked; None from it means there is no such thing.
     """
 
     name: str
@@ -159,6 +166,7 @@ class Skin:
     forbidden_headers: tuple[str, ...] = ()
     match_operation: bool = False
     outcome_codes: Mapping[Situation, OutcomeCode] = field(default_factory=dict)
+    beside: Callable[[Request, Service], Answer | None] | None = None
 
     def code_of(self, situation: Situation) -> OutcomeCode:
         return self.outcome_codes.get(situation, PLAIN_CODES[situation])

@@ -59,6 +59,7 @@ class Store:
                 return
             raise ConfigurationError(f"two different {kind} resources have one id; ids must be unique")
         self._by_type[kind][name] = stored
+        self._exact.clear()
         for patient in stored.patients:
             self._by_patient[kind][patient].append(stored)
 
@@ -92,6 +93,18 @@ class Store:
             for text in {text for value in elements(stored.data, parameter.paths) for text in _texts(value)}:
                 index[text].append(stored)
         return dict(index)
+
+
+def store_of(resources: Iterable[dict[str, Any]]) -> Store:
+    """A store of resources that are at hand; each has ``resourceType`` and ``id``.
+
+    Raises:
+        ConfigurationError: two different ones have one type and id.
+    """
+    store = Store()
+    for resource in resources:
+        store.add(resource)
+    return store
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ehr.sandbox import Store
+from ehr.sandbox import Store, store_of
 
 ICD = "http://hl7.org/fhir/sid/icd-10-cm"
 MRN = "urn:example:mrn"
@@ -107,13 +106,6 @@ def records() -> list[dict[str, Any]]:
             "member": [{"entity": {"reference": "Patient/ana"}}],
         },
     ]
-
-
-def store_of(resources: Iterable[dict[str, Any]]) -> Store:
-    store = Store()
-    for resource in resources:
-        store.add(resource)
-    return store
 
 
 def small_store() -> Store:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ehr.sandbox import SandboxApp, Skin, Store, build_app, skin_named
-from tests.ehr.sandbox.synthetic import FakeClock, observation, small_store, store_of
+from ehr.sandbox import SandboxApp, Skin, Store, build_app, skin_named, store_of
+from tests.ehr.sandbox.synthetic import FakeClock, observation, small_store
 
 
 def link(answer: httpx.Response, relation: str) -> str | None:

@@ -7,9 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ehr.sandbox import SandboxApp, Skin, build_app, skin_named
+from ehr.sandbox import SandboxApp, Skin, build_app, skin_named, store_of
+from ehr.sandbox.answers import Answer
+from ehr.sandbox.handlers import Service
+from ehr.sandbox.routes import Request
 from ehr.sandbox.skin import OutcomeCode, Searching, Situation
-from tests.ehr.sandbox.synthetic import FakeClock, condition, patient, small_store, store_of
+from tests.ehr.sandbox.synthetic import FakeClock, condition, patient, small_store
 
 
 def ids(answer: httpx.Response, mode: str = "match") -> list[str]:
@@ -301,3 +304,20 @@ async def test_the_exact_index_loses_nobody() -> None:
         assert ids(await client.get("Patient?birthdate=1955-01-01&name=same")) == ["p55", "day"]
         assert ids(await client.get("Patient?birthdate=1955&name=same")) == ["p55", "day", "year"]
         assert ids(await client.get("Condition?code=X1,X2")) == ["c"]
+        store.add(condition("later", "day", "X1", "2021"))
+        assert ids(await client.get("Condition?code=X1")) == ["c", "later"]
+
+
+async def test_a_skin_may_answer_beside_fhir() -> None:
+    def rest(request: Request, service: Service) -> Answer | None:
+        stored = service.store.get("Patient", request.path.rpartition("/")[2])
+        return Answer(200, stored.body, "application/json") if stored is not None else None
+
+    app = build_app(small_store(), Skin(name="n", title="N", fhir_path="/f", token_path="/t", beside=rest))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=app.origin) as client:
+        assert (await client.get("/api/persons/ana")).json()["id"] == "ana"
+        assert (await client.get("/api/persons/nobody")).status_code == 404
+        assert (await client.post("/t", data={"a": "b"})).status_code == 404
+    closed = build_app(small_store(), app.skin, clients={})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=closed), base_url=app.origin) as client:
+        assert (await client.get("/api/persons/ana")).status_code == 401

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from ehr.errors import ConfigurationError
 from ehr.sandbox import TLS, Registration, Sandbox, Store, load, serve
+from ehr.sandbox.server import PEOPLE
 from tests.ehr.sandbox.signing import CLIENT, ec_key, jwks
 
 
@@ -110,10 +111,9 @@ def test_an_unknown_skin_is_refused_with_the_known_ones(store: Store) -> None:
 
 
 def test_the_builtin_people_load_and_are_valid() -> None:
-    import ehr.sandbox.server as server
-
-    people = load(Path(server.__file__).with_name("people"), validate=True)
+    people = load(PEOPLE, validate=True)
     assert {"Patient", "Condition", "Observation"} <= people.types()
+    assert Sandbox(login=False).app.store.types() == people.types()
 
 
 def test_serve_announces_its_base_url_and_ends_on_interrupt(tmp_path: Path) -> None:

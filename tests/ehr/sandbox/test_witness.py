@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from ehr.sandbox import RegisteredClient, Sandbox, Store, TokenLeaked
+from ehr.sandbox import RegisteredClient, Sandbox, SandboxApp, Store, TokenLeaked
 from tests.ehr.sandbox.signing import CLIENT, claims, jwks, signed, token_form
 from tests.ehr.sandbox.synthetic import FakeClock
 
@@ -74,3 +74,25 @@ def test_a_token_at_another_origin_is_found(store: Store, clock: FakeClock, leak
         shared.assert_tokens_stayed_home()
     assert token not in str(caught.value)
     assert len(shared.token_receivers()[shared.mark(token)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "patient"),
+    [
+        ("Condition?patient=ana", "ana"),
+        ("Condition?subject=Patient/ana", "ana"),
+        ("Condition?subject=Group/g1", None),
+        ("Appointment?actor=Practitioner/doc", None),
+        ("Appointment?actor=Practitioner/doc&patient=ana", "ana"),
+        ("Condition?patient=ana,bea", None),
+        ("Patient?_id=ana", "ana"),
+        ("Patient?family=x", None),
+        ("Observation/o01", "ana"),
+        ("Patient/nobody", None),
+    ],
+)
+async def test_the_patient_asked_about_is_recognised(
+    app: SandboxApp, client: httpx.AsyncClient, path: str, patient: str | None
+) -> None:
+    await client.get(path)
+    assert app.witness.requests[-1].patient == patient
