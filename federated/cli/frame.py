@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+HELP_OPTIONS = ["--help", "-h"]
+
 # Only our own records are shown: HTTP libraries log addresses of requests, and an address of a FHIR
 # search holds the patient's name.
 _OWN_LOGGERS = ("ehr", "secure_agg", "federated")
@@ -51,7 +53,10 @@ def mounted(name: str) -> Any:
     """The command or group of one row of `COMMANDS`, with the common switches added."""
     command = _command_of(import_module(COMMANDS[name].module), name)
     command.name = name
-    _add_switches(command)
+    command.help = command.help or COMMANDS[name].summary
+    # A group made by itself brings options that belong to a whole program.
+    command.params = [p for p in command.params if p.name not in {"install_completion", "show_completion"}]
+    _prepare(command)
     return command
 
 
@@ -68,10 +73,14 @@ def _command_of(module: ModuleType, name: str) -> Any:
     return inner[name] if set(inner) == {name} else command
 
 
-def _add_switches(command: Any) -> None:
+def _prepare(command: Any) -> None:
+    """Give a command and all below it the common switches and the common look."""
     command.rich_markup_mode = None
+    command.context_settings.setdefault("help_option_names", HELP_OPTIONS)
     for inner in getattr(command, "commands", {}).values():
-        _add_switches(inner)
+        # The whole first sentence, where Typer would cut it at the width of a line.
+        inner.short_help = inner.short_help or " ".join((inner.help or "").split("\n\n")[0].split())
+        _prepare(inner)
     if isinstance(command, TyperCommand):
         taken = {option for parameter in command.params for option in parameter.opts}
         command.params.extend(switch for switch in _switches() if not taken & {*switch.opts})
@@ -152,7 +161,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings={"help_option_names": HELP_OPTIONS},
     epilog="Exit status: " + " · ".join(f"{code} {text}" for code, text in terminal.meanings()),
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from federated.cli.frame import app
+from federated.cli.frame import HELP_OPTIONS, app
 
 FILE = Path("docs") / "cli.md"
 WIDTH = 100
@@ -31,7 +31,7 @@ def _below(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
         info_name=name,
         parent=parent,
         terminal_width=WIDTH,
-        **{"help_option_names": ["--help", "-h"], **command.context_settings},
+        **{"help_option_names": HELP_OPTIONS, **command.context_settings},
     )
     yield context.command_path, command.get_help(context)
     if not hasattr(command, "commands"):

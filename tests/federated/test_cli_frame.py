@@ -224,7 +224,8 @@ def test_groups_are_mounted_by_app_by_named_app_and_by_register(
 
     @first.command("stay")
     @second.command("stay")
-    def stay() -> None: ...
+    def stay() -> None:
+        """Stay where one is, which takes more words to say than one line of help on a terminal has room for."""
 
     def register(app: typer.Typer) -> None:
         app.command("third")(go)
@@ -239,7 +240,10 @@ def test_groups_are_mounted_by_app_by_named_app_and_by_register(
         assert frame.run([*arguments, "-q"]) == 0
         assert capsys.readouterr().out == "a\n"
     assert frame.run(["second", "--help"]) == 0
-    assert "Second." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Second." in shown
+    assert "completion" not in shown
+    assert "on a terminal has room for" in " ".join(shown.split())
 
 
 def test_help_lists_every_command_whose_module_is_here(capsys: pytest.CaptureFixture[str]) -> None:
