@@ -24,7 +24,7 @@ from ehr.transport import redact, retry
 from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
 from ehr.transport.exchange import Exchange, Expect, Plan, Unanswered
-from ehr.transport.flow import FRESH, drive, is_token_request, without_bearer
+from ehr.transport.flow import FRESH, drive, is_token_request, renewed_by, without_bearer
 from ehr.transport.response import Response, outcome_codes, raise_for_status
 from ehr.transport.retry import NEVER_RETRY
 from ehr.transport.settings import SYSTEM_CLOCK, ClassLimit, ClientCertificate, Clock, Limits
@@ -308,11 +308,9 @@ class Transport:
         return await self._send(request, treatment, None)
 
     async def _ask_token(self, request: httpx.Request, treatment: _Treatment) -> Response:
-        fresh = request.extensions.get(FRESH)
-        renew = None if fresh is None else lambda: without_bearer(fresh())
         place = self.for_origin(str(request.url.copy_with(query=None)))
         token = _Treatment("any", self.limits.json_bytes, treatment.deadline, retry.TOKEN)
-        return await place._send(without_bearer(request), token, renew)
+        return await place._send(without_bearer(request), token, renewed_by(request))
 
     async def _opened(
         self, held: AsyncExitStack, auth: httpx.Auth | None, asked: _Asked, treatment: _Treatment

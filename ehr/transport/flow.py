@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import httpx
 
+from ehr.errors import DestinationRefused
 from ehr.transport.response import Response
 
 FRESH = "trialveil.fresh"
@@ -57,6 +58,21 @@ def without_bearer(request: httpx.Request) -> httpx.Request:
     if request.headers.get("authorization", "").lower().startswith("bearer"):
         del request.headers["authorization"]
     return request
+
+
+def renewed_by(request: httpx.Request) -> Callable[[], httpx.Request] | None:
+    """What makes a token request anew, kept to the same URL; None if the flow gave nothing."""
+    fresh: Callable[[], httpx.Request] | None = request.extensions.get(FRESH)
+    if fresh is None:
+        return None
+
+    def renew() -> httpx.Request:
+        made = without_bearer(fresh())
+        if made.url != request.url:
+            raise DestinationRefused("A token request made anew goes elsewhere. Nothing was sent.")
+        return made
+
+    return renew
 
 
 def _for_flow(request: httpx.Request, answer: Response | httpx.Response) -> httpx.Response:

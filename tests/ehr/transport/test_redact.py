@@ -1,0 +1,61 @@
+"""Nothing that names a patient, a URL or a secret is logged (S22)."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehr.transport.redact import WITHHELD, event_logger, install, log_event, word
+
+CANARY = "https://fhir.example.org/Patient?family=Canary Bearer eyJhbGciOi.Canary"
+
+
+@pytest.mark.parametrize(
+    "name", ["httpx", "httpcore.http11", "httpcore.connection", "aiohttp.client", "aiohttp.internal"]
+)
+def test_records_of_http_libraries_lose_text_arguments_and_traceback(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    install()
+    install()
+    caplog.set_level(logging.DEBUG)
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.DEBUG)
+    try:
+        raise ValueError(CANARY)
+    except ValueError:
+        logger.info("HTTP Request: GET %s", CANARY)
+        logger.debug(CANARY)
+        logger.error("failed %s", CANARY, exc_info=True, stack_info=True)
+    assert [record.getMessage() for record in caplog.records] == [WITHHELD]
+    assert "Canary" not in caplog.text
+
+
+def test_our_loggers_write_events_and_withhold_everything_else(caplog: pytest.LogCaptureFixture) -> None:
+    logger = event_logger("ehr.transport.test")
+    caplog.set_level(logging.DEBUG, "ehr.transport.test")
+    logger.warning("patient %s", "Canary")
+    log_event(logger, "page.read", kind="Condition", status=200, count=7, duration_s=0.25, level=logging.INFO)
+    log_event(logger, "page.read", kind=CANARY)
+    assert [record.getMessage() for record in caplog.records] == [
+        WITHHELD,
+        "page.read type=Condition status=200 count=7 duration=0.250s",
+        "page.read type=-",
+    ]
+    assert "Canary" not in caplog.text
+
+
+@given(st.text())
+def test_only_plain_words_are_words(text: str) -> None:
+    shown = word(text)
+    assert shown in {text, "-"}
+    if shown != "-":
+        assert not set(shown) & set(" /?&=:@%'\"\n") and len(shown) <= 40
+
+
+@pytest.mark.parametrize("text", ["Patient/12345", "MRN12345", "1987-02-20", "a@b.example", "x" * 41, ""])
+def test_ids_dates_and_addresses_are_no_words(text: str) -> None:
+    assert word(text) == "-"
