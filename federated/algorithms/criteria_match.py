@@ -1,0 +1,241 @@
+"""``TrialInclusionCriteriaMatchAlgorithm``: decide for each patient of a site whether a trial's criteria hold.
+
+With a ``trial:`` file it runs through the criteria engine. The bare name means the Jade colour, whose imaging half is
+not part of this release: it is refused. Nothing leaves the pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from types import MappingProxyType
+from typing import Literal
+
+from ehr.checkpoint import Checkpoint, row_key
+from ehr.cohort import Reading
+from ehr.dates import BadDate, day_of, interval_of, parse_date
+from ehr.identity import Ambiguous, Matched, NotFound
+from ehr.people_file import Row
+from ehr.query import pseudonym
+from ehr.records import Appointment, Fetched, Kind, PatientRecord
+from ehr.site import Site
+from federated.algorithms.results import WorkerResult
+from federated.algorithms.results import collect as modeller
+from federated.algorithms.run_heads import Tally, site_head, trial_head, value_set_heads
+from federated.errors import ConfigurationError, NameWaits
+from federated.reports.run import MatchState, PatientResult, Run
+from federated.screening.criteria import Trial
+from federated.screening.evaluate import compile_plan
+from federated.screening.evidence import Outcome
+from federated.screening.lookups import with_lookups
+from federated.screening.plan import Plan, SiteFacts, make_plan
+
+__all__ = ["Decider", "Ongoing", "Parameters", "Progress", "modeller", "screen_rows", "site_facts", "worker"]
+
+Progress = Callable[[int, int], None]
+"""Is told how many patients are done, and how many there are."""
+
+_NO_LONGER = frozenset({"cancelled", "noshow", "entered-in-error", "fulfilled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What to decide by.
+
+    Args:
+        trial: a checked trial; None means the bare name.
+        index_date: what "now" means where the file says ``run``; fixed once per run by the caller.
+        on_unknown: queue of the undecided: ``review`` or ``defer``; never the decision.
+        tool_version: of this distribution, for the outputs.
+    """
+
+    trial: Trial | None = None
+    index_date: date | None = None
+    on_unknown: Literal["review", "defer"] = "review"
+    tool_version: str = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Ongoing:
+    """What a run is gone on with.
+
+    Args:
+        checkpoint: patients that are done, opened; None keeps nothing.
+        progress: is told of each patient.
+    """
+
+    checkpoint: Checkpoint[PatientResult] | None = None
+    progress: Progress = field(default=lambda done, total: None)
+
+
+async def worker(
+    parameters: Parameters, site: Site, rows: Sequence[Row], ongoing: Ongoing = Ongoing()
+) -> WorkerResult[Run]:
+    """Screen rows of people at one site.
+
+    Args:
+        parameters: what to decide by.
+        site: the open EHR.
+        rows: whom to decide for.
+        ongoing: see `Ongoing`.
+
+    Returns:
+        ``.local`` is the whole run, from which all outputs are made. Nothing leaves.
+
+    Raises:
+        NameWaits: there is no trial file: the bare name is the Jade colour.
+        PlanRefused: the trial asks for what this release cannot decide.
+        AuthError: the EHR refused the login.
+    """
+    if parameters.trial is None:
+        raise NameWaits("TrialInclusionCriteriaMatchAlgorithm without a trial file", "the Jade colour (OCT measurements)")
+    decider = Decider(parameters.trial, site_facts(site), parameters.index_date)
+    tally = Tally()
+    results = [result async for result in screen_rows(decider, site, rows, ongoing, tally)]
+    run = Run(
+        tool_version=parameters.tool_version,
+        trial=trial_head(decider.trial, decider.plan),
+        site=site_head(site, decider.plan),
+        index_date=decider.plan.index_date.isoformat(),
+        patients=with_lookups(decider.plan, results),
+        on_unknown=parameters.on_unknown,
+        value_sets=value_set_heads(decider.trial),
+        work=tally.work(),
+    )
+    return WorkerResult(run)
+
+
+class Decider:
+    """A trial made ready for one site: its plan and evaluator, one for each index date.
+
+    Args:
+        trial: checked.
+        facts: what the site knows.
+        run_day: what ``index_date: run`` means.
+
+    Attributes:
+        plan: of the run's own day; with a column, rows that name another day have a plan of their own.
+
+    Raises:
+        ConfigurationError: the trial says ``run`` and no day was given.
+    """
+
+    def __init__(self, trial: Trial, facts: SiteFacts, run_day: date | None) -> None:
+        self.trial = trial
+        self._facts = facts
+        self._made: dict[date, tuple[Plan, Callable[[PatientRecord], Outcome]]] = {}
+        day = trial.index_date.day if trial.index_date.kind == "date" else run_day
+        if day is None:
+            raise ConfigurationError('the trial says "index_date: run"; give the day on which the run began.')
+        self.plan = self._for(day)[0]
+
+    def _for(self, day: date) -> tuple[Plan, Callable[[PatientRecord], Outcome]]:
+        if day not in self._made:
+            plan = make_plan(self.trial, self._facts, day)
+            self._made[day] = (plan, compile_plan(plan))
+        return self._made[day]
+
+    def day_of(self, row: Row) -> date | None:
+        """The index date of a row; None where its column names no day."""
+        column = self.trial.index_date.column
+        if self.trial.index_date.kind != "column" or column is None:
+            return self.plan.index_date
+        try:
+            named = parse_date(row.columns.get(column.lower(), row.columns.get(column, "")))
+        except BadDate:
+            return None
+        return named.first() if named.day is not None else None
+
+    def decide(self, record: PatientRecord, day: date) -> Outcome:
+        """The outcome of one patient."""
+        return self._for(day)[1](record)
+
+
+async def screen_rows(
+    decider: Decider, site: Site, rows: Sequence[Row], ongoing: Ongoing, tally: Tally
+) -> AsyncIterator[PatientResult]:
+    """One result a row, in input order; rows that the checkpoint holds are not asked again."""
+    checkpoint = ongoing.checkpoint
+    stored = _stored(checkpoint, rows, site.key)
+    fresh = site.readings([row for row in rows if row.number not in stored], _kinds(decider.plan))
+    for done, row in enumerate(rows, start=1):
+        if row.number in stored:
+            result = stored[row.number]
+        else:
+            reading = await anext(fresh)
+            tally.add(reading)
+            result = _result(reading, decider, site)
+            if checkpoint is not None:
+                checkpoint.add(row.number, row_key(site.key, _identity(row)), result, again=reading.again)
+        ongoing.progress(done, len(rows))
+        yield result
+
+
+def site_facts(site: Site) -> SiteFacts:
+    """What the site knows and the trial does not, as the engine takes it."""
+    section = site.file.site
+    return SiteFacts(
+        zone=site.zone,
+        world=MappingProxyType(dict(section.world)),
+        care_since=section.care_since,
+        key=site.key,
+        code_systems=site.adapter.profile.code_systems,
+        assume_complete=frozenset(section.consent_complete),
+    )
+
+
+def _kinds(plan: Plan) -> list[Kind]:
+    # Appointments order the worklist, encounters tell who has not been seen for long.
+    return sorted((plan.kinds | {Kind.APPOINTMENT, Kind.ENCOUNTER}) - {Kind.PATIENT})
+
+
+def _identity(row: Row) -> tuple[str | None, ...]:
+    person = row.person
+    return () if person is None else (person.id, person.mrn, person.family, person.given, person.birth_date)
+
+
+def _stored(
+    checkpoint: Checkpoint[PatientResult] | None, rows: Sequence[Row], key: bytes
+) -> Mapping[int, PatientResult]:
+    if checkpoint is None:
+        return {}
+    keys = {row.number: row_key(key, _identity(row)) for row in rows}
+    return {number: result for number, (name, result) in checkpoint.done.items() if keys.get(number) == name}
+
+
+def _result(reading: Reading, decider: Decider, site: Site) -> PatientResult:
+    row, record = reading.row, reading.record
+    day = decider.day_of(row)
+    if record is None:
+        ref = pseudonym(site.key, f"row/{row_key(site.key, _identity(row))}/{row.number}")
+        issues = () if isinstance(reading.match, Matched) else tuple(issue.code for issue in reading.match.issues)
+        return PatientResult(row.number, ref, _match_state(reading), issues=issues)
+    ref = pseudonym(site.key, f"Patient/{record.ref.id}")
+    states = {str(kind): fetched.state.name for kind, fetched in sorted(record.kinds.items())}
+    if day is None:
+        return PatientResult(row.number, ref, MatchState.BAD_ROW, issues=("MISSING_COLUMN",), states=states)
+    return PatientResult(
+        row.number,
+        ref,
+        outcome=decider.decide(record, day),
+        issues=tuple(sorted({issue.code for fetched in record.kinds.values() for issue in fetched.issues})),
+        next_appointment=_next_appointment(record.kinds.get(Kind.APPOINTMENT), day, site),
+        states=states,
+    )
+
+
+def _match_state(reading: Reading) -> MatchState:
+    if reading.row.person is None:
+        return MatchState.BAD_ROW
+    if isinstance(reading.match, Ambiguous):
+        return MatchState.AMBIGUOUS
+    return MatchState.NOT_FOUND if isinstance(reading.match, NotFound) else MatchState.UNDETERMINED
+
+
+def _next_appointment(fetched: Fetched[Appointment] | None, day: date, site: Site) -> str | None:
+    if fetched is None:
+        return None
+    spans = [interval_of(visit.start, site.zone) for visit in fetched.items if visit.status not in _NO_LONGER]
+    days = sorted(found for span in spans if span is not None and (found := day_of(span.lo)) >= day)
+    return days[0].isoformat() if days else None

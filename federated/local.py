@@ -1,0 +1,232 @@
+"""One site's screening run in this process: `screen()`.
+
+Opens the EHR of ``pod.yaml``, decides for each patient by ``trial.yaml``, and writes the results. A run that was stopped
+goes on where it stopped: what is done is kept beside the results until the run is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ehr.checkpoint import Checkpoint
+from ehr.people_file import Row
+from ehr.settings import SiteFile
+from ehr.site import REAL, Site, Surroundings, open_site_async
+from ehr.sync import LoopThread
+from federated.algorithms.criteria_match import Ongoing, Parameters, Progress, worker
+from federated.errors import ConfigurationError
+from federated.reports import documents
+from federated.reports.contacts import Contacts
+from federated.reports.run import Execution, MatchState, PatientResult, Run
+from federated.reports.write import write_contacts, write_site
+from federated.screening.criteria import Trial
+from federated.screening.load import load_trial
+from federated.screening.lock import digest
+
+if TYPE_CHECKING:
+    import pandas
+
+T = TypeVar("T")
+CHECKPOINT = ".screening.jsonl"
+"""In the output folder while a run is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to screen.
+
+    Args:
+        patients: CSV file instead of the cohort of ``pod.yaml``.
+        out: folder of the results and of what is done so far; None keeps nothing on disk.
+        on_unknown: queue of the undecided: ``review`` or ``defer``; never the decision.
+        draft: True lets a draft be tried.
+        overrides: values for parameters that the trial lets a site set.
+        index_date: what ``index_date: run`` means; None is the site's today.
+        with_identifiers: also write ``contacts.csv`` with names, for the coordinator.
+        progress: is told how many patients are done.
+        say: is told what a person may want to know, such as that a run goes on.
+    """
+
+    patients: Path | None = None
+    out: Path | None = None
+    on_unknown: Literal["review", "defer"] = "review"
+    draft: bool = False
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    index_date: date | None = None
+    with_identifiers: bool = False
+    progress: Progress = field(default=lambda done, total: None)
+    say: Any = field(default=lambda text: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """A finished screening run.
+
+    Args:
+        run: all of it; see `federated.reports.run.Run`.
+        contacts: names for ``contacts.csv`` where they were asked for; None otherwise.
+    """
+
+    run: Run
+    contacts: Contacts | None = field(default=None, repr=False)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        return documents.summary(self.run)
+
+    @property
+    def some_unread(self) -> bool:
+        """Whether a patient could not be read completely, or not at all because a server failed."""
+        gaps = {"UNAVAILABLE", "QUOTA", "ERROR", "PARTIAL"}
+        return any(
+            patient.match is MatchState.UNDETERMINED or gaps & set(patient.fetched.values())
+            for patient in self.run.patients
+        )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows of ``decisions.csv`` as a data frame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        from federated.reports.frames import decisions_frame
+
+        return decisions_frame(self.run)
+
+    def write(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write ``decisions.csv``, ``decisions.json``, ``summary.json``, ``run.json`` and ``report.html``.
+
+        Raises:
+            OutputError: the folder cannot be written, or the disk is full.
+        """
+        written = write_site(self.run, Path(folder))
+        if self.contacts is not None:
+            written = (*written, write_contacts(self.run, Path(folder), self.contacts.rows))
+        return written
+
+    def _repr_html_(self) -> str:
+        counts = self.summary["counts"]
+        rows = "".join(f"<tr><th>{name}</th><td>{count}</td></tr>" for name, count in counts.items())
+        return f"<table><caption>{self.run.trial.id}, {self.run.index_date}</caption>{rows}</table>"
+
+
+def screen(
+    config: str | Path | SiteFile,
+    trial: str | Path | Trial,
+    options: Options | None = None,
+    surroundings: Surroundings = REAL,
+) -> Decisions:
+    """Decide for each patient of a site whether a trial's criteria hold.
+
+    Args:
+        config: ``pod.yaml``, or settings that are checked already.
+        trial: ``trial.yaml``, or a checked trial.
+        options: see `Options`; by default the pod's cohort, and nothing is written.
+        surroundings: clock and wire, for tests.
+
+    Raises:
+        TrialFileErrors: the trial file has mistakes; all of them.
+        ConfigurationError: the pod file is wrong, or the trial is a draft.
+        AuthError: the EHR refused the login.
+    """
+    return _run(screen_async(config, trial, options, surroundings))
+
+
+async def screen_async(
+    config: str | Path | SiteFile,
+    trial: str | Path | Trial,
+    options: Options | None = None,
+    surroundings: Surroundings = REAL,
+) -> Decisions:
+    """`screen`, for programs with an event loop of their own."""
+    chosen = options or Options()
+    checked = trial if isinstance(trial, Trial) else load_trial(Path(trial), overrides=chosen.overrides)
+    if checked.status == "draft" and not chosen.draft:
+        raise ConfigurationError(
+            'the trial is a draft ("status: draft"): set "status: final" when it is reviewed, or try it with --draft.'
+        )
+    started = surroundings.clock.now()
+    began = time.perf_counter()
+    async with open_site_async(config, surroundings) as site:
+        rows = await site.rows(chosen.patients)
+        opened = time.perf_counter()
+        run = await _screened(site, checked, rows, chosen, started)
+        contacts = Contacts.of(site, rows) if chosen.with_identifiers else None
+        read = time.perf_counter()
+        execution = _execution(started, surroundings, {"open": opened - began, "read": read - opened}, site)
+    decisions = Decisions(replace(run, execution=execution), contacts)
+    if chosen.out is not None:
+        decisions.write(chosen.out)
+        _checkpoint_path(chosen.out).unlink(missing_ok=True)
+    return decisions
+
+
+async def _screened(
+    site: Site, trial: Trial, rows: tuple[Row, ...], options: Options, started: datetime
+) -> Run:
+    today = options.index_date or started.astimezone(site.zone).date()
+    checkpoint: Checkpoint[PatientResult] | None = None
+    if options.out is not None:
+        identity = {"trial": digest(trial), "site": site.file.name, "rows": str(len(rows))}
+        if options.index_date is not None:
+            identity["index_date"] = options.index_date.isoformat()
+        checkpoint = Checkpoint(_checkpoint_path(options.out), identity, PatientResult)
+        checkpoint.load()
+        if checkpoint.resumes:
+            options.say(f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done.")
+        checkpoint.start({"index_date": today.isoformat()})
+        today = date.fromisoformat(checkpoint.facts["index_date"])
+    parameters = Parameters(
+        trial=trial, index_date=today, on_unknown=options.on_unknown, tool_version=version("trialveil")
+    )
+    try:
+        return (await worker(parameters, site, rows, Ongoing(checkpoint, options.progress))).local
+    finally:
+        if checkpoint is not None:
+            checkpoint.close(finished=False)
+
+
+def _checkpoint_path(out: Path) -> Path:
+    return out / CHECKPOINT
+
+
+def _execution(
+    started: datetime, surroundings: Surroundings, seconds: Mapping[str, float], site: Site
+) -> Execution:
+    names = ("trialveil", "httpx", "aiohttp", "msgspec", "pydantic")
+    counters = getattr(site.adapter, "counters", {})
+    return Execution(
+        started=started.isoformat(timespec="seconds"),
+        ended=surroundings.clock.now().isoformat(timespec="seconds"),
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        versions={name: version(name) for name in names},
+        host={
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "cpus": str(os.cpu_count() or 0),
+        },
+        requests=dict(sorted(counters.items())),
+    )
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, also where a notebook's own loop runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    thread = LoopThread()
+    try:
+        return thread.run(work)
+    finally:
+        thread.close()
