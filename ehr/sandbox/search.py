@@ -182,8 +182,10 @@ def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
     Raises:
         Refused: a value is malformed, or too many patients match.
     """
-    tests = [test_of(asked, skin.searching, now) for asked in query.filters]
-    found = [stored for stored in _candidates(query, store) if all(test(stored) for test in tests)]
+    tests = {asked: test_of(asked, skin.searching, now) for asked in query.filters}
+    candidates, answered = _candidates(query, store)
+    left = [test for asked, test in tests.items() if asked is not answered]
+    found = [stored for stored in candidates if all(test(stored) for test in left)]
     if query.resource_type == "Patient" and 0 < skin.searching.max_patients < len(found):
         raise Refused(400, "too-many", "too many patients match; give more details")
     for name, descending in reversed(query.sort):
@@ -191,34 +193,28 @@ def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
     return found
 
 
-def _candidates(query: Query, store: Store) -> Sequence[Stored]:
-    """The smallest list that surely holds every match; without an index, all of the type."""
-    lists = [
-        store.of_patients(
-            query.resource_type, [reference_parts(value, "Patient")[1] for value in asked.values]
-        )
-        for asked in query.filters
-        if asked.parameter.kind == "reference" and asked.parameter.target == "Patient" and not asked.modifier
-    ]
-    lists += [
-        store.with_exact(
-            query.resource_type, asked.name, [value.rpartition("|")[2] for value in asked.values]
-        )
-        for asked in query.filters
-        if asked.name in _INDEXED
-        and not asked.modifier
-        and all(value.rpartition("|")[2] for value in asked.values)
-    ]
-    lists += [
-        store.with_exact(
-            query.resource_type, "birthdate", [value.removeprefix("eq") for value in asked.values]
-        )
-        for asked in query.filters
-        if asked.name == "birthdate"
-        and not asked.modifier
-        and all(_whole_day(value) for value in asked.values)
-    ]
-    return min(lists, key=len) if lists else store.all_of(query.resource_type)
+def _candidates(query: Query, store: Store) -> tuple[Sequence[Stored], Filter | None]:
+    """The smallest list that surely holds every match, and the filter it already answers in full."""
+    best: Sequence[Stored] | None = None
+    answered: Filter | None = None
+    for asked in query.filters:
+        listed = None if asked.modifier else _listed(asked, query.resource_type, store)
+        if listed is not None and (best is None or len(listed) < len(best)):
+            best, answered = listed, asked if asked.parameter.kind == "reference" else None
+    return (store.all_of(query.resource_type) if best is None else best), answered
+
+
+def _listed(asked: Filter, resource_type: str, store: Store) -> Sequence[Stored] | None:
+    """What an index holds for one filter: all that can match it; None without an index."""
+    if asked.name == "patient":
+        targets = [reference_parts(value, "Patient") for value in asked.values]
+        return store.of_patients(resource_type, [name for kind, name in targets if kind == "Patient"])
+    if asked.name == "birthdate" and all(_whole_day(value) for value in asked.values):
+        return store.with_exact(resource_type, asked.name, [v.removeprefix("eq") for v in asked.values])
+    codes = [value.rpartition("|")[2] for value in asked.values]
+    return (
+        store.with_exact(resource_type, asked.name, codes) if asked.name in _INDEXED and all(codes) else None
+    )
 
 
 def _whole_day(value: str) -> bool:
