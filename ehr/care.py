@@ -137,7 +137,7 @@ class _Drug(Resource, frozen=True):
     contained: tuple[msgspec.Raw, ...] = ()
 
     def __post_init__(self) -> None:
-        one_choice(concept=self.medication_codeable_concept, reference=self.medication_reference)
+        one_choice(self.medication_codeable_concept, self.medication_reference)
 
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:

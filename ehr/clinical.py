@@ -45,18 +45,18 @@ class Condition(Resource, frozen=True):
 
     def __post_init__(self) -> None:
         one_choice(
-            date=self.onset_date_time,
-            age=self.onset_age,
-            period=self.onset_period,
-            range=self.onset_range,
-            text=self.onset_string,
+            self.onset_date_time,
+            self.onset_age,
+            self.onset_period,
+            self.onset_range,
+            self.onset_string,
         )
         one_choice(
-            date=self.abatement_date_time,
-            age=self.abatement_age,
-            period=self.abatement_period,
-            range=self.abatement_range,
-            text=self.abatement_string,
+            self.abatement_date_time,
+            self.abatement_age,
+            self.abatement_period,
+            self.abatement_range,
+            self.abatement_string,
         )
 
     @property
@@ -120,11 +120,11 @@ class Procedure(Resource, frozen=True):
 
     def __post_init__(self) -> None:
         one_choice(
-            date=self.performed_date_time,
-            age=self.performed_age,
-            period=self.performed_period,
-            range=self.performed_range,
-            text=self.performed_string,
+            self.performed_date_time,
+            self.performed_age,
+            self.performed_period,
+            self.performed_range,
+            self.performed_string,
         )
 
     @property
@@ -204,17 +204,15 @@ class Observation(Resource, frozen=True):
 
     def __post_init__(self) -> None:
         one_choice(
-            quantity=self.value_quantity,
-            concept=self.value_codeable_concept,
-            text=self.value_string,
-            boolean=self.value_boolean,
-            integer=self.value_integer,
-            range=self.value_range,
-            ratio=self.value_ratio,
+            self.value_quantity,
+            self.value_codeable_concept,
+            self.value_string,
+            self.value_boolean,
+            self.value_integer,
+            self.value_range,
+            self.value_ratio,
         )
-        one_choice(
-            date=self.effective_date_time, period=self.effective_period, instant=self.effective_instant
-        )
+        one_choice(self.effective_date_time, self.effective_period, self.effective_instant)
 
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:

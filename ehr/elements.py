@@ -206,12 +206,11 @@ def codes_in(concepts: tuple[CodeableConcept, ...] | CodeableConcept | None) -> 
     return tuple(c.code.strip().lower() for concept in every for c in concept.coding if c.code)
 
 
-def one_choice(**choices: object) -> None:
+def one_choice(*choices: object) -> None:
     """Refuse a resource that fills two types of one choice element.
 
     Raises:
-        ValueError: more than one is there; taking either would be a guess.
+        ValueError: more than one is not None; taking either would be a guess.
     """
-    given = [name for name, value in choices.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"{len(given)} types of one choice element are given")
+    if choices.count(None) < len(choices) - 1:
+        raise ValueError(f"{len(choices) - choices.count(None)} types of one choice element are given")

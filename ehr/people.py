@@ -70,7 +70,7 @@ class Patient(Resource, frozen=True):
     extension: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
-        one_choice(boolean=self.deceased_boolean, date=self.deceased_date_time)
+        one_choice(self.deceased_boolean, self.deceased_date_time)
 
     @property
     def deceased(self) -> bool | None:

@@ -53,6 +53,11 @@ class Collection:
         self.last_page = page.received
         self.states += page.states
         self.issues += page.issues
+        ids = [record.id for record in page.records]
+        if None not in ids and len(set(ids)) == len(ids) and self.places.keys().isdisjoint(ids):
+            self.places.update(zip(ids, range(len(self.items), len(self.items) + len(ids)), strict=True))
+            self.items += page.records
+            return
         for record in page.records:
             self._add(record)
 

@@ -7,7 +7,6 @@ than it was asked.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,8 +33,6 @@ from ehr.records import (
 )
 
 OTHER_PATIENT = "security:other-patient"
-
-_UNTIMED = frozenset({"medication_reference"})
 
 
 @dataclass(slots=True, repr=False)
@@ -198,17 +195,15 @@ def _finish(page: Page, query: Query, content: Content, lower_case: bool) -> Non
     if lower_case and "status" in query.shape.__struct_fields__:
         _lower_status(page)
     texts, periods = _time_fields(query.shape)
-    bad = Counter(
-        name
-        for name, getter in texts
-        for text in map(getter, page.records)
-        if text and not is_time_text(text)
-    )
+    for name, getter in texts:
+        bad = sum(not is_time_text(text) for text in map(getter, page.records) if text)
+        if bad:
+            page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
     for name, getter in periods:
-        for period in map(getter, page.records):
-            if period is not None:
-                bad[name] += sum(bool(t) and not is_time_text(t) for t in (period.start, period.end))
-    page.issues.extend(Issue("bad-date", Severity.WARNING, n, f"$.{name}") for name, n in bad.items() if n)
+        ends = [end for period in map(getter, page.records) if period for end in (period.start, period.end)]
+        bad = sum(not is_time_text(text) for text in ends if text)
+        if bad:
+            page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
 
 
 def _lower_status(page: Page) -> None:
@@ -219,6 +214,7 @@ def _lower_status(page: Page) -> None:
             page.issues.append(Issue("repair:lower-case", Severity.WARNING))
 
 
+_TIMES = frozenset({"start", "end", "started"})
 Getters = tuple[tuple[str, Callable[[Any], Any]], ...]
 
 
@@ -235,12 +231,7 @@ def _time_fields(shape: type[Element]) -> tuple[Getters, Getters]:
 
 
 def _named_as_time(name: str) -> bool:
-    return name.endswith(("date", "date_time", "instant", "_on", "asserted")) or name in (
-        "issued",
-        "start",
-        "end",
-        "started",
-    )
+    return name.endswith(("date", "date_time", "instant", "_on", "asserted")) or name in _TIMES
 
 
 def _with_drugs(page: Page, content: Content) -> list[Any]:
