@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -46,6 +47,14 @@ class Document:
 DOCUMENTS: Mapping[str, Document] = MappingProxyType(
     {
         "names": Document("federated.cli.names:NamesDocument"),
+        "probe": Document("federated.cli.documents:ProbeDocument"),
+        "query": Document("federated.cli.documents:QueryDocument"),
+        "check": Document("federated.cli.documents:CheckDocument"),
+        "decisions": Document("federated.reports.document_models:DecisionsDocument"),
+        "summary": Document("federated.reports.document_models:SummaryDocument"),
+        "run": Document("federated.reports.document_models:RunDocument"),
+        "overview": Document("federated.reports.document_models:OverviewDocument"),
+        "pod": Document("federated.config:PodFile", written_by_us=False),
     }
 )
 
@@ -73,9 +82,13 @@ def json_schema(name: str) -> dict[str, Any]:
 
 def _from_model(model: type[Any], written_by_us: bool) -> dict[str, Any]:
     from pydantic import TypeAdapter
+    from pydantic.json_schema import PydanticJsonSchemaWarning
 
-    # What we write always has the keys that have a default; what users write need not.
-    return TypeAdapter(model).json_schema(mode="serialization" if written_by_us else "validation")
+    with warnings.catch_warnings():
+        # A default without a form in JSON (an empty mapping proxy) is left out, and that is right.
+        warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
+        # What we write always has the keys that have a default; what users write need not.
+        return TypeAdapter(model).json_schema(mode="serialization" if written_by_us else "validation")
 
 
 def text(name: str) -> str:

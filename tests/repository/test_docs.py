@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from federated.cli import reference
 from federated.cli.commands import COMMANDS
 from federated.errors import InvalidArgument
 from federated.exit_codes import MEANINGS
-from tests.repository.sources import ROOT
+from tests.repository.sources import ROOT, python_files
 
 
 def test_every_command_s_help_stands_in_the_page() -> None:
@@ -38,6 +40,19 @@ def test_no_line_of_help_is_wider_than_the_page() -> None:
 def test_the_help_of_the_whole_names_every_exit_status() -> None:
     whole = " ".join(dict(reference.commands())["trialveil"].split())
     assert all(f"{int(code)} {text}" in whole for code, text in MEANINGS.items())
+
+
+def test_every_document_that_the_code_names_has_a_model() -> None:
+    named = {
+        node.value
+        for file in python_files()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"trialveil/[a-z-]+/\d+", node.value)
+    }
+    assert named <= {schemas.schema_id(name) for name in schemas.DOCUMENTS}
+    assert "trialveil/names/1" in named
 
 
 def test_every_model_of_the_table_is_there() -> None:

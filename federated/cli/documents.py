@@ -1,0 +1,69 @@
+"""The JSON documents of the commands as models: what a reader of ``--json`` may rely on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Step(_Document):
+    """One step of a probe."""
+
+    name: str
+    result: Literal["ok", "warning", "failed", "skipped"]
+    detail: str
+    advice: str | None
+
+
+class ProbeDocument(_Document):
+    """What ``trialveil ehr probe --json`` prints; it holds no patient data."""
+
+    schema_: Annotated[Literal["trialveil/probe/1"], Field(alias="schema")]
+    provider: str
+    ok: bool
+    checks: tuple[Step, ...]
+
+
+class Collection(_Document):
+    """The records of one kind; ``items`` are complete only where ``complete`` is true."""
+
+    state: Literal[
+        "OK", "EMPTY", "PARTIAL", "UNSUPPORTED", "FORBIDDEN", "RESTRICTED", "QUOTA", "UNAVAILABLE", "ERROR"
+    ]
+    complete: bool
+    quarantined: Annotated[int, Field(ge=0)]
+    issues: tuple[str, ...]
+    items: tuple[dict[str, Any], ...]
+
+
+class QueryDocument(_Document):
+    """What ``trialveil ehr query`` shows or writes: one patient's records."""
+
+    schema_: Annotated[Literal["trialveil/query/1"], Field(alias="schema")]
+    match: str
+    match_detail: str
+    kinds: dict[str, Collection]
+
+
+class Mistake(_Document):
+    """One mistake or warning, at its place in the file; line and column count from 1."""
+
+    file: str
+    line: Annotated[int, Field(ge=1)]
+    column: Annotated[int, Field(ge=1)]
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+
+
+class CheckDocument(_Document):
+    """What ``… check FILE --json`` prints; ``ok`` is true where there is no mistake but warnings."""
+
+    schema_: Annotated[Literal["trialveil/check/1"], Field(alias="schema")]
+    ok: bool
+    problems: tuple[Mistake, ...]
