@@ -353,3 +353,13 @@ def test_json_holds_no_nan_and_survives_a_narrow_encoding(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
     terminal.out_json({"x": "é"})
     assert json.loads(raw.getvalue()) == {"x": "é"}
+
+
+def test_of_several_errors_the_one_nobody_expected_counts(
+    command: Callable[[Raiser], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(_raising(ExceptionGroup("several", [ehr.errors.TimedOut("Too late."), RuntimeError(MARY)])))
+    assert frame.run(["act"]) == 1
+    shown = capsys.readouterr().err
+    assert "RuntimeError" in shown
+    assert "Mary" not in shown
