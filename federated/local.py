@@ -1,12 +1,13 @@
 """One site's screening run in this process: `screen()`.
 
-Opens the EHR of ``pod.yaml``, decides for each patient by ``trial.yaml``, and writes the results. A run that was stopped
-goes on where it stopped: what is done is kept beside the results until the run is complete.
+Opens the EHR of ``pod.yaml``, decides for each patient by ``trial.yaml``, and writes the results. A run that was
+stopped goes on where it stopped: what is done is kept beside the results until the run is complete.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import platform
 import time
@@ -18,17 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ehr.checkpoint import Checkpoint
+from ehr.matching import record_numbers
 from ehr.people_file import Row
+from ehr.records import Patient
 from ehr.settings import SiteFile
 from ehr.site import REAL, Site, Surroundings, open_site_async
 from ehr.sync import LoopThread
 from federated.algorithms.criteria_match import Ongoing, Parameters, Progress, worker
-from federated.errors import ConfigurationError
-from federated.reports import documents
-from federated.reports.contacts import Contacts
+from federated.errors import ConfigurationError, MissingExtra
+from federated.reports import decisions_csv, documents
+from federated.reports.decisions_csv import Contact
 from federated.reports.run import Execution, MatchState, PatientResult, Run
 from federated.reports.write import write_contacts, write_site
 from federated.screening.criteria import Trial
+from federated.screening.evidence import Decision
 from federated.screening.load import load_trial
 from federated.screening.lock import digest
 
@@ -73,11 +77,11 @@ class Decisions:
 
     Args:
         run: all of it; see `federated.reports.run.Run`.
-        contacts: names for ``contacts.csv`` where they were asked for; None otherwise.
+        contacts: row to person, for ``contacts.csv``, where that was asked for; None otherwise.
     """
 
     run: Run
-    contacts: Contacts | None = field(default=None, repr=False)
+    contacts: Mapping[int, Contact] | None = field(default=None, repr=False)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -99,9 +103,12 @@ class Decisions:
         Raises:
             MissingExtra: pandas is not installed.
         """
-        from federated.reports.frames import decisions_frame
-
-        return decisions_frame(self.run)
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtra(".to_pandas()", "pandas") from None
+        text = "".join(decisions_csv.decisions(self.run))
+        return pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write ``decisions.csv``, ``decisions.json``, ``summary.json``, ``run.json`` and ``report.html``.
@@ -111,7 +118,7 @@ class Decisions:
         """
         written = write_site(self.run, Path(folder))
         if self.contacts is not None:
-            written = (*written, write_contacts(self.run, Path(folder), self.contacts.rows))
+            written = (*written, write_contacts(self.run, Path(folder), self.contacts))
         return written
 
     def _repr_html_(self) -> str:
@@ -161,7 +168,7 @@ async def screen_async(
         rows = await site.rows(chosen.patients)
         opened = time.perf_counter()
         run = await _screened(site, checked, rows, chosen, started)
-        contacts = Contacts.of(site, rows) if chosen.with_identifiers else None
+        contacts = await _contacts(site, rows, run) if chosen.with_identifiers else None
         read = time.perf_counter()
         execution = _execution(started, surroundings, {"open": opened - began, "read": read - opened}, site)
     decisions = Decisions(replace(run, execution=execution), contacts)
@@ -183,7 +190,9 @@ async def _screened(
         checkpoint = Checkpoint(_checkpoint_path(options.out), identity, PatientResult)
         checkpoint.load()
         if checkpoint.resumes:
-            options.say(f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done.")
+            options.say(
+                f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done."
+            )
         checkpoint.start({"index_date": today.isoformat()})
         today = date.fromisoformat(checkpoint.facts["index_date"])
     parameters = Parameters(
@@ -194,6 +203,34 @@ async def _screened(
     finally:
         if checkpoint is not None:
             checkpoint.close(finished=False)
+
+
+async def _contacts(site: Site, rows: tuple[Row, ...], run: Run) -> dict[int, Contact]:
+    """Who is to be called or reviewed, from the EHR's own record; nobody else's name is written."""
+    wanted = {
+        patient.input_row
+        for patient in run.patients
+        if patient.decision in (Decision.ELIGIBLE, Decision.UNDECIDED)
+    }
+    found: dict[int, Contact] = {}
+    async for reading in site.readings([row for row in rows if row.number in wanted], []):
+        patient = None if reading.record is None else reading.record.patient
+        if patient is not None:
+            found[reading.row.number] = _contact(patient)
+    return found
+
+
+def _contact(patient: Patient) -> Contact:
+    name = next((name for name in patient.name if name.use in ("official", "usual")), None)
+    name = name or next(iter(patient.name), None)
+    phones = [point.value for point in patient.telecom if point.system == "phone" and point.value]
+    return Contact(
+        mrn=next((number.value or "" for number in record_numbers(patient)), ""),
+        family="" if name is None else name.family or "",
+        given="" if name is None else " ".join(name.given),
+        birth_date=patient.birth_date or "",
+        phone=next(iter(phones), ""),
+    )
 
 
 def _checkpoint_path(out: Path) -> Path:

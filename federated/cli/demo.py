@@ -1,0 +1,54 @@
+"""``trialveil demo``: the main job on synthetic people, from login to report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from federated.cli import terminal
+from federated.cli.terminal import Json
+from federated.exit_codes import ExitCode
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    epilog=terminal.epilog(
+        ExitCode.DONE, ExitCode.FAULT, ExitCode.BAD_FILE, example="trialveil demo --out trialveil-demo"
+    )
+)
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the reports go.  [default: trialveil-demo]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Screen synthetic people at two embedded EHRs for one trial, and write a report for each.
+
+    Starts two EHRs on this machine, lets two pods log in with keys of their own, decides for each patient criterion
+    by criterion, and writes both sites' reports and an overview. All people are invented; nothing leaves the machine.
+    """
+    from federated.demo.clinic_run import CLINICS, demonstrate
+    from federated.reports import documents
+    from federated.types import get_task_results_directory
+
+    target = out or get_task_results_directory(None) / "trialveil-demo"
+    began = time.perf_counter()
+    result = demonstrate(target, terminal.say)
+    if json:
+        terminal.out_json(documents.overview([decisions.run for decisions in result.decisions.values()]))
+        return
+    rows = []
+    for clinic, decisions in result.decisions.items():
+        counts = decisions.summary["counts"]
+        names = ("input", "eligible", "undecided", "not_eligible", "not_evaluated")
+        rows.append((CLINICS[clinic], *(str(counts[name]) for name in names)))
+    columns = ("Site", "Patients", "Eligible", "Undecided", "Not eligible", "Not evaluated")
+    terminal.out_table(columns, rows, title=decisions.run.trial.title)
+    terminal.out(f"Took {time.perf_counter() - began:.1f} s. Open the overview in a browser:")
+    terminal.out(f"  {target / 'overview.html'}")
+    for clinic in result.decisions:
+        terminal.out(f"  {target / clinic / 'report.html'}")
