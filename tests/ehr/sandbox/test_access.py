@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr.sandbox import RegisteredClient, SandboxApp, Store, build_app
+from ehr.sandbox import RegisteredClient, SandboxApp, Store, build_app, skin_named
 from ehr.sandbox.scopes import Scope, allows, common, parse_scope
 from tests.ehr.sandbox.signing import CLIENT, claims, jwks, signed, token_form
 from tests.ehr.sandbox.synthetic import FakeClock
@@ -40,6 +42,24 @@ async def test_search_and_read_are_separate_rights(
         for token in (reading, searching):
             expected = 200 if token is allowed else 403
             assert (await client.get(path, headers=token)).status_code == expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"), [("Patient.rs", 200), ("Patient.r", 403), ("Patient.s", 403), ("Device.rs", 403)]
+)
+async def test_match_needs_both_rights_on_patients(
+    store: Store, clock: FakeClock, scope: str, status: int
+) -> None:
+    skin = replace(skin_named("smarthealthit"), match_operation=True)
+    app = build_app(
+        store, skin, clients={CLIENT: RegisteredClient(jwks())}, clock=clock, origin="http://ehr.test"
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=app.base_url) as client:
+        token = await bearer(app, client, f"system/{scope}", clock)
+        sent = {
+            "parameter": [{"name": "resource", "resource": {"resourceType": "Patient", "gender": "male"}}]
+        }
+        assert (await client.post("Patient/$match", json=sent, headers=token)).status_code == status
 
 
 async def test_a_resource_outside_the_scope_is_never_included(

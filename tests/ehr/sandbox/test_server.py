@@ -119,7 +119,8 @@ def test_the_builtin_people_load_and_are_valid() -> None:
 def test_serve_announces_its_base_url_and_ends_on_interrupt(tmp_path: Path) -> None:
     (tmp_path / "jwks.json").write_text(json.dumps(jwks()))
     program = (
-        "import sys; from pathlib import Path; from ehr.sandbox import Registration, serve\n"
+        "import signal, sys; from pathlib import Path; from ehr.sandbox import Registration, serve\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
         "try: serve(None, 'smarthealthit', 0, announce=lambda url: print(url, flush=True), login=True,\n"
         f"    registrations=[Registration({CLIENT!r}, Path(sys.argv[1]))])\n"
         "except KeyboardInterrupt: print('stopped')\n"
