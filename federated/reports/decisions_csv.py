@@ -80,8 +80,7 @@ def _values(run: Run, row: Row) -> Iterator[object]:
 def _lines(header: Sequence[str], lines: Iterable[Iterable[object]]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)  # excel dialect: comma, CRLF, quotes doubled, as in RFC 4180
-    for line in ((cell(name) for name in header), *()):
-        writer.writerow(list(line))
+    writer.writerow([cell(name) for name in header])
     for line in lines:
         writer.writerow([cell(value) for value in line])
         if buffer.tell() > 1 << 16:
@@ -124,12 +123,8 @@ def _contacts(run: Run, people: Mapping[int, Contact]) -> Iterator[list[object]]
 
 
 REFERENCE_COLUMNS = (
-    "patient_ref",
-    "input_row",
-    "eye",
-    "Matches all criteria",
-    "Reasons for exclusion",
-    "Eligibility",
+    *("patient_ref", "input_row", "eye"),
+    *("Matches all criteria", "Reasons for exclusion", "Eligibility"),
 )
 _ELIGIBILITY = {
     Decision.ELIGIBLE: "Eligible",
@@ -146,22 +141,12 @@ def reference(run: Run) -> Iterator[str]:
     ``Matches all criteria`` is True for the eligible only. What was not known is "… not found", and the
     undecided stay apart from the not eligible, which the reference does not do.
     """
-    lines = (
-        (
-            row.patient.ref,
-            row.patient.input_row,
-            row.eye,
-            row.decision is Decision.ELIGIBLE,
-            _reasons(row),
-            _word(row),
-        )
-        for row in rows(run)
-    )
-    return _lines(REFERENCE_COLUMNS, lines)
+    return _lines(REFERENCE_COLUMNS, (_reference(row) for row in rows(run)))
 
 
-def _word(row: Row) -> str:
-    return _ELIGIBILITY[row.decision]
+def _reference(row: Row) -> list[object]:
+    known = [row.patient.ref, row.patient.input_row, row.eye]
+    return [*known, row.decision is Decision.ELIGIBLE, _reasons(row), _ELIGIBILITY[row.decision]]
 
 
 def _reasons(row: Row) -> str:

@@ -249,7 +249,7 @@ def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
     asked = {(run.trial.id, run.trial.version, tuple(item.id for item in run.criteria)) for run in runs}
     if len(asked) != 1:
         raise InvalidArgument(
-            f"runs: {len(runs)} runs of {len(asked)} trials; expected at least one, all of one trial"
+            f"runs: {len(runs)} of {len(asked)} trials; expected at least one, all of one trial"
         )
     return tuple(sorted(runs, key=lambda run: run.site.pseudonym))
 

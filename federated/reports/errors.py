@@ -21,7 +21,7 @@ class OutputError(UsageError):
 
 
 _OTHER = "the system refused it. Choose another folder with --out and run the same command again."
-_ROOM = "the disk or the quota is full. Free space, or choose another folder with --out, and run the same command again."
+_ROOM = "the disk or the quota is full. Free space, or choose another folder with --out, then run it again."
 _RIGHT = (
     "the output folder does not allow writing. Choose another folder with --out, or change its permissions."
 )

@@ -66,23 +66,19 @@ def _nodes(head: CriterionHead, criterion: CriterionOutcome) -> tuple[Node, ...]
     tree = _branch(head.explained, by_path, placed)
     # Evidence that no place of the tree asks for, such as that of `applies_if`, stands after it.
     rest = [_leaf(evidence) for evidence in criterion.evidence if evidence.path not in placed]
-    return (*((tree,) if tree else ()), *rest)
+    return (tree, *rest)
 
 
-def _branch(node: Explained, by_path: Mapping[str, Evidence], placed: set[str]) -> Node | None:
+def _branch(node: Explained, by_path: Mapping[str, Evidence], placed: set[str]) -> Node:
     if node.kind == "leaf":
         evidence = by_path.get(node.path)
         if evidence is None:
-            return (
-                Leaf(wording.VERDICTS[Verdict.NOT_EVALUATED], node.text, "the others decide")
-                if node.text
-                else None
-            )
+            return Leaf(wording.VERDICTS[Verdict.NOT_EVALUATED], node.text or node.path, "the others decide")
         placed.add(node.path)
         return _leaf(evidence)
     children = [_branch(child, by_path, placed) for child in node.children]
     label = f"At least {node.text} of" if node.kind == "at_least" else _LABELS.get(node.kind, node.kind)
-    return Branch(label, tuple(child for child in children if child))
+    return Branch(label, tuple(children))
 
 
 def _leaf(evidence: Evidence) -> Leaf:
@@ -113,7 +109,7 @@ def _source(evidence: Evidence) -> list[str]:
 
 def _unsaid(said: str, label: str, value: float | str | None, unit: str | None) -> str:
     text = wording.number(value) if value is not None else ""
-    return f"{label}{text} {wording.unit(unit)}".rstrip() if text and text not in said else ""
+    return f"{label}{text} {wording.unit(unit)}".rstrip() if text and text.lstrip("<>=! ") not in said else ""
 
 
 def _recorded(evidence: Evidence) -> str:

@@ -49,3 +49,15 @@ def write(path: Path, pieces: Iterable[str]) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file that is no longer true.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(path.name, error.errno or 0) from None

@@ -252,12 +252,8 @@ def _kinds(run: Run) -> list[tuple[str, list[int]]]:
 
 def _contents(name: str, part: Sequence[PatientResult]) -> tuple[str, str]:
     found = Counter(patient.decision for patient in part)
-    words = [
-        f"{found[decision]} {mark.word.lower()}"
-        for decision, mark in wording.DECISIONS.items()
-        if found[decision]
-    ]
-    return name, ", ".join(words)
+    some = [(found[decision], mark.word.lower()) for decision, mark in wording.DECISIONS.items()]
+    return name, ", ".join(f"{count} {word}" for count, word in some if count)
 
 
 def _data(run: Run, masks: bool = True) -> dict[str, Any]:

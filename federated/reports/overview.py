@@ -35,7 +35,7 @@ def page(runs: Sequence[Run], reports: Mapping[str, str]) -> str:
         InvalidArgument: there is no run, or they are of different trials.
     """
     runs = documents.same_trial(runs)
-    sites = [_column(run, reports) for run in runs]
+    sites = sorted((_column(run, reports) for run in runs), key=lambda site: (site.name, site.href))
     return (
         environment()
         .get_template("overview.html.j2")
@@ -64,9 +64,7 @@ def _column(run: Run, reports: Mapping[str, str]) -> Column:
 
 def _total(runs: Sequence[Run], sites: Sequence[Column]) -> Column:
     table = merged(documents.tables(run) for run in runs)
-    decisions = tuple(
-        (mark, sum(site.decisions[place][1] for site in sites))
-        for place, mark in enumerate(wording.DECISIONS.values())
-    )
+    marks = enumerate(wording.DECISIONS.values())
+    decisions = tuple((mark, sum(site.decisions[place][1] for site in sites)) for place, mark in marks)
     everyone, unread = sum(site.input for site in sites), sum(site.unread for site in sites)
     return Column("All sites", "", everyone, decisions, documents.funnel_of(runs[0], table), unread)

@@ -50,7 +50,7 @@ def _remove_stale(folder: Path, written: set[str]) -> None:
     ]
     for path in ours:
         if path.name not in written:
-            path.unlink(missing_ok=True)
+            files.remove(path)
 
 
 def write_contacts(run: Run, folder: Path, people: Mapping[int, Contact]) -> Path:

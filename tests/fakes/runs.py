@@ -43,71 +43,39 @@ KIDNEY = Explained(
         Explained("leaf", "where.any[1]", "latest creatinine of three years at most 1.5 mg/dL"),
     ),
 )
+IN, OUT = "inclusion", "exclusion"
+EGFR = "eGFR of 60 or more, or creatinine of 1.5 or less."
 CRITERIA = (
-    CriterionHead("age", "inclusion", "40 to 85 years", "Age 40 to 85."),
-    CriterionHead(
-        "risk",
-        "inclusion",
-        "Active risk diagnosis",
-        "Hypertension or diabetes.",
-        codes=("icd10cm E11*", "icd10cm I10"),
-    ),
-    CriterionHead(
-        "hba1c",
-        "inclusion",
-        "HbA1c at least 5.7 percent",
-        "HbA1c 5.7 percent or more.",
-        codes=("loinc 4548-4",),
-    ),
-    CriterionHead("bmi", "inclusion", "BMI at least 25", "BMI 25 or more.", codes=("loinc 39156-5",)),
-    CriterionHead(
-        "kidney",
-        "inclusion",
-        "Kidney function adequate",
-        "eGFR of 60 or more, or creatinine of 1.5 or less.",
-        KIDNEY,
-    ),
-    CriterionHead("seen", "inclusion", "Two encounters in two years", "In regular care."),
-    CriterionHead(
-        "insulin", "exclusion", "On insulin", "Current insulin treatment.", codes=("rxnorm 106892",)
-    ),
-    CriterionHead(
-        "stroke", "exclusion", "Stroke in five years", "Stroke within 5 years.", codes=("icd10cm I63*",)
-    ),
-    CriterionHead("pregnant", "exclusion", "Pregnant", "Pregnancy.", codes=("icd10cm Z33.1",)),
-    CriterionHead(
-        "colonoscopy", "exclusion", "Colonoscopy in three years", "A distractor.", codes=("snomed 73761001",)
-    ),
-    CriterionHead("trial", "exclusion", "In another trial", "No other trial.", if_unknown="note"),
+    CriterionHead("age", IN, "40 to 85 years", "Age 40 to 85."),
+    CriterionHead("risk", IN, "Active risk diagnosis", "Hypertension or diabetes.", codes=("icd10cm E11*",)),
+    CriterionHead("hba1c", IN, "HbA1c at least 5.7 percent", "HbA1c 5.7 or more.", codes=("loinc 4548-4",)),
+    CriterionHead("bmi", IN, "BMI at least 25", "BMI 25 or more.", codes=("loinc 39156-5",)),
+    CriterionHead("kidney", IN, "Kidney function adequate", EGFR, KIDNEY),
+    CriterionHead("seen", IN, "Two encounters in two years", "In regular care."),
+    CriterionHead("insulin", OUT, "On insulin", "Current insulin.", codes=("rxnorm 106892",)),
+    CriterionHead("stroke", OUT, "Stroke in five years", "Stroke within 5 years.", codes=("icd10cm I63*",)),
+    CriterionHead("pregnant", OUT, "Pregnant", "Pregnancy.", codes=("icd10cm Z33.1",)),
+    CriterionHead("colonoscopy", OUT, "Colonoscopy in three years", "A distractor."),
+    CriterionHead("trial", OUT, "In another trial", "No other trial.", if_unknown="note"),
 )
 _SAID = {
     "age": ("63 years on 2026-11-23; 40 to 85 years is asked: {}.", "Patient", "", ""),
-    "risk": (
-        "Type 2 diabetes, active, recorded 2019-03-04: {}.",
-        "Condition",
-        "44054006",
-        "Diabetes mellitus type 2",
-    ),
+    "risk": ("Type 2 diabetes, active, since 2019-03-04: {}.", "Condition", "44054006", "Diabetes type 2"),
     "hba1c": (
         "HbA1c 6.1 % on 2026-03-02 (latest of 4 since 2024-11-23); 5.7 % or more is asked: {}.",
-        "Observation",
-        "4548-4",
-        "HbA1c",
+        *("Observation", "4548-4", "HbA1c"),
     ),
     "bmi": (
         "BMI 27.3 kg/m² on 2026-03-02 (latest of 6 since 2024-11-23); 25 or more is asked: {}.",
-        "Observation",
-        "39156-5",
-        "BMI",
+        *("Observation", "39156-5", "BMI"),
     ),
     "kidney": (
         "eGFR 71 on 2026-01-12 (latest of 3 since 2023-11-23); 60 or more is asked: {}.",
-        "Observation",
-        "33914-3",
-        "eGFR",
+        *("Observation", "33914-3", "eGFR"),
     ),
     "seen": ("7 encounters since 2024-11-23; 2 or more are asked: {}.", "Encounter", "", ""),
 }
+_NONE = ("No entry of the value set in the whole record: {}.", "Condition", "", "")
 _WORD = {P: "met", F: "not met", U: "not known", NA: "does not apply", Verdict.NOT_EVALUATED: "not evaluated"}
 
 
@@ -120,25 +88,13 @@ def leaf(head: CriterionHead, verdict: Verdict, number: int, path: str = "where"
     """Evidence as long as real evidence is."""
     absent = head.side != "inclusion" and verdict is P
     kind = "observation" if head.id in {"hba1c", "bmi", "kidney"} else "condition"
-    text, resource, code, display = _SAID.get(
-        head.id, ("No entry of the value set in the whole record: {}.", "Condition", "", "")
-    )
+    text, resource, code, display = _SAID.get(head.id, _NONE)
+    ref, system = key(f"{head.id}{number}")[:16], "http://loinc.org"
     record = RecordUsed(
-        kind,
-        resource,
-        key(f"{head.id}{number}")[:16],
-        "http://loinc.org",
-        code or None,
-        display or None,
-        "2026-03-02",
-        "day",
-        "final",
+        kind, resource, ref, system, code or None, display or None, "2026-03-02", "day", "final"
     )
     if verdict is U:
-        text, reason = (
-            f"No result for this since 2024-11-23: {{}}; a missing test is not a normal test ({head.id}).",
-            "NOT_RECORDED",
-        )
+        text, reason = "No result since 2024-11-23: {}; a missing test is not a normal test.", "NOT_RECORDED"
     else:
         reason = "IN_RANGE" if verdict is P else "BELOW_MIN"
     return Evidence(
@@ -171,23 +127,11 @@ def outcome(
         paths = ["where.any[0]", "where.any[1]"] if head.explained else ["where"]
         evidence = tuple(leaf(head, verdict, number, path) for path in paths)
         criteria.append(CriterionOutcome(head.id, head.side, verdict, evidence))
-    alive = Evidence(
-        "alive",
-        "deceased",
-        Fact.YES,
-        P,
-        "CODE_ABSENT",
-        "No date of death is recorded: met.",
-        source_state="OK",
-    )
+    said = "No date of death is recorded: met."
+    alive = Evidence("alive", "deceased", Fact.YES, P, "CODE_ABSENT", said, source_state="OK")
     criteria.append(CriterionOutcome("alive", "implicit", P, (alive,)))
-    decision = (
-        Decision.NOT_ELIGIBLE
-        if "f" in letters
-        else Decision.UNDECIDED
-        if "u" in letters
-        else Decision.ELIGIBLE
-    )
+    decision = Decision.UNDECIDED if "u" in letters else Decision.ELIGIBLE
+    decision = Decision.NOT_ELIGIBLE if "f" in letters else decision
     lookups = tuple(
         LookUp("read_chart", "observation", f"{head.id}:where", "NOT_RECORDED", (head.id,), "exclude")
         for head, letter in zip(heads, letters, strict=True)

@@ -90,6 +90,12 @@ if ($("shown")) {
   filter();
 }
 
+/* Long parts are folded on the screen, and open on paper. */
+if ($("criteria")) {
+  $("criteria").open = false;
+  addEventListener("beforeprint", () => { $("criteria").open = true; });
+}
+
 /* The funnel: two views, and what would change if some criteria were not asked. */
 if (!data.masks) return;
 const views = ["ordered", "independent"];
@@ -160,6 +166,7 @@ function whatIf() {
   }
   const eligible = masks.reduce((sum, [f, u, n]) => sum + (f.size || u.size ? 0 : n), 0);
   const undecided = masks.reduce((sum, [f, u, n]) => sum + (!f.size && u.size ? n : 0), 0);
+  $("what").classList.toggle("noprint", !off.size);
   $("what").textContent = off.size
     ? `Without ${off.size === 1 ? "this criterion" : `these ${off.size} criteria`}: ${show(eligible)} eligible, `
       + `${show(undecided)} undecided, ${show(evaluated - eligible - undecided)} not eligible. The list below is unchanged.`
