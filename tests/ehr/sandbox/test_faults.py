@@ -190,6 +190,7 @@ def test_next_links_are_spoilt(ehr: Sandbox, http: httpx.Client) -> None:
 def test_entries_of_a_page_are_spoilt(ehr: Sandbox, http: httpx.Client) -> None:
     ehr.faults = [Fault(Alien())]
     assert ids(http.get("Condition?patient=ana")) == ["c1", "c2", "c3", "c4"]
+    assert ids(http.get("Condition?patient=ana&_count=1")) == ["c1", "c4"]
     ehr.faults = [Fault(Duplicate())]
     assert ids(http.get("Condition?patient=ana")) == ["c1", "c1", "c2", "c3"]
     ehr.faults = [Fault(Remark("fatal", vendor_code="4119"))]
