@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from federated import types
     from federated.errors import FederatedError
-    from federated.local import screen
+    from federated.local import Decisions, screen, screen_async
 
-__all__ = ["FederatedError", "screen", "types"]
+__all__ = ["Decisions", "FederatedError", "screen", "screen_async", "types"]
 
-_MODULES = {"FederatedError": "federated.errors", "screen": "federated.local"}
+_MODULES = {
+    "Decisions": "federated.local",
+    "FederatedError": "federated.errors",
+    "screen": "federated.local",
+    "screen_async": "federated.local",
+}
 _SUBMODULES = {"types"}
 
 

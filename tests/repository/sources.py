@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,12 @@ def committed_files() -> tuple[Path, ...]:
         skipped = {".venv", ".git", "__pycache__", "build", "dist", "node_modules"}
         files = [file for file in ROOT.rglob("*") if not skipped & set(file.relative_to(ROOT).parts)]
     return tuple(sorted(file for file in files if file.is_file()))
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def shown(file: Path) -> str:

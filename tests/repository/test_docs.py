@@ -14,7 +14,7 @@ from federated.cli import reference
 from federated.cli.commands import COMMANDS
 from federated.errors import InvalidArgument
 from federated.exit_codes import MEANINGS
-from tests.repository.sources import ROOT, python_files
+from tests.repository.sources import ROOT, python_files, tree
 
 
 def test_every_command_s_help_stands_in_the_page() -> None:
@@ -46,7 +46,7 @@ def test_every_document_that_the_code_names_has_a_model() -> None:
     named = {
         node.value
         for file in python_files()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(file))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and re.fullmatch(r"trialveil/[a-z-]+/\d+", node.value)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repository.sources import PACKAGES, committed_files, python_files, shown
+from tests.repository.sources import PACKAGES, committed_files, python_files, shown, tree
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -36,7 +36,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def _functions() -> Iterator[tuple[Path, Function]]:
     for file in python_files():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(file)):
             if isinstance(node, Function):
                 yield file, node
 
@@ -82,7 +82,7 @@ def _code_lines(file: Path) -> list[tuple[int, str]]:
     """Lines that are code: no comments, docstrings, imports, or lines of brackets alone."""
     text = file.read_text(encoding="utf-8")
     skipped: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(file)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if isinstance(node, ast.stmt) and (is_text or isinstance(node, ast.Import | ast.ImportFrom)):
             skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
@@ -174,8 +174,7 @@ def test_every_public_module_says_what_it_is_for() -> None:
     silent = [
         shown(file)
         for file in python_files()
-        if file.read_text(encoding="utf-8").strip()
-        and ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) is None
+        if file.read_text(encoding="utf-8").strip() and ast.get_docstring(tree(file)) is None
     ]
     assert not silent, "\n".join(["", *silent])
 
