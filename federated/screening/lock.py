@@ -14,7 +14,7 @@ import yaml
 from ehr.codes import URIS
 from federated.screening.criteria import Criterion, Trial, ValueSet
 
-# What explains and does not decide; `near` and `if_unknown` only sort the work.
+# What explains, and decides nothing.
 _WORDS = frozenset(
     {"text", "source", "title", "why", "tags", "provenance", "at", "merged", "warnings", "status"}
 )
@@ -24,7 +24,7 @@ _OF_TRIAL = frozenset({"value_sets", "parameters"})
 def digest(trial: Trial) -> str:
     """SHA-256 of what the trial decides, in hexadecimal.
 
-    Titles, texts, sources and tags are no part of it, nor names of value sets and parameters, nor the status:
+    Titles, texts, sources and tags are no part of it, nor names of value sets and parameters:
     a correction of spelling keeps it, a changed threshold, window, unit or code changes it.
     """
     return hashlib.sha256(

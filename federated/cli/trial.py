@@ -1,0 +1,249 @@
+"""``trialveil trial`` and ``trialveil valueset``: make, check, read and freeze a trial file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from federated.cli import terminal
+from federated.cli.terminal import Json
+from federated.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from federated.screening.criteria import Trial
+    from federated.screening.problems import Problem
+
+trial_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
+                        help="Make, check, read and freeze a trial file.")  # fmt: skip
+valueset_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
+                           help="Bring code lists from FHIR or VSAC files into a trial file.")  # fmt: skip
+DONE, USAGE, BAD_FILE = ExitCode.DONE, ExitCode.USAGE, ExitCode.BAD_FILE
+_WORDS = {BAD_FILE: "the file is wrong; every mistake is listed"}
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The trial file.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here. [default: stdout]")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A parameter's value, where the file lets a site set it."
+    ),
+]
+
+
+@valueset_app.callback()
+def _valueset() -> None:
+    """Bring code lists from FHIR or VSAC files into a trial file."""
+
+
+@trial_app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil trial new trial.yaml"))
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("trial.yaml"),
+    nct: Annotated[
+        Path | None,
+        typer.Option(
+            "--nct", metavar="FILE.json", help="Start from a study of ClinicalTrials.gov (API v2 JSON)."
+        ),
+    ] = None,
+) -> None:
+    """Write a commented trial file to start from.
+
+    With --nct, identifier, title, sex and ages are taken over, and each line of the free text becomes a
+    criterion that a person must code. Both are drafts. A file that exists is never overwritten.
+    """
+    from importlib.resources import files
+
+    if nct is None:
+        text = files("federated.screening").joinpath("new_trial.yaml").read_text("utf-8")
+    else:
+        from federated.screening.registry_entry import MAX_BYTES, draft_from_registry
+
+        text = draft_from_registry(_bytes(nct, MAX_BYTES))
+    _write(file, text)
+    terminal.say(f'Next: fill it in, then "trialveil trial check {file}".')
+
+
+@trial_app.command(
+    epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil trial check trial.yaml", words=_WORDS)
+)
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Trial files.")],
+    json: Json = False,
+) -> None:
+    """Check trial files and the files they use; no patient data is touched.
+
+    Every mistake and warning is listed in one run as file:line:column: code message. Warnings alone are no
+    failure.
+    """
+    problems: list[Problem] = []
+    for file in files:
+        problems.extend(_checked(file))
+    failed = any(problem.severity == "error" for problem in problems)
+    if json:
+        terminal.out_json(_document(problems))
+    else:
+        for problem in problems:
+            terminal.out(str(problem))
+        if not failed:
+            warned = f", {len(problems)} warnings" if problems else ""
+            terminal.out(f"{', '.join(file.name for file in files)}: no mistakes{warned}")
+    if failed:
+        raise typer.Exit(ExitCode.BAD_FILE)
+
+
+@trial_app.command(
+    epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil trial explain trial.yaml", words=_WORDS)
+)
+def explain(file: File, setting: Set = None) -> None:
+    """Print the trial in words: every criterion, window, unit and code set."""
+    from federated.screening.explain import explain as in_words
+
+    terminal.out(in_words(_load(file, setting)).rstrip("\n"))
+
+
+@trial_app.command(
+    epilog=terminal.epilog(
+        DONE, USAGE, BAD_FILE, example="trialveil trial lock trial.yaml --out trial.locked.yaml", words=_WORDS
+    )
+)
+def lock(file: File, out: Out = None, setting: Set = None) -> None:
+    """Write one self-contained file with all code sets in it, and its digest.
+
+    A task sends this text. It decides exactly as the original, and a reader notices any change.
+    """
+    from federated.screening.lock import digest
+    from federated.screening.lock import lock as locked
+
+    trial = _load(file, setting)
+    text = locked(trial)
+    if out is None:
+        terminal.out(text.rstrip("\n"))
+    else:
+        _write(out, text)
+    terminal.say(f"digest {digest(trial)}")
+
+
+@trial_app.command(
+    epilog=terminal.epilog(DONE, USAGE, example="trialveil trial schema --out trial.schema.json")
+)
+def schema(out: Out = None) -> None:
+    """Print the JSON Schema of trial files, for editors."""
+    from json import dumps
+
+    from federated.screening.schema import trial_schema
+
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "trialveil/trial/1"}
+    text = dumps(head | trial_schema(), ensure_ascii=False, indent=2)
+    if out is None:
+        terminal.out(text)
+    else:
+        _write(out, text + "\n")
+
+
+@valueset_app.command(
+    "import",
+    epilog=terminal.epilog(
+        DONE, USAGE, BAD_FILE, example="trialveil valueset import expansion.json --out valuesets/vegf.json"
+    ),
+)
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="FHIR ValueSet or VSAC export (JSON or CSV).")],
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Read a published code list and write it in one plain form, with the lines for the trial file.
+
+    Taken are lists that are complete as they stand: an expansion, an enumeration, a VSAC export. A definition by
+    filter, or a list that is one page of several, is refused. Nothing is fetched.
+    """
+    from hashlib import sha256
+
+    from federated.screening.valueset_files import MAX_BYTES, as_json, read_valueset_file
+
+    data = _bytes(file, MAX_BYTES)
+    read = read_valueset_file(data)
+    text = as_json(read, sha256(data).hexdigest())
+    digest = sha256(text.encode()).hexdigest()
+    if out is not None:
+        _write(out, text, quiet=json)
+    if json:
+        systems = sorted({code.system for code in read.codes})
+        terminal.out_json(
+            {"schema": "trialveil/valueset-import/1", "codes": len(read.codes), "left_out": read.left_out,
+             "systems": systems, "title": read.title, "url": read.url, "version": read.version,
+             "date": read.date, "sha256": digest}
+        )  # fmt: skip
+    elif out is None:
+        terminal.out(text.rstrip("\n"))
+    left_out = f", {read.left_out} abstract or inactive left out" if read.left_out else ""
+    terminal.say(f"{len(read.codes)} codes{left_out}.")
+    if out is not None:
+        terminal.say(f"In the trial file:  NAME: {{from: {out.as_posix()}, sha256: {digest}}}")
+
+
+def _load(file: Path, settings: list[str] | None) -> Trial:
+    from federated.screening.load import check_trial
+
+    checked = check_trial(file, overrides=_overrides(settings))
+    trial = checked.require()
+    for problem in checked.problems:
+        terminal.say(str(problem))
+    return trial
+
+
+def _overrides(settings: list[str] | None) -> dict[str, str]:
+    from federated.errors import UsageError
+
+    pairs = [setting.partition("=") for setting in settings or ()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise UsageError("--set needs NAME=VALUE")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _checked(file: Path) -> tuple[Problem, ...]:
+    from federated.screening.load import check_trial
+    from federated.screening.problems import Problem
+
+    try:
+        return check_trial(file).problems
+    except OSError as error:
+        return (Problem(file.name, 1, 0, "TV171", f"the file cannot be read: {error.strerror}."),)
+
+
+def _document(problems: Iterable[Problem]) -> dict[str, Any]:
+    rows = [
+        {
+            "file": problem.file,
+            "line": problem.line,
+            "column": problem.column,
+            "code": problem.code,
+            "severity": problem.severity,
+            "message": problem.message,
+        }
+        for problem in problems
+    ]
+    ok = all(row["severity"] != "error" for row in rows)
+    return {"schema": "trialveil/check/1", "ok": ok, "problems": rows}
+
+
+def _bytes(file: Path, limit: int) -> bytes:
+    from federated.errors import ConfigurationError
+
+    if not file.is_file():
+        raise ConfigurationError(f"{file.name} is not a file")
+    with file.open("rb") as stream:
+        return stream.read(limit + 1)
+
+
+def _write(file: Path, text: str, *, quiet: bool = False) -> None:
+    from federated.errors import UsageError
+
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(f"{file.name} exists and is not overwritten; choose another name") from None
+    if not quiet:
+        terminal.out(f"wrote {file}")
