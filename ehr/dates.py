@@ -22,11 +22,12 @@ Unit = Literal["h", "d", "wk", "mo", "a"]
 SENTINELS = frozenset({"0001-01-01", "1753-01-01", "1800-01-01", "1800", "1900-01-01", "9999-12-31", "9999"})
 """Days that systems write for "unknown"; a date of these is not a date (S38)."""
 
-_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?\Z")
+_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?\Z", re.ASCII)
 _TIME = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})?\Z",
+    re.ASCII,
 )
-_DURATION = re.compile(r"(\d{1,6})\s*([a-z]+)\Z")
+_DURATION = re.compile(r"(\d{1,6})\s*([a-z]+)\Z", re.ASCII)
 _WORDS: dict[str, Unit] = {
     "h": "h", "hour": "h", "hours": "h",
     "d": "d", "day": "d", "days": "d",
@@ -157,7 +158,7 @@ def parse_date(text: str) -> PartialDate:
     year, month, day = (None if part is None else int(part) for part in found.groups())
     parsed = PartialDate(year or 0, month, day)
     try:
-        parsed.first()
+        date(parsed.year, 1 if month is None else month, 1 if day is None else day)
     except ValueError:
         raise BadDate("a date names a day that the calendar does not have") from None
     return parsed
