@@ -88,7 +88,7 @@ def age(predicate: terms.Comparison, unit: AgeUnit, at: date, path: str) -> Age:
     the day counts, and 29 February completes on 1 March in common years.
     """
     low, high = _smallest(predicate), _largest(predicate)
-    newest, oldest = END, BEGINNING
+    newest, oldest = day_end(at), BEGINNING
     if low is not None and low >= 0:
         last = _back(at, low, unit)
         newest = BEGINNING if last is None else day_end(last)

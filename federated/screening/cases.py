@@ -1,0 +1,207 @@
+"""One patient, made ready: the records of a kind sorted by the code sets that the plan asks for.
+
+Most records of a patient match nothing, so a coding is looked up once per plan, and a record without a match costs
+one dictionary access per coding. What does not exist for the engine is dropped here: entered in error, not to be
+performed, family history, another patient's, older versions and repeats of one record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ehr.codes import Code, code_of
+from ehr.elements import CodeableConcept, Coding
+from ehr.fetched import Kind, State
+from ehr.records import PatientRecord
+from federated.screening.eyes import Eye
+from federated.screening.moments import Clock
+from federated.screening.plan_nodes import CodeSet
+
+MEMO = 200_000
+FAMILY_HISTORY = frozenset({"family-history", "familyhistory", "family history", "57177007", "416471007"})
+UNREAD = State.UNAVAILABLE
+
+
+class Entry(NamedTuple):
+    """A record that a code set is about.
+
+    Args:
+        record: the resource.
+        coding: the coding that matched, as sent; None where any code will do, or none could be read.
+        code: the same, normalised.
+        hint: only words, or an unread reference, point here: it can make unknown, never yes.
+    """
+
+    record: Any
+    coding: Coding | None = None
+    code: Code | None = None
+    hint: bool = False
+
+
+class Case:
+    """One patient while a plan is decided; ``found`` holds what each leaf found."""
+
+    __slots__ = ("buckets", "clock", "eye", "found", "record")
+
+    def __init__(self, record: PatientRecord, clock: Clock, leaves: int) -> None:
+        self.record = record
+        self.clock = clock
+        self.buckets: dict[Kind, Sequence[list[Entry]]] = {}
+        self.eye: Eye | None = None
+        self.found: list[Any] = [None] * leaves
+
+    def state(self, kind: Kind) -> State:
+        """State in which a kind was fetched; a kind that was not asked for is unavailable."""
+        fetched = self.record.kinds.get(kind)
+        return UNREAD if fetched is None else fetched.state
+
+
+class Shelf:
+    """The code sets that a plan asks of one kind, and which codings belong to them."""
+
+    def __init__(self, extra: Mapping[str, str]) -> None:
+        self.sets: list[CodeSet | None] = []
+        self._places: dict[tuple[str, tuple[str, ...]] | None, int] = {}
+        self._extra = extra
+        self._memo: dict[tuple[str | None, str | None], tuple[int, ...]] = {}
+        self._hints: list[tuple[int, frozenset[str], re.Pattern[str]]] = []
+
+    def place(self, codes: CodeSet | None) -> int:
+        """Where the entries of a set will be; None is all records."""
+        key = None if codes is None else (codes.digest, codes.hints)
+        if key not in self._places:
+            self._places[key] = len(self.sets)
+            self.sets.append(codes)
+            if codes is not None and codes.hints:
+                words = "|".join(re.escape(hint) for hint in codes.hints)
+                pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+                self._hints.append((self._places[key], codes.systems, pattern))
+        return self._places[key]
+
+    def sort(self, items: Iterable[Any], ids: frozenset[str]) -> Sequence[list[Entry]]:
+        """The entries of every set, in the order of the records."""
+        buckets: list[list[Entry]] = [[] for _ in self.sets]
+        for record in distinct(items):
+            hits = self._hits(record)
+            if hits and counts(record, ids):
+                for place, entry in hits.items():
+                    buckets[place].append(entry)
+        return buckets
+
+    def code(self, coding: Coding) -> Code | None:
+        """A coding as it is compared."""
+        return code_of(coding.system, coding.code, self._extra)
+
+    def _hits(self, record: Any) -> dict[int, Entry]:
+        found: dict[int, Entry] = {}
+        concepts = record.concepts
+        for concept in concepts:
+            for coding in concept.coding:
+                key = (coding.system, coding.code)
+                places = self._memo.get(key)
+                if places is None:
+                    places = self._learn(key)
+                for place in places:
+                    if place not in found:
+                        found[place] = Entry(record, coding, self.code(coding))
+        if None in self._places:
+            found.setdefault(self._places[None], Entry(record))
+        if not concepts and _points_elsewhere(record):
+            for place in range(len(self.sets)):
+                found.setdefault(place, Entry(record, hint=True))
+        elif self._hints:
+            self._hinted(record, concepts, found)
+        return found
+
+    def _learn(self, key: tuple[str | None, str | None]) -> tuple[int, ...]:
+        code = code_of(*key, self._extra)
+        places = (
+            () if code is None else tuple(n for n, known in enumerate(self.sets) if known and known.has(code))
+        )
+        if len(self._memo) < MEMO:
+            self._memo[key] = places
+        return places
+
+    def _hinted(self, record: Any, concepts: Sequence[CodeableConcept], found: dict[int, Entry]) -> None:
+        for place, systems, pattern in self._hints:
+            if place in found:
+                continue
+            codes = [self.code(coding) for concept in concepts for coding in concept.coding]
+            if any(code is not None and code.system in systems for code in codes):
+                continue
+            if any(pattern.search(text) for text in _texts(concepts)):
+                found[place] = Entry(record, hint=True)
+
+
+def _texts(concepts: Iterable[CodeableConcept]) -> Iterator[str]:
+    for concept in concepts:
+        if concept.text:
+            yield concept.text
+        for coding in concept.coding:
+            if coding.display:
+                yield coding.display
+
+
+def _points_elsewhere(record: Any) -> bool:
+    """A drug or device that is only a reference, whose target was not read: it may be anything."""
+    return bool(getattr(record, "medication_reference", None) or getattr(record, "code_reference", None))
+
+
+def counts(record: Any, ids: frozenset[str]) -> bool:
+    """Whether a record exists for the engine at all."""
+    if getattr(record, "status", None) == "entered-in-error" or getattr(record, "do_not_perform", False):
+        return False
+    if getattr(record, "verification_status", None) is not None and record.verification == "entered-in-error":
+        return False
+    subject = getattr(record, "subject", None) or getattr(record, "patient", None)
+    if subject is not None:
+        target = subject.target
+        if target is not None and target[0] == "patient" and target[1] not in ids:
+            return False
+    return record.type_name != "Condition" or not FAMILY_HISTORY.intersection(record.categories)
+
+
+def distinct(items: Iterable[Any]) -> Iterable[Any]:
+    """Each record once, in its highest version."""
+    every = tuple(items)
+    if len({item.id for item in every}) == len(every):
+        return every
+    newest: dict[Any, Any] = {}
+    for item in every:
+        key = (item.type_name, item.id) if item.id is not None else item
+        if key not in newest or _version(item) > _version(newest[key]):
+            newest[key] = item
+    return newest.values()
+
+
+def _version(record: Any) -> tuple[int, str, str, bytes]:
+    """Numbers before words, then the time of change, then the content, so that order never decides."""
+    content = msgspec.json.encode(record)
+    if record.meta is None:
+        return (0, "", "", content)
+    version = record.meta.version_id or ""
+    number = int(version) if version.isdecimal() else 0
+    return (number, record.meta.last_updated or "", version, content)
+
+
+Sorter = Callable[[Case], list[Entry]]
+
+
+def sorter(shelves: dict[Kind, Shelf], kind: Kind, codes: CodeSet | None, extra: Mapping[str, str]) -> Sorter:
+    """How a leaf gets its entries; the kind is sorted once per patient, when the first leaf asks."""
+    shelf = shelves.setdefault(kind, Shelf(extra))
+    place = shelf.place(codes)
+
+    def entries(case: Case) -> list[Entry]:
+        buckets = case.buckets.get(kind)
+        if buckets is None:
+            fetched = case.record.kinds.get(kind)
+            buckets = shelf.sort(() if fetched is None else fetched.items, case.record.ref.ids)
+            case.buckets[kind] = buckets
+        return buckets[place]
+
+    return entries
