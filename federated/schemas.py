@@ -54,7 +54,9 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "summary": Document("federated.reports.document_models:SummaryDocument"),
         "run": Document("federated.reports.document_models:RunDocument"),
         "overview": Document("federated.reports.document_models:OverviewDocument"),
+        "valueset": Document("federated.cli.trial:ImportDocument"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
+        "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }
 )
 

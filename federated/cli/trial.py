@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +16,7 @@ from federated.exit_codes import ExitCode
 if TYPE_CHECKING:
     from federated.screening.criteria import Trial
     from federated.screening.problems import Problem
+    from federated.screening.valueset_files import ValueSetFile
 
 trial_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
                         help="Make, check, read and freeze a trial file.")  # fmt: skip
@@ -130,12 +132,9 @@ def lock(file: File, out: Out = None, setting: Set = None) -> None:
 )
 def schema(out: Out = None) -> None:
     """Print the JSON Schema of trial files, for editors."""
-    from json import dumps
+    from federated.schemas import text as schema_text
 
-    from federated.screening.schema import trial_schema
-
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "trialveil/trial/1"}
-    text = dumps(head | trial_schema(), ensure_ascii=False, indent=2)
+    text = schema_text("trial").rstrip("\n")
     if out is None:
         terminal.out(text)
     else:
@@ -169,18 +168,41 @@ def import_(
     if out is not None:
         _write(out, text, quiet=json)
     if json:
-        systems = sorted({code.system for code in read.codes})
-        terminal.out_json(
-            {"schema": "trialveil/valueset-import/1", "codes": len(read.codes), "left_out": read.left_out,
-             "systems": systems, "title": read.title, "url": read.url, "version": read.version,
-             "date": read.date, "sha256": digest}
-        )  # fmt: skip
+        terminal.out_json(asdict(_import_document(read, digest)))
     elif out is None:
         terminal.out(text.rstrip("\n"))
     left_out = f", {read.left_out} abstract or inactive left out" if read.left_out else ""
     terminal.say(f"{len(read.codes)} codes{left_out}.")
     if out is not None:
         terminal.say(f"In the trial file:  NAME: {{from: {out.as_posix()}, sha256: {digest}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportDocument:
+    """What ``trialveil valueset import --json`` prints.
+
+    Args:
+        codes, left_out: how many codes were taken, and how many abstract or inactive ones were not.
+        systems: short names.
+        title, url, version, date: as the publisher gave them.
+        sha256: digest of the written form, for the trial file.
+    """
+
+    schema: Literal["trialveil/valueset/1"]
+    codes: int
+    left_out: int
+    systems: list[str]
+    title: str | None
+    url: str | None
+    version: str | None
+    date: str | None
+    sha256: str
+
+
+def _import_document(read: ValueSetFile, digest: str) -> ImportDocument:
+    systems = sorted({code.system for code in read.codes})
+    facts = (read.title, read.url, read.version, read.date)
+    return ImportDocument("trialveil/valueset/1", len(read.codes), read.left_out, systems, *facts, digest)
 
 
 def _load(file: Path, settings: list[str] | None) -> Trial:
