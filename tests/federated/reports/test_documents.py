@@ -59,13 +59,8 @@ def test_a_patient_evaluated_without_being_matched_is_refused() -> None:
 def test_an_outcome_of_another_trial_is_refused() -> None:
     outcome = runs.outcome("pp", heads=runs.CRITERIA[:2])
     with pytest.raises(CheckFailed, match="lists 3 criteria; expected the 12"):
-        runs.run(
-            0,
-            patients=(
-                PatientResult(1, "a" * 64, outcome=runs.outcome("p" * 11)),
-                PatientResult(2, "b", outcome=outcome),
-            ),
-        )
+        right = PatientResult(1, "a", outcome=runs.outcome("p" * 11))
+        runs.run(0, patients=(right, PatientResult(2, "b", outcome=outcome)))
 
 
 def test_two_results_for_one_row_are_refused() -> None:
