@@ -10,13 +10,14 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from ehr.errors import ConfigurationError
+from ehr.sandbox.parameters import elements
 from ehr.sandbox.store import Store
 
 _ID = re.compile(r"[A-Za-z0-9\-._]{1,256}")  # some vendors pass FHIR's own limit of 64
@@ -56,18 +57,31 @@ def load(folder: Path, *, validate: bool = False, limits: Limits | None = None) 
             the message names file, line and what is wrong, never a value.
     """
     bounds = limits or Limits()
-    store = Store()
+    found: list[_Found] = []
     for path in _files(folder):
-        for line, resource in _resources(path, bounds):
-            if validate:
-                _validate(resource, path.name, line)
-            try:
-                store.add(resource)
-            except ConfigurationError as error:
-                raise _bad(path.name, line, str(error)) from None
-            if len(store) > bounds.resources:
-                raise _bad(path.name, line, f"more than {bounds.resources} resources in all")
+        for each in _resources(path, bounds):
+            found.append(each)
+            if len(found) > bounds.resources:
+                raise _bad(path.name, each.line, f"more than {bounds.resources} resources in all")
+    store = Store()
+    for each in _resolved(found):
+        if validate:
+            _validate(each.resource, each.file, each.line)
+        try:
+            store.add(each.resource)
+        except ConfigurationError as error:
+            raise _bad(each.file, each.line, str(error)) from None
     return store
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A resource, where it stands, and whether it may hold references like ``Type?identifier=…``."""
+
+    file: str
+    line: int
+    resource: dict[str, Any]
+    conditional: bool
 
 
 def _files(folder: Path) -> list[Path]:
@@ -87,15 +101,31 @@ def _bad(name: str, line: int, problem: str) -> ConfigurationError:
     return ConfigurationError(f"{name}:{line}: {problem}. Nothing was loaded.")
 
 
-def _resources(path: Path, limits: Limits) -> Iterator[tuple[int, dict[str, Any]]]:
-    whole = not path.name.endswith((".ndjson", ".ndjson.gz"))
-    for line, raw in _lines(path, limits, whole=whole):
-        decoded = _decoded(raw, path.name, line, limits)
-        if decoded.get("resourceType") == "Bundle":
-            for resource in _unpacked(decoded, path.name, line):
-                yield line, _checked(resource, path.name, line)
+def _resources(path: Path, limits: Limits) -> Iterator[_Found]:
+    name = path.name
+    for line, raw in _lines(path, limits, whole=not name.endswith((".ndjson", ".ndjson.gz"))):
+        decoded = _decoded(raw, name, line, limits)
+        bundled = decoded.get("resourceType") == "Bundle"
+        for resource in _unpacked(decoded, name, line) if bundled else (decoded,):
+            yield _Found(name, line, _checked(resource, name, line), b"?identifier=" in raw)
+
+
+def _resolved(found: list[_Found]) -> Iterator[_Found]:
+    """References by identifier, as in a transaction, become plain ones where exactly one resource has it."""
+    named: dict[str, set[str]] = {}
+    if any(each.conditional for each in found):
+        for each in found:
+            kind = each.resource["resourceType"]
+            for identifier in elements(each.resource, ("identifier",)):
+                if isinstance(identifier, dict) and "value" in identifier:
+                    text = f"{kind}?identifier={identifier.get('system', '')}|{identifier['value']}"
+                    named.setdefault(text, set()).add(f"{kind}/{each.resource['id']}")
+    known = {text: names.pop() for text, names in named.items() if len(names) == 1}
+    for each in found:
+        if each.conditional:
+            yield replace(each, resource=_with_references(each.resource, known))
         else:
-            yield line, _checked(decoded, path.name, line)
+            yield each
 
 
 def _lines(path: Path, limits: Limits, *, whole: bool) -> Iterator[tuple[int, bytes]]:

@@ -109,6 +109,10 @@ def _server(app: SandboxApp, tls: TLS | None, ready: Callable[[], None]) -> _Ser
         ssl_certfile=tls.certificate if tls is not None else None,
         ssl_keyfile=tls.key if tls is not None else None,
     )
+    try:
+        config.load()
+    except OSError as error:  # ssl's errors are among them
+        raise ConfigurationError(f"the TLS files cannot be used ({type(error).__name__})") from None
     server = _Server(config, ready)
     app.abort = server.abort
     return server
@@ -223,7 +227,7 @@ class Sandbox:
         self._server, self._thread = server, thread
         if not ready.wait(_START_S):
             self.stop()
-            raise ConfigurationError("the sandbox did not start; see that the TLS files fit each other")
+            raise ConfigurationError("the sandbox did not start in time")
 
     def stop(self) -> None:
         """Close all connections and end the thread; harmless when it does not run."""

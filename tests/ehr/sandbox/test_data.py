@@ -73,6 +73,20 @@ def test_a_transaction_gives_ids_and_keeps_references(tmp_path: Path) -> None:
     assert [stored.id for stored in loaded.of_patients("Condition", ["7c1f"])] == ["c"]
 
 
+def test_references_by_identifier_are_resolved_where_one_resource_has_it(tmp_path: Path) -> None:
+    doctors = [
+        {"resourceType": "Practitioner", "id": key, "identifier": [{"system": "urn:npi", "value": value}]}
+        for key, value in (("one", "1"), ("two", "2"), ("other", "2"))
+    ]
+    asked = [{"individual": {"reference": f"Practitioner?identifier=urn:npi|{value}"}} for value in "123"]
+    write(tmp_path, "a.json", {"resourceType": "Encounter", "id": "e", "participant": asked})
+    write(tmp_path, "b.ndjson", doctors)
+    stored = load(tmp_path).get("Encounter", "e")
+    assert stored is not None
+    named = [part["individual"]["reference"] for part in stored.data["participant"]]
+    assert named == ["Practitioner/one", *(f"Practitioner?identifier=urn:npi|{value}" for value in "23")]
+
+
 def test_the_same_resource_twice_counts_once(tmp_path: Path) -> None:
     write(tmp_path, "a.ndjson", [ANA, ANA])
     assert len(load(tmp_path)) == 1

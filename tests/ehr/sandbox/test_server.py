@@ -98,6 +98,13 @@ def test_it_speaks_tls(store: Store, tmp_path: Path) -> None:
         assert body["id"] == "ana"
 
 
+def test_tls_files_that_do_not_fit_are_refused_at_once(store: Store, tmp_path: Path) -> None:
+    tls = certificate(tmp_path)
+    for wrong in (TLS(tls.certificate, tls.certificate), TLS(tmp_path / "missing.pem", tls.key)):
+        with pytest.raises(ConfigurationError, match="TLS"):
+            Sandbox(store, login=False, tls=wrong).start()
+
+
 def test_a_port_in_use_is_named_as_the_reason(store: Store) -> None:
     with Sandbox(store, login=False) as ehr:
         port = int(ehr.origin.rpartition(":")[2])
