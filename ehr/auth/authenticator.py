@@ -7,15 +7,18 @@ the destination before this flow runs (S11).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import MappingProxyType
 
 import httpx
 
 from ehr.auth.scopes import Scope, covers, parse_scopes
-from ehr.auth.tokens import Token, TokenSource
+from ehr.auth.tokens import Flow, Token, TokenSource
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused
+
+UNCURED_LEFT = 3
+"""Fresh tokens in a row that the server may answer with 401 before the login counts as refused."""
 
 
 class Authenticator(httpx.Auth):
@@ -25,6 +28,9 @@ class Authenticator(httpx.Auth):
         source: where tokens come from.
         monotonic: a clock that never jumps; expiry is counted on it from receipt (S3).
         headers: vendor headers to send beside the token.
+
+    Attributes:
+        logins: how many tokens were given.
     """
 
     requires_response_body = True
@@ -41,13 +47,19 @@ class Authenticator(httpx.Auth):
         self._headers = dict(headers)
         self._lock = asyncio.Lock()
         self._token: Token | None = None
+        self._granted: frozenset[Scope] | None = None
         self._renew_at = 0.0
         self._generation = 0
+        self._uncured: list[int] = []
         self._refused: LoginRefused | None = None
+        self._outside: asyncio.Task[httpx.Request | Token] | None = None
         self.logins = 0
 
     def __repr__(self) -> str:
         return f"<Authenticator {self._source.mode}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("an authenticator is never pickled")
 
     @property
     def mode(self) -> AuthMode:
@@ -62,68 +74,106 @@ class Authenticator(httpx.Auth):
     @property
     def granted(self) -> frozenset[Scope] | None:
         """What may be read; None before a login, and where nobody said."""
-        if self._token is None:
-            return None
-        text = self._token.scope if self._token.scope is not None else self._source.wanted_scope
-        return None if text is None else parse_scopes(text)
+        return self._granted
 
     def allows(self, resource: str) -> bool:
         """Whether a resource type is covered by what was granted; True where that is not known."""
-        granted = self.granted
-        return granted is None or covers(granted, resource)
+        return self._granted is None or covers(self._granted, resource)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """See `httpx.Auth`: at most two sends of the request, with a login before each where one is due."""
+        """See `httpx.Auth`: at most two sends of the request, with a login before each where one is due.
+
+        Raises:
+            LoginRefused: the login was refused, now or before; asking again is never right (S6).
+            AuthError: the answer to the login cannot be used.
+            TransportError: the token endpoint gave no answer; the next request tries again.
+        """
         if self._source.mode == "none":
             request.headers.update(self._headers)
             yield request
             return
         for last in (False, True):
+            # The lock is held while the token is on its way: all others wait for the one login.
             async with self._lock:
-                if self._token is None or self._monotonic() >= self._renew_at:
-                    flow = self._begin()
+                if self._due():
+                    flow = self._source.fetch()
                     try:
-                        outgoing = await _started(flow)
-                        while outgoing is not None:
-                            outgoing = self._step(flow, (yield outgoing))
-                    except LoginRefused as error:
-                        self._refused = error
-                        raise
+                        step = await self._begun(flow)
+                        while isinstance(step, httpx.Request):
+                            step = self._stepped(flow, (yield step))
+                    finally:
+                        flow.close()
+                    self._keep(step)
                 token, generation = self._token, self._generation
             assert token is not None
-            request.headers["Authorization"] = f"Bearer {token.value}"
             request.headers.update(self._headers)
+            request.headers["Authorization"] = f"Bearer {token.value}"
             response = yield request
-            if response.status_code != 401 or last:
+            if response.status_code != 401:
+                self._uncured.clear()
                 return
-            if generation == self._generation:
-                self._token = None  # only the first of many that got 401 asks for a new one
+            self._rejected(generation, last)
+            if last:
+                return
 
-    def _begin(self) -> Generator[httpx.Request, httpx.Response, None]:
+    def _due(self) -> bool:
         if self._refused is not None:
-            raise self._refused  # a refusal needs a person; asking again is never right (S6)
-        return self._login()
+            raise _again(self._refused)
+        return self._token is None or self._monotonic() >= self._renew_at
 
-    def _login(self) -> Generator[httpx.Request, httpx.Response, None]:
-        self.logins += 1
-        token = yield from self._source.fetch()
+    async def _begun(self, flow: Flow) -> httpx.Request | Token:
+        if self._source.mode != "external":
+            return self._advanced(lambda: next(flow))
+        # A callable may block, so it runs in a thread. Who is cancelled meanwhile leaves it to the next one.
+        if self._outside is None or self._outside.done():
+            whole = self._source.fetch()
+            self._outside = asyncio.create_task(asyncio.to_thread(_advance, lambda: next(whole)))
+            self._outside.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            return await asyncio.shield(self._outside)
+        except LoginRefused as error:
+            self._refused = error
+            raise
+
+    def _stepped(self, flow: Flow, response: httpx.Response) -> httpx.Request | Token:
+        return self._advanced(lambda: flow.send(response))
+
+    def _advanced(self, step: Callable[[], httpx.Request]) -> httpx.Request | Token:
+        try:
+            return _advance(step)
+        except LoginRefused as error:
+            self._refused = error
+            raise
+
+    def _keep(self, token: Token) -> None:
         # Renewed before expiry by 60 s or a tenth of its life, but never in its first half.
-        self._renew_at = (
-            self._monotonic() + token.life_s - min(max(60.0, token.life_s / 10), token.life_s / 2)
-        )
+        early = min(max(60.0, token.life_s / 10), token.life_s / 2)
+        self._renew_at = self._monotonic() + token.life_s - early
         self._token = token
         self._generation += 1
+        self.logins += 1
+        text = token.scope if token.scope is not None else self._source.wanted_scope
+        self._granted = None if text is None else parse_scopes(text)
 
-    @staticmethod
-    def _step(
-        flow: Generator[httpx.Request, httpx.Response, None], response: httpx.Response
-    ) -> httpx.Request | None:
-        try:
-            return flow.send(response)
-        except StopIteration:
-            return None
+    def _rejected(self, generation: int, last: bool) -> None:
+        if generation == self._generation:
+            self._token = None  # only the first of many that got 401 asks for a new one
+        if last and generation not in self._uncured:
+            self._uncured.append(generation)
+        if len(self._uncured) >= UNCURED_LEFT:
+            self._refused = LoginRefused(
+                "the EHR gives tokens and then refuses them (HTTP 401). Have the client's access checked."
+            )
 
 
-async def _started(flow: Generator[httpx.Request, httpx.Response, None]) -> httpx.Request | None:
-    # In a thread, because an external callable may block; flows over HTTP only build a request here.
-    return await asyncio.to_thread(next, flow, None)
+def _advance(step: Callable[[], httpx.Request]) -> httpx.Request | Token:
+    try:
+        return step()
+    except StopIteration as end:
+        token: Token = end.value
+        return token
+
+
+def _again(error: LoginRefused) -> LoginRefused:
+    # A copy each time: one exception raised in many tasks would gather all their tracebacks.
+    return type(error)(str(error), code=error.code, debug_detail=error.debug_detail)

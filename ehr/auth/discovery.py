@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import msgspec
 
-from ehr.errors import ConfigurationError, EHRError
+from ehr.errors import BadBody, ConfigurationError, DestinationRefused, EHRError, HttpStatusError
 from ehr.fetched import Issue, Severity
 from ehr.transport.client import Transport, raise_for_status
+from ehr.transport.origin import authority, is_loopback
 
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,8 @@ def from_smart_configuration(document: Mapping[str, Any], base_url: str) -> Endp
         Issue(f"discovery:missing:{name}", Severity.INFORMATION) for name in expected if name not in document
     ]
     return Endpoints(
-        token_url=_secure("token_endpoint", urljoin(base, token)),
-        authorize_url=None
-        if authorize is None
-        else _secure("authorization_endpoint", urljoin(base, authorize)),
+        token_url=_secure("token_endpoint", token, base),
+        authorize_url=None if authorize is None else _secure("authorization_endpoint", authorize, base),
         capabilities=_texts(document, "capabilities"),
         grant_types=_texts(document, "grant_types_supported"),
         auth_methods=_texts(document, "token_endpoint_auth_methods_supported"),
@@ -113,10 +111,8 @@ def from_capability_statement(document: Mapping[str, Any], base_url: str) -> End
         return Endpoints()
     authorize = found.get("authorize")
     return Endpoints(
-        token_url=_secure("oauth-uris token", urljoin(base, found["token"])),
-        authorize_url=None
-        if authorize is None
-        else _secure("oauth-uris authorize", urljoin(base, authorize)),
+        token_url=_secure("oauth-uris token", found["token"], base),
+        authorize_url=None if authorize is None else _secure("oauth-uris authorize", authorize, base),
         source="capability-statement",
     )
 
@@ -140,7 +136,7 @@ async def discover(transport: Transport, base_url: str, *, token_url: str | None
             raise
         found = Endpoints(issues=(Issue("discovery:failed", Severity.WARNING),))
     if token_url is not None:
-        return replace(found, token_url=_secure("auth.token_url", token_url), source="settings")
+        return replace(found, token_url=_secure("auth.token_url", token_url, base_url), source="settings")
     if found.token_url is None:
         raise ConfigurationError(
             "the server announces no token endpoint, neither in smart-configuration nor in its metadata. "
@@ -152,14 +148,23 @@ async def discover(transport: Transport, base_url: str, *, token_url: str | None
 async def _from_server(transport: Transport, base_url: str) -> Endpoints:
     try:
         document = await _document(transport, ".well-known/smart-configuration", "application/json")
-    except EHRError as error:
-        found = from_capability_statement(
-            await _document(transport, "metadata", "application/fhir+json"), base_url
-        )
-        if found.token_url is None:
-            raise error from None
-        return found
-    return from_smart_configuration(document, base_url)
+        if _text(document, "token_endpoint") is not None:
+            return from_smart_configuration(document, base_url)
+        error: EHRError = ConfigurationError("smart-configuration has no token_endpoint; set auth.token_url.")
+    except (HttpStatusError, BadBody, NotADocument) as failed:
+        error = failed  # the server is there but has no such page: its metadata may say it
+    try:
+        statement = await _document(transport, "metadata", "application/fhir+json")
+    except EHRError:
+        raise error from None
+    found = from_capability_statement(statement, base_url)
+    if found.token_url is None:
+        raise error
+    return found
+
+
+class NotADocument(ConfigurationError):
+    """What stands at an address of discovery is not a JSON object."""
 
 
 async def _document(transport: Transport, path: str, accept: str) -> dict[str, Any]:
@@ -168,15 +173,20 @@ async def _document(transport: Transport, path: str, accept: str) -> dict[str, A
     try:
         document = msgspec.json.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ConfigurationError(f"{path} is not JSON; is base_url the FHIR base?") from None
+        raise NotADocument(f"{path} is not JSON; is base_url the FHIR base?") from None
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{path} is not a JSON object; is base_url the FHIR base?")
+        raise NotADocument(f"{path} is not a JSON object; is base_url the FHIR base?")
     return document
 
 
-def _secure(name: str, url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+def _secure(name: str, address: str, base_url: str) -> str:
+    """The absolute address, if it may be sent a login: https, or loopback http beside a base that is http too."""
+    try:
+        url = urljoin(base_url, address)
+        scheme, host, _ = authority(url)
+    except (ValueError, DestinationRefused):
+        raise ConfigurationError(f"{name} is not an address that can be used; expected https://…") from None
+    if scheme == "https" or (is_loopback(host) and base_url.lower().startswith("http:")):
         return url
     raise ConfigurationError(f"{name} is not an https address; a token is never sent without TLS.")
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ehr.auth.tokens import Flow, Token
+from ehr.auth.tokens import Flow, Token, lasting, usable
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused, TokenResponseMalformed
+
+GetToken = Callable[[], tuple[str, float | None]]
+"""Returns an access token and the seconds until it expires, or None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,7 +26,7 @@ class ExternalCallable:
         wanted_scope: what the caller says the token covers; None means unknown, and nothing is ruled out.
     """
 
-    get_token: Callable[[], tuple[str, float | None]]
+    get_token: GetToken
     life_s: float = 300
     wanted_scope: str | None = None
 
@@ -41,14 +44,16 @@ class ExternalCallable:
 
     def fetch(self) -> Flow:
         """Ask the callable; see `TokenSource.fetch`."""
+        yield from ()  # a flow that asks nothing over HTTP
         try:
-            value, seconds = self.get_token()
+            answer = self.get_token()
         except Exception:  # noqa: BLE001 - it is foreign code; its message may hold the token
             raise LoginRefused("the external token callable failed. See its own log.") from None
-        if not isinstance(value, str) or not value:
-            raise TokenResponseMalformed("the external token callable gave no token.")
-        return Token(value, float(seconds) if seconds is not None and seconds > 0 else self.life_s)
-        yield  # makes this a flow that asks nothing over HTTP
+        if not isinstance(answer, tuple) or len(answer) != 2 or not usable(answer[0]):
+            raise TokenResponseMalformed(
+                "the external token callable gave no token; expected the token and the seconds until it expires."
+            )
+        return Token(answer[0], lasting(answer[1], self.life_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +73,5 @@ class Anonymous:
 
     def fetch(self) -> Flow:
         """Never called: an anonymous authenticator adds nothing."""
+        yield from ()
         raise LoginRefused("an anonymous source has no token.")
-        yield

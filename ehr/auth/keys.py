@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import tempfile
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +27,9 @@ Algorithm = Literal["RS384", "ES384"]
 RSA_BITS = 3072
 RSA_BITS_LEAST = 2048
 _RING = "ring.json"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_LARGEST = 64 * 1024
+_JWK_MEMBERS = frozenset({"kty", "kid", "n", "e", "d", "p", "q", "dp", "dq", "qi", "crv", "x", "y"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,60 +75,72 @@ def read_key(path: Path, *, kid: str | None = None) -> SigningKey:
 
     Raises:
         ConfigurationError: no such file, not a private key, RSA below 2048 bits, another curve than P-384, a
-            symmetric key, or a file that others can read.
+            symmetric key, one that is encrypted, or a file that others can read.
     """
-    content = _owner_only(path)
-    key = _parse(content)
-    if isinstance(key, RSAKey):
-        algorithm: Algorithm = "RS384"
-        bits = key.raw_value.key_size
-        if bits < RSA_BITS_LEAST:
-            raise ConfigurationError(
-                f"key file: RSA key of {bits} bits; at least {RSA_BITS_LEAST} are needed."
-            )
-    else:
-        algorithm = "ES384"
-        if key.curve_name != "P-384":
-            raise ConfigurationError("key file: elliptic-curve key on another curve than P-384.")
+    key = _parsed(_owner_only(path))
     if not key.is_private:
         raise ConfigurationError("key file: holds a public key only; the private one is needed to sign.")
-    return SigningKey(kid or key.kid or key.thumbprint(), algorithm, key)
+    if isinstance(key, ECKey):
+        if key.curve_name != "P-384":
+            raise ConfigurationError("key file: elliptic-curve key on another curve than P-384.")
+        return SigningKey(kid or key.kid or key.thumbprint(), "ES384", key)
+    bits = key.raw_value.key_size
+    if bits < RSA_BITS_LEAST:
+        raise ConfigurationError(f"key file: RSA key of {bits} bits; at least {RSA_BITS_LEAST} are needed.")
+    return SigningKey(kid or key.kid or key.thumbprint(), "RS384", key)
 
 
 def _owner_only(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
-        content = path.read_bytes()
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
+            raise ConfigurationError(
+                "key file: is a folder or far too large; expected one key in PEM or JWK form."
+            )
+        if os.name == "posix" and about.st_mode & 0o077:
+            raise ConfigurationError("key file: others than its owner can read it; run chmod 600 on it.")
+        return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"key file: cannot be read ({type(error).__name__}).") from None
-    if os.name == "posix" and mode & 0o077:
-        raise ConfigurationError("key file: others than its owner can read it; run chmod 600 on it.")
-    if len(content) > 64 * 1024:
-        raise ConfigurationError(f"key file: {len(content)} bytes is no key.")
-    return content
 
 
-def _parse(content: bytes) -> RSAKey | ECKey:
+def _parsed(content: bytes) -> RSAKey | ECKey:
+    if b"ENCRYPTED" in content:
+        raise ConfigurationError(
+            "key file: the key is encrypted with a passphrase. Give one without; "
+            "the file itself must be its owner's alone."
+        )
     try:
-        if content.lstrip().startswith(b"{"):
-            document = json.loads(content)
-            kind = document.get("kty")
-            if kind == "RSA":
-                return RSAKey.import_key(document)
-            if kind == "EC":
-                return ECKey.import_key(document)
-            raise ConfigurationError("key file: a JWK of another type than RSA or EC; SMART uses neither.")
-        for kind_of_key in (RSAKey, ECKey):
-            try:
-                return kind_of_key.import_key(content)
-            except (JoseError, ValueError, TypeError):
-                continue
-    except (JoseError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, ConfigurationError):
-            raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a short key is refused by its caller, in our own words
+            found = _from_jwk(content) if content.lstrip().startswith(b"{") else _from_pem(content)
+    except ConfigurationError:
+        raise
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+        found = None
+    if found is None:
+        raise ConfigurationError("key file: not an RSA or P-384 private key in PEM or JWK form.")
+    return found
+
+
+def _from_jwk(content: bytes) -> RSAKey | ECKey:
+    document = {name: value for name, value in json.loads(content).items() if name in _JWK_MEMBERS}
+    if document.get("kty") == "RSA":
+        return RSAKey.import_key(document)
+    if document.get("kty") == "EC":
+        return ECKey.import_key(document)
     raise ConfigurationError(
-        "key file: not an unencrypted RSA or P-384 private key in PEM or JWK form."
-    ) from None
+        "key file: a JWK that is neither RSA nor EC; SMART signs with RS384 and ES384 only."
+    )
+
+
+def _from_pem(content: bytes) -> RSAKey | ECKey | None:
+    for kind in (RSAKey, ECKey):
+        try:
+            return kind.import_key(content)
+        except (JoseError, ValueError, TypeError):
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -155,8 +174,7 @@ def read_ring(place: Path) -> KeyRing:
     """
     if place.is_file():
         return KeyRing((read_key(place),))
-    entries = _entries(place)
-    return KeyRing(tuple(read_key(place / str(entry["file"]), kid=str(entry["kid"])) for entry in entries))
+    return KeyRing(tuple(read_key(place / file, kid=kid) for kid, file in _entries(place).items()))
 
 
 def make_ring(folder: Path, algorithm: Algorithm = "ES384") -> KeyRing:
@@ -167,9 +185,9 @@ def make_ring(folder: Path, algorithm: Algorithm = "ES384") -> KeyRing:
     """
     if (folder / _RING).exists():
         raise ConfigurationError("the folder holds a key ring already; use rotate to add a key.")
-    key = new_key(algorithm)
-    _write(folder, [(key, key.kid)])
-    return KeyRing((key,))
+    ring = KeyRing((new_key(algorithm),))
+    _write(folder, ring, {})
+    return ring
 
 
 def rotate_ring(folder: Path, algorithm: Algorithm | None = None) -> KeyRing:
@@ -181,40 +199,53 @@ def rotate_ring(folder: Path, algorithm: Algorithm | None = None) -> KeyRing:
     Raises:
         ConfigurationError: there is no ring, or it cannot be written.
     """
+    files = _entries(folder)
     ring = read_ring(folder)
-    if len(ring.keys) >= 2:
-        kept = ring.keys[1:]
-        _write(folder, [(key, key.kid) for key in kept])
-        (folder / f"{ring.signing.kid}.pem").unlink(missing_ok=True)
-        return KeyRing(kept)
-    grown = (*ring.keys, new_key(algorithm or ring.signing.algorithm))
-    _write(folder, [(key, key.kid) for key in grown])
-    return KeyRing(grown)
+    if len(ring.keys) == 1:
+        grown = KeyRing((*ring.keys, new_key(algorithm or ring.signing.algorithm)))
+        _write(folder, grown, files)
+        return grown
+    kept = KeyRing(ring.keys[1:])
+    _write(folder, kept, files)
+    try:
+        (folder / files[ring.signing.kid]).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"keys: the new key signs now, but the old key's file cannot be removed ({type(error).__name__})."
+        ) from None
+    return kept
 
 
-def _entries(folder: Path) -> list[dict[str, Any]]:
+def _entries(folder: Path) -> dict[str, str]:
+    """Key id to file name, the signing key first."""
     try:
         document = json.loads((folder / _RING).read_bytes())
-        entries = document["keys"]
-        names = [(Path(entry["file"]).name == entry["file"], entry["kid"]) for entry in entries]
+        listed = [(entry["kid"], entry["file"]) for entry in document["keys"]]
     except OSError:
         raise ConfigurationError('keys: no key ring there; make one with "trialveil ehr keys new".') from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigurationError("keys: ring.json is not a key ring.") from None
-    if not names or not all(plain for plain, _ in names):
-        raise ConfigurationError("keys: ring.json names no key, or a file outside its folder.")
-    return list(entries)
+    files = dict(listed) if all(_plain(kid) and _plain(file) for kid, file in listed) else {}
+    if not files or len(files) < len(listed):
+        raise ConfigurationError("keys: ring.json names no key, one key twice, or a file outside its folder.")
+    return files
 
 
-def _write(folder: Path, keys: list[tuple[SigningKey, str]]) -> None:
+def _plain(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _write(folder: Path, ring: KeyRing, files: Mapping[str, str]) -> None:
+    # Key files first: whenever this is cut short, ring.json names only keys that are there.
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for key, kid in keys:
-            target = folder / f"{kid}.pem"
-            if not target.exists():
-                write_owner_only(target, bytes(key.key.as_pem(private=True)))
-        ring = {"keys": [{"kid": kid, "alg": key.algorithm, "file": f"{kid}.pem"} for key, kid in keys]}
-        write_owner_only(folder / _RING, json.dumps(ring, indent=2).encode() + b"\n")
+        entries = []
+        for key in ring.keys:
+            file = files.get(key.kid, f"{key.kid}.pem")
+            if key.kid not in files:
+                write_owner_only(folder / file, bytes(key.key.as_pem(private=True)))
+            entries.append({"kid": key.kid, "alg": key.algorithm, "file": file})
+        write_owner_only(folder / _RING, json.dumps({"keys": entries}, indent=2).encode() + b"\n")
     except OSError as error:
         raise ConfigurationError(f"keys: the folder cannot be written ({type(error).__name__}).") from None
 

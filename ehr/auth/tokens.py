@@ -6,11 +6,12 @@ through the one transport policy. `ehr.auth.authenticator` runs it, once for all
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import httpx
 import msgspec
@@ -21,6 +22,10 @@ from ehr.errors import ClockWrong, LoginRefused, TokenResponseMalformed
 SKEW_S = 60
 """A difference of clocks above this is named as the cause when an assertion is refused (S4)."""
 
+_LONGEST_S = 10 * 365 * 86_400
+_BEARER = re.compile(r"[\x21-\x7e]+")
+_CODE = re.compile(r"[a-z][a-z_]{1,39}")
+_PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _TERMINAL = frozenset({"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope", "access_denied",
                        "invalid_request", "unsupported_grant_type"})  # fmt: skip
 
@@ -88,24 +93,33 @@ def token_from(response: httpx.Response, *, life_s: float) -> Token:
     """
     document = _object(response.content)
     value = document.get("access_token")
-    if not isinstance(value, str) or not value or not value.isascii() or any(c in value for c in "\r\n \t"):
+    if not usable(value):
         raise TokenResponseMalformed("the token response has no usable access_token.")
     kind = document.get("token_type", "bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise TokenResponseMalformed("token_type is not bearer.")
     scope = document.get("scope")
-    return Token(value, _life(document.get("expires_in"), life_s), scope if isinstance(scope, str) else None)
+    life = lasting(document.get("expires_in"), life_s)
+    return Token(value, life, scope if isinstance(scope, str) else None)
 
 
-def _life(value: object, assumed: float) -> float:
-    try:
-        life = float(value)  # type: ignore[arg-type]  # some servers send a text
-    except (TypeError, ValueError):
+def usable(value: object) -> TypeGuard[str]:
+    """Whether something can be sent as a bearer token: one word of visible ASCII (RFC 6750, 2.1)."""
+    return isinstance(value, str) and _BEARER.fullmatch(value) is not None
+
+
+def lasting(value: object, assumed: float) -> float:
+    """Seconds until a token expires, or ``assumed`` where what was said is no such number (S3)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return assumed
-    return life if 0 < life < 10 * 365 * 86_400 else assumed
+    try:
+        life = float(value)  # some servers send a text
+    except (ValueError, OverflowError):
+        return assumed
+    return life if 0 < life < _LONGEST_S else assumed
 
 
-def refusal(response: httpx.Response, now: datetime) -> LoginRefused | TokenResponseMalformed | None:
+def refusal(response: httpx.Response, now: datetime) -> LoginRefused | None:
     """What an unsuccessful token response means; None where another try may succeed (408, 429, 5xx, bare 400).
 
     Args:
@@ -115,15 +129,9 @@ def refusal(response: httpx.Response, now: datetime) -> LoginRefused | TokenResp
     status = response.status_code
     if status in (408, 425, 429) or status >= 500:
         return None
-    document: dict[str, Any] = {}
-    try:
-        document = _object(response.content)
-    except TokenResponseMalformed:
-        if status == 400:
-            return None  # Epic answers so at times to good requests
-    code = document.get("error") if isinstance(document.get("error"), str) else None
-    words = document.get("error_description")
-    detail = words if isinstance(words, str) else None
+    code, detail = _reason(response.content)
+    if code in _PASSING or (status == 400 and code is None):
+        return None  # some servers answer so at times to good requests
     if code == "invalid_client":
         off = _clock_difference_s(response, now)
         if off is not None and abs(off) > SKEW_S:
@@ -141,6 +149,17 @@ def refusal(response: httpx.Response, now: datetime) -> LoginRefused | TokenResp
         code=code,
         debug_detail=detail,
     )
+
+
+def _reason(content: bytes) -> tuple[str | None, str | None]:
+    """The OAuth error code, if it has a code's form, and the server's own words, which are never shown."""
+    try:
+        document = _object(content)
+    except TokenResponseMalformed:
+        return None, None
+    code, words = document.get("error"), document.get("error_description")
+    known = isinstance(code, str) and _CODE.fullmatch(code)
+    return code if known else None, words if isinstance(words, str) else None
 
 
 _ADVICE = {
@@ -165,7 +184,7 @@ def _object(content: bytes) -> dict[str, Any]:
 def _clock_difference_s(response: httpx.Response, now: datetime) -> float | None:
     try:
         theirs = parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return None
     if theirs.tzinfo is None:
         theirs = theirs.replace(tzinfo=UTC)
