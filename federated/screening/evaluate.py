@@ -6,7 +6,7 @@ here reads a clock, a file or a network, and the order of records never shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
@@ -195,7 +195,7 @@ class Evaluator:
         case = self.case(record)
         if not self.by_eye:
             return replace(self._row(case), states=self._states(case), notes=self._notes(case))
-        rows: dict[Eye, Outcome] = {}
+        rows: dict[str, Outcome] = {}
         for eye in SIDES:
             case.eye = eye
             row = self._row(case)
@@ -281,7 +281,7 @@ def _near_one(one: Evidence, percent: float) -> bool:
     return missed <= abs(bound) * percent / 100
 
 
-def _best(rows: dict[Eye, Outcome]) -> Eye:
+def _best(rows: Mapping[str, Outcome]) -> Eye:
     """The eye that comes furthest; the right one where both do."""
     rank = {Decision.ELIGIBLE: 2, Decision.UNDECIDED: 1}
 

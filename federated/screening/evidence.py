@@ -98,6 +98,7 @@ class Evidence:
         world: ``closed``, ``recorded`` or ``open`` for the kind.
         source_state: state in which the kind was fetched.
         model: for image-derived values.
+        notes: ``AS_OF_FETCH``: a clinical status that was read after the index date.
     """
 
     criterion: str
@@ -120,6 +121,7 @@ class Evidence:
     world: str | None = None
     source_state: str | None = None
     model: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,8 +250,8 @@ def extreme(leaf: Extreme, tools: Tools) -> Run:
     def run(case: Case) -> Found:
         gathered = gather(case)
         if not gathered.definite:
-            short = _shortness(leaf.select, case, gathered) or "NOT_RECORDED"
-            return Found(UNKNOWN, gathered.reason if gathered.kept else short, gathered, gathered.kept)
+            missing = _shortness(leaf.select, case, gathered) or "NOT_RECORDED"
+            return Found(UNKNOWN, gathered.reason if gathered.kept else missing, gathered, gathered.kept)
         short = _shortness(leaf.select, case, gathered)
         reached = some(both(grade.sure, one_by(grade.entry.record).truth) for grade in gathered.kept)
         kept_to = every(either(YES - grade.sure, all_by(grade.entry.record).truth) for grade in gathered.kept)

@@ -169,7 +169,7 @@ def _records(used: list[Grade], select: Select | None, key: bytes, code_of: Code
 
 def _order(record: RecordUsed) -> tuple[Any, ...]:
     """Definite first, newest first (undated last), then kind and reference."""
-    newest_first = tuple(-ord(letter) for letter in record.date or "") + (1,)
+    newest_first = (*(-ord(letter) for letter in record.date or ""), 1)
     return (record.match != "definite", newest_first, record.kind, record.ref)
 
 

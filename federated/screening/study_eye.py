@@ -9,7 +9,7 @@ from federated.screening.eyes import SIDES, Eye
 
 
 def chosen_eye(
-    rules: tuple[str, ...], rows: Mapping[Eye, Outcome], letters: Callable[[Eye], float | None]
+    rules: tuple[str, ...], rows: Mapping[str, Outcome], letters: Callable[[Eye], float | None]
 ) -> tuple[Eye, str] | None:
     """The study eye and the rule that chose it; None where no eye is eligible, or no rule tells.
 
