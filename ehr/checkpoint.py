@@ -129,7 +129,7 @@ class Checkpoint(Generic[T]):
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._file is None:
             raise ValueError("start() was not called")
-        self._file.write(msgspec.json.encode(entry) + b"\n")
+        self._file.write(msgspec.json.encode(entry, enc_hook=_mapping) + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -140,6 +140,17 @@ class Checkpoint(Generic[T]):
             self._file = None
         if finished:
             self._path.unlink(missing_ok=True)
+
+
+def _mapping(value: Any) -> Any:
+    """A read-only mapping as a plain one; nothing else is expected.
+
+    Raises:
+        TypeError: the result holds something that JSON cannot.
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a result holds a {type(value).__name__}, which cannot be stored")
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -6,8 +6,9 @@ not part of this release: it is refused. Nothing leaves the pod.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 from typing import Literal
@@ -27,8 +28,8 @@ from federated.errors import ConfigurationError, NameWaits
 from federated.reports.run import MatchState, PatientResult, Run
 from federated.screening.criteria import Trial
 from federated.screening.evaluate import compile_plan
-from federated.screening.evidence import Outcome
-from federated.screening.lookups import with_lookups
+from federated.screening.evidence import Decision, Outcome, Verdict
+from federated.screening.lookups import Shares, look_up_next
 from federated.screening.plan import Plan, SiteFacts, make_plan
 
 __all__ = ["Decider", "Ongoing", "Parameters", "Progress", "modeller", "screen_rows", "site_facts", "worker"]
@@ -89,7 +90,9 @@ async def worker(
         AuthError: the EHR refused the login.
     """
     if parameters.trial is None:
-        raise NameWaits("TrialInclusionCriteriaMatchAlgorithm without a trial file", "the Jade colour (OCT measurements)")
+        raise NameWaits(
+            "TrialInclusionCriteriaMatchAlgorithm without a trial file", "the Jade colour (OCT measurements)"
+        )
     decider = Decider(parameters.trial, site_facts(site), parameters.index_date)
     tally = Tally()
     results = [result async for result in screen_rows(decider, site, rows, ongoing, tally)]
@@ -98,12 +101,31 @@ async def worker(
         trial=trial_head(decider.trial, decider.plan),
         site=site_head(site, decider.plan),
         index_date=decider.plan.index_date.isoformat(),
-        patients=with_lookups(decider.plan, results),
+        patients=_with_lookups(decider.plan, results),
         on_unknown=parameters.on_unknown,
         value_sets=value_set_heads(decider.trial),
         work=tally.work(),
     )
     return WorkerResult(run)
+
+
+def _with_lookups(plan: Plan, results: Sequence[PatientResult]) -> list[PatientResult]:
+    """The results, with what to look up next for the undecided; ordered by what this run has seen."""
+    no: Counter[str] = Counter()
+    yes: Counter[str] = Counter()
+    for result in results:
+        for criterion in () if result.outcome is None else result.outcome.criteria:
+            no[criterion.id] += criterion.verdict is Verdict.FAIL
+            yes[criterion.id] += criterion.verdict is Verdict.PASS
+    shares = Shares(no, yes)
+    return [_looked_up(plan, result, shares) for result in results]
+
+
+def _looked_up(plan: Plan, result: PatientResult, shares: Shares) -> PatientResult:
+    outcome = result.outcome
+    if outcome is None or outcome.decision is not Decision.UNDECIDED:
+        return result
+    return replace(result, outcome=replace(outcome, lookups=look_up_next(plan, outcome, shares)))
 
 
 class Decider:
@@ -209,7 +231,9 @@ def _result(reading: Reading, decider: Decider, site: Site) -> PatientResult:
     day = decider.day_of(row)
     if record is None:
         ref = pseudonym(site.key, f"row/{row_key(site.key, _identity(row))}/{row.number}")
-        issues = () if isinstance(reading.match, Matched) else tuple(issue.code for issue in reading.match.issues)
+        issues = (
+            () if isinstance(reading.match, Matched) else tuple(issue.code for issue in reading.match.issues)
+        )
         return PatientResult(row.number, ref, _match_state(reading), issues=issues)
     ref = pseudonym(site.key, f"Patient/{record.ref.id}")
     states = {str(kind): fetched.state.name for kind, fetched in sorted(record.kinds.items())}
