@@ -50,11 +50,11 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "probe": Document("federated.cli.documents:ProbeDocument"),
         "query": Document("federated.cli.documents:QueryDocument"),
         "check": Document("federated.cli.documents:CheckDocument"),
+        "valueset": Document("federated.cli.trial:ImportDocument"),
         "decisions": Document("federated.reports.document_models:DecisionsDocument"),
         "summary": Document("federated.reports.document_models:SummaryDocument"),
         "run": Document("federated.reports.document_models:RunDocument"),
         "overview": Document("federated.reports.document_models:OverviewDocument"),
-        "valueset": Document("federated.cli.trial:ImportDocument"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }

@@ -51,11 +51,11 @@ class QueryDocument(_Document):
 
 
 class Mistake(_Document):
-    """One mistake or warning, at its place in the file; line and column count from 1."""
+    """One mistake or warning, at its place in the file; column 0 where the file as a whole is meant."""
 
     file: str
     line: Annotated[int, Field(ge=1)]
-    column: Annotated[int, Field(ge=1)]
+    column: Annotated[int, Field(ge=0)]
     code: str
     severity: Literal["error", "warning"]
     message: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from federated.cli import terminal
+from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
 
@@ -63,31 +64,12 @@ def check(
         _, found = check_pod(file)
     except FileErrors as error:
         if json:
-            terminal.out_json(_document(error.problems))
+            terminal.out_json(check_document(error.problems))
             raise typer.Exit(ExitCode.BAD_FILE) from None
         raise
     if json:
-        terminal.out_json(_document(found))
+        terminal.out_json(check_document(found))
         return
     for problem in found:
         terminal.say(str(problem))
     terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
-
-
-def _document(problems: Any) -> dict[str, Any]:
-    rows = [
-        {
-            "file": problem.file,
-            "line": problem.line,
-            "column": problem.column,
-            "code": problem.code,
-            "severity": problem.severity,
-            "message": problem.message,
-        }
-        for problem in problems
-    ]
-    return {
-        "schema": "trialveil/check/1",
-        "ok": all(row["severity"] != "error" for row in rows),
-        "problems": rows,
-    }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from federated.cli import terminal
+from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
 
@@ -84,7 +84,7 @@ def check(
         problems.extend(_checked(file))
     failed = any(problem.severity == "error" for problem in problems)
     if json:
-        terminal.out_json(_document(problems))
+        terminal.out_json(check_document(problems))
     else:
         for problem in problems:
             terminal.out(str(problem))
@@ -232,22 +232,6 @@ def _checked(file: Path) -> tuple[Problem, ...]:
         return check_trial(file).problems
     except OSError as error:
         return (Problem(file.name, 1, 0, "TV171", f"the file cannot be read: {error.strerror}."),)
-
-
-def _document(problems: Iterable[Problem]) -> dict[str, Any]:
-    rows = [
-        {
-            "file": problem.file,
-            "line": problem.line,
-            "column": problem.column,
-            "code": problem.code,
-            "severity": problem.severity,
-            "message": problem.message,
-        }
-        for problem in problems
-    ]
-    ok = all(row["severity"] != "error" for row in rows)
-    return {"schema": "trialveil/check/1", "ok": ok, "problems": rows}
 
 
 def _bytes(file: Path, limit: int) -> bytes:

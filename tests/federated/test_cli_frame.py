@@ -134,11 +134,11 @@ def test_only_our_own_log_records_are_shown_and_no_exception_s_text(
 ) -> None:
     def act() -> None:
         logging.getLogger("httpx").warning("GET /Patient?family=%s", MARY)
-        logging.getLogger("ehr.transport").info("one request")
+        logging.getLogger("federated.acting").info("one request")
         try:
             raise ValueError(MARY)
         except ValueError:
-            logging.getLogger("ehr.transport").exception("a fault")
+            logging.getLogger("federated.acting").exception("a fault")
 
     command(act)
     assert frame.run(["act", "-v"]) == 0

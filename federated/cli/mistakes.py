@@ -1,0 +1,33 @@
+"""The mistakes of a file that a user wrote, as the commands ``… check`` print them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+
+class Mistake(Protocol):
+    """One mistake or warning at its place."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def severity(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+_KEYS = ("file", "line", "column", "code", "severity", "message")
+
+
+def check_document(mistakes: Iterable[Mistake]) -> dict[str, Any]:
+    """What ``--json`` prints, `documents.CheckDocument`; ``ok`` where there is nothing worse than a warning."""
+    rows = [{key: getattr(mistake, key) for key in _KEYS} for mistake in mistakes]
+    ok = all(row["severity"] != "error" for row in rows)
+    return {"schema": "trialveil/check/1", "ok": ok, "problems": rows}
