@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from ehr.sandbox.search import read_query, run
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
 
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ \w.+=\"-]+)*", re.ASCII)  # data must not write headers
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 
 
@@ -162,7 +164,8 @@ def _raw_binary(data: object, content_type: object) -> Answer:
         body = base64.b64decode(data if isinstance(data, str) else "", validate=True)
     except binascii.Error:
         raise Refused(500, "fault", "this Binary's data is not base64") from None
-    return Answer(200, body, content_type if isinstance(content_type, str) else "application/octet-stream")
+    plain = isinstance(content_type, str) and _MEDIA_TYPE.fullmatch(content_type)
+    return Answer(200, body, str(content_type) if plain else "application/octet-stream")
 
 
 def capability_statement(service: Service, base_url: str, token_url: str, *, login: bool) -> bytes:

@@ -103,7 +103,7 @@ def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = F
 def _read_one(reading: _Reading, name: str, value: str) -> None:
     paging = reading.skin.paging
     if name == paging.parameter:
-        if not value.isascii() or not value.isdigit():
+        if not value.isascii() or not value.isdigit() or len(value) > 9:
             raise Refused(400, "bad-parameter", f"{name} is not a whole number")
         if int(value) == 0:
             reading.only_total = True

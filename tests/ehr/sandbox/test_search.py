@@ -107,6 +107,7 @@ async def test_search_finds(client: httpx.AsyncClient, query: str, found: str) -
         "Patient?identifier:missing=maybe",
         "Patient?_count=-1",
         "Patient?_count=many",
+        "Patient?_count=" + "9" * 5000,
     ],
 )
 async def test_a_malformed_search_is_refused(client: httpx.AsyncClient, query: str) -> None:
