@@ -274,7 +274,7 @@ def read_predicate(name: str, node: Yaml, reading: Reading) -> Values | None:
         return None
     before = len(reading.problems.found)
     known = (*form.keys, "elsewhere")
-    unknown_keys(node, reading, name, known)
+    unknown_keys(node, reading, name, sorted(known))
     values: Values = {}
     reading.units.clear()
     for key, value in node.entries.items():
