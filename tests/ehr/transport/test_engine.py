@@ -8,6 +8,7 @@ import gzip
 import logging
 import socket
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -136,6 +137,19 @@ async def test_a_trickle_ends_at_the_total(where: str) -> None:
 
     error, _ = await failure(trickle, replace(QUICK, total_s=0.2))
     assert type(error) is TimedOut
+
+
+async def test_an_answers_head_has_a_bound_of_its_own() -> None:
+    """S25: connecting, writing and one read, however the head trickles."""
+
+    async def trickle(received: Received, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 103 Early\r\n\r\n")
+            await asyncio.sleep(0.01)
+
+    started = time.monotonic()
+    await failure(trickle, replace(QUICK, connect_s=0.1, read_s=0.1, write_s=0.1, total_s=20))
+    assert time.monotonic() - started < 5
 
 
 async def test_a_deadline_of_the_caller_bounds_everything() -> None:
@@ -368,9 +382,12 @@ async def test_redirects_are_not_followed_and_nothing_leaks() -> None:
 
 async def test_no_cookie_is_kept() -> None:
     raw = answer(headers=(("Set-Cookie", "session=Canary; Path=/"),))
-    async with talking(says(raw)) as (client, server):
-        await client.request("GET", "a")
-        await client.request("GET", "b")
+    # By name: a usual cookie jar keeps none for IP addresses.
+    async with misbehaving(says(raw), host="localhost") as server:
+        async with Transport(server.base, limits=QUICK, allow_http_loopback=True) as client:
+            await client.request("GET", "a")
+            await client.request("GET", "b")
+        assert len(server.requests) == 2
         assert all(received.header("cookie") is None for received in server.requests)
 
 
@@ -415,6 +432,21 @@ async def test_headers_on_the_wire_are_ours_and_no_more() -> None:
         "accept": "application/fhir+json",
         "prefer": "handling=strict",
     }
+
+
+async def test_a_caller_cannot_change_host_or_framing() -> None:
+    wrong = {
+        "Host": "evil.example",
+        "Content-Length": "1",
+        "Transfer-Encoding": "chunked",
+        "Connection": "upgrade",
+    }
+    async with talking(says(answer())) as (client, server):
+        await client.request("POST", "Patient/_search", form={"family": "abc"}, headers=wrong)
+    received = server.requests[0]
+    assert received.header("host") == f"127.0.0.1:{server.port}" and received.body == b"family=abc"
+    assert received.header("content-length") == "10"
+    assert received.header("transfer-encoding") is None and received.header("connection") is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ehr.errors import BadBody, BodyTooLarge, ConfigurationError, DestinationRefused
 from ehr.transport.addresses import allowed, blocks
-from ehr.transport.foreign import ForeignHost, ForeignHosts, Lookup, _checked_sockets, _rule
+from ehr.transport.engine import AddressRefused
+from ehr.transport.foreign import ForeignHost, ForeignHosts, Lookup, _checked_sockets, _CheckedResolver, _rule
 from tests.ehr.transport.conftest import QUICK
 from tests.fakes.misbehaving_server import answer, misbehaving, says
 from tests.fakes.throwaway_ca import ThrowawayCA
@@ -75,6 +76,7 @@ async def test_a_public_name_that_leads_inside_is_refused(found: list[str]) -> N
         "https://other.example/x",
         "https://files.example:8443/x",
         "http://files.example/x",
+        "http://files.example:443/x",
         "https://files.example@other.example/x",
         "https://files.example/../x",
         "https://127.0.0.1/x",
@@ -145,6 +147,20 @@ async def test_two_hosts_share_one_client() -> None:
         await foreign.request("https://b.example/2?x=%2F")
     assert seen == ["https://a.example/1", "https://b.example/2?x=%2F"]
     assert repr(foreign) == "ForeignHosts(2)"
+
+
+async def test_one_bad_address_spoils_the_whole_answer() -> None:
+    """S13."""
+    rules = {"files.example": _rule(ForeignHost("files.example"))}
+    resolver = _CheckedResolver(rules, lookup("93.184.215.14", "10.0.0.1"))
+    with pytest.raises(AddressRefused):
+        await resolver.resolve("files.example", 443)
+    with pytest.raises(AddressRefused):
+        await _CheckedResolver(rules, lookup("93.184.215.14")).resolve("other.example", 443)
+    found = await _CheckedResolver(rules, lookup("93.184.215.14")).resolve("files.example", 443)
+    assert [(one["host"], one["hostname"], one["port"]) for one in found] == [
+        ("93.184.215.14", "files.example", 443)
+    ]
 
 
 def test_the_socket_factory_sees_the_final_address() -> None:

@@ -52,6 +52,7 @@ def test_paths_and_urls_inside_the_pin_keep_their_bytes(given: str, expected: st
         "https://fhir.example.org/api/r4/./x",
         "https://fhir.example.org/api/r4/%2e%2e/admin",
         "https://fhir.example.org/api/r4/%2E%2E%2Fadmin",
+        "https://fhir.example.org/api/r4/a%2Eb",
         "https://fhir.example.org/api/r4/%252e%252e/admin",
         "https://fhir.example.org/api/r4/..;/admin",
         "https://fhir.example.org/api/r4/..%3B/admin",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ehr.transport.client import Transport
 from ehr.transport.redact import WITHHELD, event_logger, install, log_event, word
 
 CANARY = "https://fhir.example.org/Patient?family=Canary Bearer eyJhbGciOi.Canary"
@@ -46,6 +47,14 @@ def test_our_loggers_write_events_and_withhold_everything_else(caplog: pytest.Lo
         "page.read type=-",
     ]
     assert "Canary" not in caplog.text
+
+
+def test_opening_a_transport_puts_the_filters_in_place() -> None:
+    loggers = [logging.getLogger(name) for name in ("httpx", "httpcore.http11", "aiohttp.client")]
+    for logger in loggers:
+        logger.filters.clear()
+    Transport("https://fhir.example.org")
+    assert all(len(logger.filters) == 1 for logger in loggers)
 
 
 @given(st.text())
