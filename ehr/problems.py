@@ -90,5 +90,7 @@ def quoted(text: str) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`` Did you mean "x"?``, or nothing where no known word is near."""
-    near = get_close_matches(word[:60], list(known), n=1, cutoff=0.6)
+    words = list(known)
+    near = get_close_matches(word[:60], words, n=1, cutoff=0.6)
+    near += [one for one in words if len(one) > 1 and word.startswith(one)]
     return f' Did you mean "{near[0]}"?' if near else ""
