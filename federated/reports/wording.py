@@ -44,40 +44,34 @@ MATCHES = {
 }
 
 
-class Reason(NamedTuple):
-    """Why something is not known, and what it costs to find out (``trial-matching`` 3.3)."""
-
-    text: str
-    cost: int
-
-
+# Why something is not known (``trial-matching`` 3.3); what it costs to find out is in `screening.lookups`.
 REASONS = {
-    "SOURCE_UNAVAILABLE": Reason("the EHR did not answer", 1),
-    "SOURCE_PARTIAL": Reason("the record was read in part", 1),
-    "SOURCE_FORBIDDEN": Reason("the EHR does not allow this kind to be read", 3),
-    "SOURCE_UNSUPPORTED": Reason("the EHR does not offer this kind", 3),
-    "PATIENT_NOT_FOUND": Reason("nobody in the EHR fits", 2),
-    "PATIENT_AMBIGUOUS": Reason("more than one person fits", 2),
-    "NOT_RECORDED": Reason("not recorded", 3),
-    "VALUE_MISSING": Reason("a result without a value", 3),
-    "NOT_NUMERIC": Reason("the value is not a number", 3),
-    "UNIT_MISSING": Reason("the value has no unit", 3),
-    "UNIT_NOT_CONVERTIBLE": Reason("the unit cannot be converted", 3),
-    "CODE_NOT_MAPPED": Reason("an entry with text only may mean it", 3),
-    "DATE_UNCERTAIN": Reason("the date is missing or incomplete", 3),
-    "AGE_UNCERTAIN": Reason("the birth date is missing or incomplete", 3),
-    "BEFORE_CARE": Reason("asked for a time before care began here", 3),
-    "LATEST_AMBIGUOUS": Reason("two latest values disagree", 3),
-    "NOT_CONFIRMED": Reason("the entry is not confirmed", 5),
-    "EYE_UNKNOWN": Reason("the eye is not recorded", 3),
-    "FELLOW_EYE_MISSING": Reason("the other eye was not scanned", 20),
-    "STALE": Reason("the last value is too old", 10),
-    "NOT_MEASURED": Reason("no measurement from an image", 20),
-    "MODEL_CLASS_UNSUPPORTED": Reason("the model does not measure this", 20),
-    "LOW_COVERAGE": Reason("the scan does not cover enough", 20),
-    "FOVEA_NOT_FOUND": Reason("the fovea was not found on the scan", 20),
-    "MISSING_COLUMN": Reason("the input table has no such column", 5),
-    "NOT_CODED": Reason("the rule is not coded; a person decides", 5),
+    "SOURCE_UNAVAILABLE": "the EHR did not answer",
+    "SOURCE_PARTIAL": "the record was read in part",
+    "SOURCE_FORBIDDEN": "the EHR does not allow this kind to be read",
+    "SOURCE_UNSUPPORTED": "the EHR does not offer this kind",
+    "PATIENT_NOT_FOUND": "nobody in the EHR fits",
+    "PATIENT_AMBIGUOUS": "more than one person fits",
+    "NOT_RECORDED": "not recorded",
+    "VALUE_MISSING": "a result without a value",
+    "NOT_NUMERIC": "the value is not a number",
+    "UNIT_MISSING": "the value has no unit",
+    "UNIT_NOT_CONVERTIBLE": "the unit cannot be converted",
+    "CODE_NOT_MAPPED": "an entry with text only may mean it",
+    "DATE_UNCERTAIN": "the date is missing or incomplete",
+    "AGE_UNCERTAIN": "the birth date is missing or incomplete",
+    "BEFORE_CARE": "asked for a time before care began here",
+    "LATEST_AMBIGUOUS": "two latest values disagree",
+    "NOT_CONFIRMED": "the entry is not confirmed",
+    "EYE_UNKNOWN": "the eye is not recorded",
+    "FELLOW_EYE_MISSING": "the other eye was not scanned",
+    "STALE": "the last value is too old",
+    "NOT_MEASURED": "no measurement from an image",
+    "MODEL_CLASS_UNSUPPORTED": "the model does not measure this",
+    "LOW_COVERAGE": "the scan does not cover enough",
+    "FOVEA_NOT_FOUND": "the fovea was not found on the scan",
+    "MISSING_COLUMN": "the input table has no such column",
+    "NOT_CODED": "the rule is not coded; a person decides",
 }
 ACTIONS = {
     "run_again": "Run again",
@@ -85,10 +79,16 @@ ACTIONS = {
     "resolve_identity": "Resolve the identity",
     "read_chart": "Read the chart",
     "read_report": "Read the original report",
+    "read_entry": "Read the entry",
+    "read_note": "Read the note",
+    "find_date": "Find the exact date",
+    "compare_results": "Compare both results",
+    "order_test": "Order the test",
     "repeat_test": "Repeat the test",
     "ask_clinician": "Ask the clinician",
     "scan": "Scan the eye",
     "ask_data_owner": "Ask the owner of the table",
+    "ask_person": "A person decides",
 }
 STATES = {
     "OK": "complete",
@@ -160,14 +160,7 @@ def day(iso: str | None) -> str:
 
 def reason(code: str) -> str:
     """A reason code in words."""
-    found = REASONS.get(code)
-    return found.text if found else code.replace("_", " ").lower()
-
-
-def cost(code: str) -> int:
-    """What it costs to find out, in the units of the table; 5 for a code that is not in it."""
-    found = REASONS.get(code)
-    return found.cost if found else 5
+    return REASONS.get(code, code.replace("_", " ").lower())
 
 
 def action(code: str) -> str:

@@ -11,8 +11,10 @@ from federated.reports.evidence_tree import Item, items
 from federated.reports.run import EYES, CriterionHead, PatientResult, Row, Run, queue
 from federated.reports.wording import Mark
 from federated.screening.evidence import CriterionOutcome, Decision, LookUp, Outcome, Verdict
+from federated.screening.lookups import ACTIONS, TEST
 
 REF_SHOWN = 10
+UNLISTED_COST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ def ordered(run: Run) -> list[PatientResult]:
     """Eligible by next appointment, undecided by the cost of their look-ups, not evaluated, not eligible."""
     rank = {decision: place for place, decision in enumerate(wording.DECISIONS)}
 
-    def key(patient: PatientResult) -> tuple[int, int, str, int]:
+    def key(patient: PatientResult) -> tuple[int, float, str, int]:
         lookups = patient.outcome.lookups if patient.outcome else ()
-        cost = sum(wording.cost(item.reason) for item in lookups)
+        cost = sum(_cost(item) for item in lookups)
         undecided = patient.decision is Decision.UNDECIDED
         return (
             rank[patient.decision],
@@ -76,6 +78,10 @@ def ordered(run: Run) -> list[PatientResult]:
         )
 
     return sorted(run.patients, key=key)
+
+
+def _cost(item: LookUp) -> float:
+    return TEST[1] if item.do == TEST[0] else ACTIONS.get(item.reason, ("", UNLISTED_COST))[1]
 
 
 def groups(run: Run, patients: Sequence[PatientResult]) -> tuple[Group, ...]:

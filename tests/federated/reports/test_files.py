@@ -77,7 +77,7 @@ def test_a_refused_write_leaves_the_old_file_and_nothing_else(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_disk_that_is_really_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's own refusal, through a device that is always full."""
-    monkeypatch.setattr(files, "NamedTemporaryFile", lambda *_, **__: open("/dev/full", "w"))  # noqa: SIM115
+    monkeypatch.setattr(files, "NamedTemporaryFile", lambda *_, **__: open("/dev/full", "w"))  # noqa: SIM115 - closed by the code under test
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     with pytest.raises(OutputError, match="the disk or the quota is full"):
         files.write(tmp_path / "summary.json", ["x" * 100_000])

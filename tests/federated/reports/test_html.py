@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from federated.reports import html, overview
+from federated.reports import html, overview, wording, worklist
 from federated.reports.run import CriterionHead, PatientResult, Run
 from federated.reports.write import write_overview, write_site
-from federated.screening.evidence import RecordUsed
+from federated.screening import lookups
+from federated.screening.evidence import LookUp, RecordUsed
 from tests.fakes import runs
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}</details>\u202egnp.exe\x07"
@@ -131,6 +132,31 @@ def test_the_worklist_starts_with_the_next_appointment_of_an_eligible_patient() 
     assert appointments == sorted(appointments)
     order = re.findall(r'<details class="p" data-d="(.)"', text)
     assert order == sorted(order, key="yubn".index)
+
+
+def test_every_action_and_reason_of_the_engine_has_words() -> None:
+    for reason, (do, _) in lookups.ACTIONS.items():
+        assert reason in wording.REASONS
+        assert do in wording.ACTIONS
+    assert lookups.TEST[0] in wording.ACTIONS
+
+
+def test_undecided_patients_stand_in_the_order_of_what_it_costs_to_decide_them() -> None:
+    def undecided(row: int, *look: tuple[str, str]) -> PatientResult:
+        found = tuple(
+            LookUp(do, "observation", "hba1c:where", why, ("hba1c",), "exclude") for do, why in look
+        )
+        return PatientResult(row, str(row), outcome=replace(runs.outcome("ppupppppppp"), lookups=found))
+
+    run = runs.run(
+        0,
+        patients=(
+            undecided(1, ("order_test", "NOT_RECORDED")),
+            undecided(2, ("read_chart", "NOT_RECORDED"), ("ask_clinician", "NOT_CONFIRMED")),
+            undecided(3, ("run_again", "SOURCE_PARTIAL")),
+        ),
+    )
+    assert [patient.input_row for patient in worklist.ordered(run)] == [3, 2, 1]
 
 
 def test_each_eye_has_its_own_criteria_and_the_study_eye_is_named() -> None:
