@@ -180,7 +180,7 @@ class SiteSection(Section):
     time_zone: str
     key: Secret
     care_since: date | None = None
-    world: dict[Literal[*WORLD_KINDS], World] = Field(default_factory=dict)  # type: ignore[valid-type]
+    world: dict[Literal[*WORLD_KINDS], World] = Field(default_factory=dict)  # type: ignore[valid-type]  # made from the table of kinds
     consent_complete: tuple[str, ...] = ()
 
     @field_validator("time_zone")

@@ -294,5 +294,5 @@ def _eyes(eye: file.Eye | None, made: PlanLeaf, setting: Setting) -> PlanNode:
         return Any(sides) if eye == "any" else All(sides)
     if eye in ("this", "fellow") and setting.grain != "eye":
         raise PlanRefused(f'"eye: {eye}" needs "grain: eye"')
-    wanted: PlanEye = "this" if eye in ("same", "this") else eye  # type: ignore[assignment]
+    wanted: PlanEye = "this" if eye in ("same", "this") else eye  # type: ignore[assignment]  # "any" and "all" ended above
     return replace(made, select=replace(made.select, eye=wanted))

@@ -53,7 +53,7 @@ def test_a_day_is_the_day_of_each_of_its_seconds(day: date) -> None:
 
 @given(partial_dates(), partial_dates())
 def test_different_dates_share_no_day(left: PartialDate, right: PartialDate) -> None:
-    days = lambda one: {one.first() + timedelta(n) for n in range((one.last() - one.first()).days + 1)}  # noqa: E731
+    days = lambda one: {one.first() + timedelta(n) for n in range((one.last() - one.first()).days + 1)}  # noqa: E731 - short
     shared = days(left) & days(right)
     same = left.same(right)
     assert (same is False) == (not shared)

