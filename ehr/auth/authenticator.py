@@ -7,7 +7,8 @@ the destination before this flow runs (S11).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import httpx
@@ -15,7 +16,7 @@ import httpx
 from ehr.auth.scopes import Scope, covers, parse_scopes
 from ehr.auth.tokens import Flow, Token, TokenSource
 from ehr.config import AuthMode
-from ehr.errors import LoginRefused
+from ehr.errors import AuthError, LoginRefused
 
 UNCURED_LEFT = 3
 """Fresh tokens in a row that the server may answer with 401 before the login counts as refused."""
@@ -51,7 +52,7 @@ class Authenticator(httpx.Auth):
         self._renew_at = 0.0
         self._generation = 0
         self._uncured: list[int] = []
-        self._refused: LoginRefused | None = None
+        self._failed: AuthError | None = None
         self._outside: asyncio.Task[httpx.Request | Token] | None = None
         self.logins = 0
 
@@ -79,6 +80,15 @@ class Authenticator(httpx.Auth):
     def allows(self, resource: str) -> bool:
         """Whether a resource type is covered by what was granted; True where that is not known."""
         return self._granted is None or covers(self._granted, resource)
+
+    def check(self) -> None:
+        """Raise if the last login failed: whatever came since then says nothing about a patient.
+
+        Raises:
+            AuthError: what the login ended with.
+        """
+        if self._failed is not None:
+            raise _again(self._failed)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """See `httpx.Auth`: at most two sends of the request, with a login before each where one is due.
@@ -117,32 +127,33 @@ class Authenticator(httpx.Auth):
                 return
 
     def _due(self) -> bool:
-        if self._refused is not None:
-            raise _again(self._refused)
+        if isinstance(self._failed, LoginRefused):
+            raise _again(self._failed)
         return self._token is None or self._monotonic() >= self._renew_at
 
     async def _begun(self, flow: Flow) -> httpx.Request | Token:
         if self._source.mode != "external":
-            return self._advanced(lambda: next(flow))
+            with self._noted():
+                return _advance(lambda: next(flow))
         # A callable may block, so it runs in a thread. Who is cancelled meanwhile leaves it to the next one.
         if self._outside is None or self._outside.done():
             whole = self._source.fetch()
             self._outside = asyncio.create_task(asyncio.to_thread(_advance, lambda: next(whole)))
             self._outside.add_done_callback(lambda task: task.cancelled() or task.exception())
-        try:
-            return await asyncio.shield(self._outside)
-        except LoginRefused as error:
-            self._refused = error
-            raise
+        outside = self._outside
+        with self._noted():
+            return await asyncio.shield(outside)
 
     def _stepped(self, flow: Flow, response: httpx.Response) -> httpx.Request | Token:
-        return self._advanced(lambda: flow.send(response))
+        with self._noted():
+            return _advance(lambda: flow.send(response))
 
-    def _advanced(self, step: Callable[[], httpx.Request]) -> httpx.Request | Token:
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
         try:
-            return _advance(step)
-        except LoginRefused as error:
-            self._refused = error
+            yield
+        except AuthError as error:
+            self._failed = error
             raise
 
     def _keep(self, token: Token) -> None:
@@ -150,6 +161,7 @@ class Authenticator(httpx.Auth):
         early = min(max(60.0, token.life_s / 10), token.life_s / 2)
         self._renew_at = self._monotonic() + token.life_s - early
         self._token = token
+        self._failed = None
         self._generation += 1
         self.logins += 1
         text = token.scope if token.scope is not None else self._source.wanted_scope
@@ -161,7 +173,7 @@ class Authenticator(httpx.Auth):
         if last and generation not in self._uncured:
             self._uncured.append(generation)
         if len(self._uncured) >= UNCURED_LEFT:
-            self._refused = LoginRefused(
+            self._failed = LoginRefused(
                 "the EHR gives tokens and then refuses them (HTTP 401). Have the client's access checked."
             )
 
@@ -174,6 +186,8 @@ def _advance(step: Callable[[], httpx.Request]) -> httpx.Request | Token:
         return token
 
 
-def _again(error: LoginRefused) -> LoginRefused:
+def _again(error: AuthError) -> AuthError:
     # A copy each time: one exception raised in many tasks would gather all their tracebacks.
-    return type(error)(str(error), code=error.code, debug_detail=error.debug_detail)
+    if isinstance(error, LoginRefused):
+        return type(error)(str(error), code=error.code, debug_detail=error.debug_detail)
+    return type(error)(str(error), debug_detail=error.debug_detail)
