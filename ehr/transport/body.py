@@ -153,14 +153,15 @@ def check_json(body: bytes, content_type: str | None, *, depth: int | None, entr
     if kind and not _JSON_TYPE.fullmatch(kind):
         raise BadBody("The content type is not JSON; expected application/fhir+json.", reason="wrong-type")
     try:
-        _SYNTAX.decode(body)
+        found = _entries(body)
     except RecursionError:
         raise BodyTooLarge("The JSON is nested deeper than allowed; it was not read.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadBody("The body is not valid JSON, or ended early.", reason="not-json") from None
     if depth is not None and json_depth(body) > depth:
         raise BodyTooLarge(f"The JSON is nested deeper than the {depth} levels allowed; it was not read.")
-    _check_entries(body, entries)
+    if found > entries:
+        raise BodyTooLarge(f"The Bundle has more than the {entries} entries allowed; it was not read.")
     return body
 
 
@@ -169,16 +170,14 @@ def _looks_like_html(body: bytes) -> bool:
     return start.startswith((b"<!doctype html", b"<html"))
 
 
-def _check_entries(body: bytes, entries: int) -> None:
-    # Entries are separated by commas, so most pages are done after counting those.
-    if body.count(b",") < entries:
-        return
+def _entries(body: bytes) -> int:
+    """Entries of a Bundle, syntax checked on the way; 0 for JSON of another shape."""
     try:
-        found = len(_ENTRIES.decode(body).entry)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return  # not shaped like a Bundle: the reader says what is wrong with it
-    if found > entries:
-        raise BodyTooLarge(f"The Bundle has more than the {entries} entries allowed; it was not read.")
+        return len(_ENTRIES.decode(body).entry)
+    except msgspec.ValidationError:
+        # Valid so far but no Bundle: the reader says what is wrong with it, if its syntax is right.
+        _SYNTAX.decode(body)
+        return 0
 
 
 def json_depth(body: bytes) -> int:

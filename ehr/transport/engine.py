@@ -137,12 +137,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if not 200 <= answer.status <= 599:
             answer.close()
             raise httpx.RemoteProtocolError("The server sent a status outside 200 to 599.")
-        return httpx.Response(
+        response = httpx.Response(
             answer.status,
             headers=list(answer.raw_headers),
             stream=_Body(answer),
             extensions={"reason_phrase": (answer.reason or "").encode("ascii", "replace")},
         )
+        # Else httpx tries encodings on every look at a header.
+        response.headers.encoding = "latin-1"
+        return response
 
     async def aclose(self) -> None:
         """Close every connection. The engine cannot be used again."""

@@ -138,6 +138,10 @@ FHIR = "application/fhir+json; charset=utf-8"
         (b'{"a":1}}', FHIR, "not-json"),
         (b"{'a':1}", FHIR, "not-json"),
         (b"{}\x00", FHIR, "not-json"),
+        (b'{"entry":[1,', FHIR, "not-json"),
+        (b'{"entry":{},', FHIR, "not-json"),
+        (b'[{"a":}]', FHIR, "not-json"),
+        (b'"a', FHIR, "not-json"),
         ('{"a":1}'.encode("utf-16"), FHIR, "not-json"),
     ],
 )
@@ -155,10 +159,21 @@ def test_json_types_in_use_are_accepted(kind: str | None) -> None:
     assert check_json(b"\xef\xbb\xbf{}", kind, depth=None, entries=1) == b"{}"
 
 
+@pytest.mark.parametrize(
+    "body", [b"[1]", b'"text"', b"null", b'{"entry":{}}', b'{"entry":[1,null]}', b'{"entry":null}']
+)
+def test_json_of_another_shape_is_left_to_its_reader(body: bytes) -> None:
+    assert check_json(body, FHIR, depth=None, entries=1) == body
+
+
 def test_deep_json_is_stopped() -> None:
     """S17: one million levels neither crash nor pass."""
     with pytest.raises(BodyTooLarge):
         check_json(b"[" * 10**6 + b"]" * 10**6, FHIR, depth=None, entries=10)
+    with pytest.raises(BodyTooLarge):
+        check_json(
+            b'{"entry":[' + b'{"a":' * 10**5 + b"1" + b"}" * 10**5 + b"]}", FHIR, depth=None, entries=10
+        )
     check_json(b"[" * 20 + b"]" * 20, FHIR, depth=20, entries=10)
     with pytest.raises(BodyTooLarge):
         check_json(b"[" * 21 + b"]" * 21, FHIR, depth=20, entries=10)
