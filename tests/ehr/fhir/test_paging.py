@@ -1,0 +1,293 @@
+"""From page to page, by the server's own links and never for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from ehr.fetched import Fetched, State
+from ehr.fhir.outcome import SearchFailed
+from ehr.fhir.paging import Budget
+from ehr.records import Condition, PatientRef
+from tests.ehr.fhir.server import BASE, Server, answer, bundle, condition, entry, opened, outcome
+
+P1 = PatientRef("p1")
+
+
+async def search(answers: dict[str, Any], **options: Any) -> Fetched[Condition]:
+    server = Server(answers)
+    async with opened(server, **options) as session:
+        return await session.search(Condition, patient=P1)
+
+
+def ids(fetched: Fetched[Condition]) -> list[str | None]:
+    return [record.id for record in fetched.items]
+
+
+def codes(fetched: Fetched[Condition]) -> list[str]:
+    return [issue.code for issue in fetched.issues]
+
+
+async def test_all_pages_are_collected_in_order_without_repeats() -> None:
+    """page_all_pages_collected_in_order_without_duplicates"""
+    found = await search(
+        {
+            "Condition": bundle(condition("a"), condition("b"), next=f"{BASE}/Condition?page=2", total=4),
+            "Condition?page=2": bundle(
+                condition("b"), condition("c"), next=f"{BASE}/Condition?page=3", total=4
+            ),
+            "Condition?page=3": bundle(condition("d"), total=4),
+        }
+    )
+    assert (found.state, ids(found)) == (State.OK, ["a", "b", "c", "d"])
+    assert (found.pages, found.received, found.repeats, found.expected) == (3, 5, 1, 4)
+    assert codes(found) == []
+
+
+async def test_a_repeat_with_a_higher_version_replaces_the_first() -> None:
+    for first, second, kept in [
+        ({"versionId": "9"}, {"versionId": "10"}, "second"),
+        ({"versionId": "10"}, {"versionId": "9"}, "first"),
+        ({"versionId": "1"}, {"versionId": "1"}, "first"),
+        ({"lastUpdated": "2020-01-01T00:00:00Z"}, {"lastUpdated": "2021-01-01T00:00:00Z"}, "second"),
+        ({"lastUpdated": "2021-01-01T00:00:00Z"}, {"lastUpdated": "2020-01-01T00:00:00Z"}, "first"),
+        (None, {"versionId": "2"}, "first"),
+    ]:
+        old = condition("a", meta=first, onsetString="first")
+        new = condition("a", meta=second, onsetString="second")
+        found = await search({"Condition": bundle(old, new, condition("b"))})
+        assert [record.onset_string for record in found.items] == [kept, None]
+        assert found.repeats == 1
+
+
+@pytest.mark.parametrize("link", ["Condition?page=2", "?page=2", "/api/r4/Condition?page=2"])
+async def test_relative_links_are_followed(link: str) -> None:
+    """page_relative_next_link"""
+    found = await search(
+        {"Condition": bundle(condition("a"), next=link), "Condition?page=2": bundle(condition("b"))}
+    )
+    assert (found.state, ids(found)) == (State.OK, ["a", "b"])
+
+
+async def test_an_empty_page_in_the_middle_is_no_end() -> None:
+    """page_empty_middle_page_continues"""
+    found = await search(
+        {
+            "Condition": bundle(condition("a"), next="Condition?page=2"),
+            "Condition?page=2": bundle(next="Condition?page=3"),
+            "Condition?page=3": bundle(next="Condition?page=4"),
+            "Condition?page=4": bundle(condition("b")),
+        }
+    )
+    assert (found.state, ids(found), found.pages) == (State.OK, ["a", "b"], 4)
+
+
+@pytest.mark.parametrize("link", ["Condition?page=2", "Condition?page=1"])
+async def test_a_circle_of_links_is_noticed(link: str) -> None:
+    """page_loop_detected"""
+    found = await search(
+        {
+            "Condition": bundle(condition("a"), next="Condition?page=1"),
+            "Condition?page=1": bundle(condition("b"), next="Condition?page=2"),
+            "Condition?page=2": bundle(condition("c"), next=link),
+        }
+    )
+    assert (found.state, ids(found)) == (State.PARTIAL, ["a", "b", "c"])
+    assert codes(found) == ["paging:loop"]
+
+
+def _endless(request: httpx.Request) -> httpx.Response:
+    page = int(request.url.params.get("page", "0"))
+    return bundle(condition(f"c{page}"), next=f"Condition?page={page + 1}")
+
+
+async def test_the_number_of_pages_is_bounded() -> None:
+    """page_max_pages_gives_partial"""
+    found = await search({"Condition": _endless}, budget=Budget(pages=3))
+    assert (found.state, ids(found)) == (State.PARTIAL, ["c0", "c1", "c2"])
+    assert codes(found) == ["paging:page-limit"]
+
+
+async def test_the_number_of_entries_is_bounded() -> None:
+    found = await search({"Condition": _endless}, budget=Budget(entries=2))
+    assert (found.state, ids(found)) == (State.PARTIAL, ["c0", "c1"])
+    assert codes(found) == ["paging:entry-limit"]
+
+
+async def test_pages_that_bring_nothing_new_end_the_search() -> None:
+    def same(request: httpx.Request) -> httpx.Response:
+        page = int(request.url.params.get("page", "0"))
+        return bundle(condition("a"), next=f"Condition?page={page + 1}")
+
+    found = await search({"Condition": same}, budget=Budget(unproductive=3))
+    assert (found.state, ids(found), found.pages) == (State.PARTIAL, ["a"], 4)
+    assert codes(found) == ["paging:no-progress"]
+
+
+EXPIRED = {"change": {"outcome_states": {"4113": "RESTART"}}}
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        answer(outcome("error", "processing", "4113"), 400),
+        answer({}, 410),
+        answer({}, 404),
+        answer(outcome("fatal", "processing", "4113")),
+        bundle(entry(outcome("error", "processing", "4113"), "outcome")),
+    ],
+)
+async def test_an_expired_paging_session_is_begun_again_once(gone: httpx.Response) -> None:
+    """page_expired_session_restarts_once"""
+    first = bundle(condition("a"), next="Condition?page=2", total=2)
+    again = {"Condition": first, "Condition?page=2": [gone, bundle(condition("b"), total=2)]}
+    found = await search(again, **EXPIRED)
+    assert (found.state, ids(found)) == (State.OK, ["a", "b"])
+    assert (found.received, found.repeats) == (2, 0)
+    assert codes(found) == ["paging:restarted"]
+    twice = {"Condition": first, "Condition?page=2": gone}
+    found = await search(twice, **EXPIRED)
+    assert (found.state, ids(found)) == (State.PARTIAL, ["a"])
+    assert "paging:session-expired" in codes(found)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        answer({}, 500),
+        answer({}, 403),
+        answer({}, 429),
+        answer('{"resourceType": "Bundle", "entry": [{"res'),
+        answer("<html>maintenance</html>"),
+        answer(""),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        answer({"resourceType": "Patient", "id": "x"}),
+        answer([]),
+    ],
+)
+async def test_a_failure_midway_leaves_a_part_and_never_a_whole(failure: Any) -> None:
+    """page_failure_midway_is_partial_not_ok"""
+    found = await search(
+        {"Condition": bundle(condition("a"), next="Condition?page=2"), "Condition?page=2": failure}
+    )
+    assert (found.state, ids(found)) == (State.PARTIAL, ["a"])
+    assert found.issues
+
+
+async def test_a_link_to_another_host_is_refused_and_nothing_is_sent() -> None:
+    for link in (
+        "https://evil.example/api/r4/Condition?page=2",
+        f"https://evil.example/?x={BASE}",
+        "https://ehr.example:8443/api/r4/Condition?page=2",
+        "http://ehr.example/api/r4/Condition?page=2",
+        "https://ehr.example/other/Condition?page=2",
+        "https://ehr.example@evil.example/api/r4/Condition",
+        "//evil.example/api/r4/Condition",
+    ):
+        server = Server({"Condition": bundle(condition("a"), next=link)})
+        async with opened(server) as session:
+            found = await session.search(Condition, patient=P1)
+        assert (found.state, ids(found)) == (State.PARTIAL, ["a"])
+        assert codes(found) == ["security:foreign-next-link"]
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://127.0.0.1:889/NextGen.Api.Edge/6.0/api/Condition?page=2",
+        "http://inner.lan/Condition?page=2",
+        "http://inner.lan:8080/FHIR/api/r4/Condition?page=2",
+    ],
+)
+async def test_a_link_to_an_inner_host_is_put_on_our_base_where_the_profile_says_so(link: str) -> None:
+    """page_next_link_to_internal_host_rewritten"""
+    answers = {"Condition": bundle(condition("a"), next=link), "Condition?page=2": bundle(condition("b"))}
+    found = await search(answers, change={"next_link": "rewrite"})
+    assert (found.state, ids(found)) == (State.OK, ["a", "b"])
+    refused = await search(answers)
+    assert refused.state is State.PARTIAL
+
+
+async def test_a_stored_search_of_an_inner_host_is_put_on_our_base() -> None:
+    answers = {
+        "Condition": bundle(condition("a"), next="http://inner/fhir?_getpages=x"),
+        "?_getpages=x": bundle(),
+    }
+    found = await search(answers, change={"next_link": "rewrite"})
+    assert (found.state, ids(found)) == (State.OK, ["a"])
+
+
+async def test_the_bytes_of_a_link_are_kept() -> None:
+    """page_plus_and_percent_preserved"""
+    link = "Condition?cursor=a%2Bb+c%3D%25&d=%7C"
+    server = Server(
+        {"Condition": bundle(condition("a"), next=f"{BASE}/{link}"), link: bundle(condition("b"))}
+    )
+    async with opened(server) as session:
+        found = await session.search(Condition, patient=P1)
+    assert server.asked[1] == link
+    assert ids(found) == ["a", "b"]
+
+
+async def test_a_page_is_never_larger_than_the_vendor_allows() -> None:
+    """page_size_within_provider_limit"""
+    for size, largest, name, sent in [(500, 50, "_count", "50"), (20, 50, "_maxresults", "20")]:
+        server = Server({"Condition": bundle()})
+        change = {"page_size": size, "page_size_max": largest, "page_parameter": name}
+        async with opened(server, change=change) as session:
+            await session.search(Condition, patient=P1)
+        assert server.params()[name] == sent
+
+
+@pytest.mark.parametrize("total", [None, 0, 1, 7, "2", 2.5, True])
+async def test_a_total_that_is_missing_or_wrong_decides_nothing_alone(total: Any) -> None:
+    """search_total_missing_or_wrong_ignored"""
+    found = await search({"Condition": bundle(condition("a"), condition("b"), total=total)})
+    assert (found.state, ids(found)) == (State.OK, ["a", "b"])
+    assert codes(found) == (["fewer-than-total"] if total == 7 else [])
+
+
+async def test_fewer_than_the_total_of_every_page_is_a_part() -> None:
+    short = {
+        "Condition": bundle(condition("a"), next="Condition?page=2", total=5),
+        "Condition?page=2": bundle(condition("b"), total=5),
+    }
+    found = await search(short)
+    assert (found.state, found.expected, found.received) == (State.PARTIAL, 5, 2)
+    assert codes(found) == ["fewer-than-total"]
+    estimates = dict(short) | {"Condition?page=2": bundle(condition("b"), total=4)}
+    assert (await search(estimates)).state is State.OK
+
+
+async def test_a_full_last_page_without_a_link_is_a_part_if_the_total_is_higher() -> None:
+    answers = {"Condition": bundle(condition("a"), condition("b"), total=3)}
+    assert (await search(answers, change={"page_size": 2})).state is State.PARTIAL
+    assert (await search(answers, change={"page_size": 3})).state is State.OK
+    exact = {"Condition": bundle(condition("a"), condition("b"), total=2)}
+    assert (await search(exact, change={"page_size": 2})).state is State.OK
+
+
+async def test_repeats_do_not_make_up_for_missing_entries() -> None:
+    unstable = {
+        "Condition": bundle(condition("a"), next="Condition?page=2", total=2),
+        "Condition?page=2": bundle(condition("a"), total=2),
+    }
+    assert (await search(unstable)).state is State.PARTIAL
+
+
+async def test_the_iterator_gives_pages_and_raises_at_a_failure() -> None:
+    server = Server(
+        {"Condition": bundle(condition("a"), next="Condition?page=2"), "Condition?page=2": answer({}, 500)}
+    )
+    seen = []
+    async with opened(server) as session:
+        with pytest.raises(SearchFailed) as caught:
+            async for page in session.pages(Condition, patient=P1):
+                seen += [record.id for record in page.records]
+    assert seen == ["a"]
+    assert caught.value.meaning is State.UNAVAILABLE
+    assert caught.value.state == "UNAVAILABLE"
