@@ -166,7 +166,7 @@ def _show(document: dict[str, Any]) -> None:
 
 def _label(item: dict[str, Any]) -> str:
     if item.get("resourceType") == "Patient":
-        name = next(iter(item.get("name", [])), {})
+        name: dict[str, Any] = next(iter(item.get("name", [])), {})
         return " ".join([*name.get("given", []), name.get("family", "")])
     for key in (
         "code",
@@ -178,7 +178,7 @@ def _label(item: dict[str, Any]) -> str:
     ):
         concepts = item.get(key)
         for concept in concepts if isinstance(concepts, list) else [concepts] if concepts else []:
-            coding = next(iter(concept.get("coding", [])), {})
+            coding: dict[str, Any] = next(iter(concept.get("coding", [])), {})
             words = concept.get("text") or coding.get("display") or ""
             return f"{coding.get('code', '')} {words}".strip()
     return str(item.get("description") or item.get("resourceType", ""))
