@@ -81,7 +81,7 @@ class _Search:
         return self._settled(result, found)
 
     def _settled(self, result: MatchResult, found: Fetched[Any]) -> MatchResult | None:
-        if isinstance(result, Matched) and (found.complete or "id" in result.evidence):
+        if isinstance(result, Matched) and (_holds_all(found, result) or "id" in result.evidence):
             return replace(result, issues=(*result.issues, *counted(self.issues)))
         certain = isinstance(result, Ambiguous) and bool(result.grades) and result.grades[0] <= self.policy
         if certain or isinstance(result, Undetermined):
@@ -117,3 +117,8 @@ class _Search:
 
     def _undetermined(self, state: State) -> Undetermined:
         return Undetermined(state, counted(self.issues))
+
+
+def _holds_all(found: Fetched[Any], result: Matched) -> bool:
+    """Whether one complete search brought this person, so that a namesake would have come with them."""
+    return found.complete and any(one.id in result.ref.ids for one in found.items)
