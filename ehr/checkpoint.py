@@ -9,18 +9,22 @@ which run it belongs to; a line that was cut by a crash is ignored. Line by line
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import hmac
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from ehr.errors import ConfigurationError
 
 T = TypeVar("T")
+PUT_ASIDE = ".other-run"
+"""Added to the name of a file that belongs to another run."""
 
 
 def row_key(secret: bytes, identity: tuple[str | None, ...]) -> str:
@@ -46,7 +50,8 @@ class Checkpoint(Generic[T]):
         self._path = path
         self._run = dict(run)
         self._decoder = msgspec.json.Decoder(kind)
-        self._file: IO[bytes] | None = None
+        self._handle: int | None = None
+        self._resumes = False
         self.facts: dict[str, str] = {}
         self.done: dict[int, tuple[str, T]] = {}
 
@@ -56,25 +61,28 @@ class Checkpoint(Generic[T]):
     @property
     def resumes(self) -> bool:
         """Whether an earlier start left something."""
-        return bool(self.facts)
+        return self._resumes
 
     def load(self) -> None:
         """Read what an earlier start left; a file of another run is put aside, not mixed in.
 
+        It is then kept under its name with `PUT_ASIDE`, in place of one put aside before.
+
         Raises:
-            ConfigurationError: the file cannot be read.
+            ConfigurationError: the file cannot be read, or not be put aside.
         """
         try:
             lines = self._path.read_bytes().split(b"\n")
+            head = _object(lines[0])
+            if head is None or head.get("run") != self._run or not isinstance(head.get("facts"), dict):
+                self._path.replace(self._path.with_name(self._path.name + PUT_ASIDE))
+                return
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ConfigurationError(f"the output folder cannot be read ({type(error).__name__}).") from None
-        head = _object(lines[0])
-        if head is None or head.get("run") != self._run:
-            self._path.unlink(missing_ok=True)
-            return
-        self.facts = {str(key): str(value) for key, value in dict(head.get("facts", {})).items()}
+            raise ConfigurationError(f"the output folder cannot be used ({type(error).__name__}).") from None
+        self._resumes = True
+        self.facts = {str(key): str(value) for key, value in head["facts"].items()}
         for line in lines[1:]:
             self._take(line)
 
@@ -97,17 +105,17 @@ class Checkpoint(Generic[T]):
         Raises:
             ConfigurationError: the folder cannot be written.
         """
-        fresh = not self.facts
-        self.facts = self.facts or dict(facts)
+        if not self._resumes:
+            self.facts = dict(facts)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._file = os.fdopen(handle, "ab")
-            if fresh:
-                self._write({"run": self._run, "facts": self.facts})
+            self._handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            if self._resumes:
+                self._append(b"\n")  # ends a line that a crash may have cut
             else:
-                self._file.write(b"\n")  # ends a line that a crash may have cut
+                self._write({"run": self._run, "facts": self.facts})
         except OSError as error:
+            self.close(finished=False)
             raise ConfigurationError(_unwritable(error)) from None
 
     def add(self, row: int, key: str, result: T, *, again: bool) -> None:
@@ -127,27 +135,33 @@ class Checkpoint(Generic[T]):
             raise ConfigurationError(_unwritable(error)) from None
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        if self._file is None:
+        self._append(msgspec.json.encode(entry, enc_hook=_mapping) + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        if self._handle is None:
             raise ValueError("start() was not called")
-        self._file.write(msgspec.json.encode(entry, enc_hook=_mapping) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        end = os.fstat(self._handle).st_size
+        try:
+            left = memoryview(line)
+            while left:
+                left = left[os.write(self._handle, left) :]
+            os.fsync(self._handle)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._handle, end)  # half a line helps nobody
+            raise
 
     def close(self, *, finished: bool) -> None:
         """Close the file; a finished run needs it no more."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
         if finished:
             self._path.unlink(missing_ok=True)
 
 
 def _mapping(value: Any) -> Any:
-    """A read-only mapping as a plain one; nothing else is expected.
-
-    Raises:
-        TypeError: the result holds something that JSON cannot.
-    """
+    """A read-only mapping as a plain one; nothing else is expected."""
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a result holds a {type(value).__name__}, which cannot be stored")
@@ -162,8 +176,6 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _unwritable(error: OSError) -> str:
-    import errno
-
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full. What was done is kept; free some space and start the same command again."
     return f"the output folder cannot be written ({type(error).__name__}). Choose another with --out."
