@@ -207,7 +207,7 @@ class Transport:
         """
         asked = _Asked(method, self._url(url_or_path, params), _headers(accept, headers), form, json)
         treatment = self._treatment(expect, limit_bytes, deadline_s, endpoint_class)
-        async with _deadline(deadline_s):
+        async with self._deadline(deadline_s):
             if auth is None:
                 return await self._send(asked.build(), treatment, _renewal(asked))
             return await drive(auth, asked.build(), lambda request: self._sent(auth, request, treatment))
@@ -239,7 +239,7 @@ class Transport:
         bound = deadline_s if deadline_s is not None else _STREAM_ATTEMPTS_LONG * self.limits.total_s
         treatment = self._treatment("binary", limit_bytes, bound, endpoint_class)
         try:
-            async with _deadline(bound), AsyncExitStack() as held:
+            async with self._deadline(bound), AsyncExitStack() as held:
                 raw = await self._opened(held, auth, asked, treatment)
                 if isinstance(raw, Response):
                     raise_for_status(raw)
@@ -274,6 +274,19 @@ class Transport:
         usual = self.limits.binary_bytes if expect == "binary" else self.limits.json_bytes
         deadline = None if deadline_s is None else self.clock.monotonic() + deadline_s
         return _Treatment(expect, limit_bytes if limit_bytes is not None else usual, deadline, endpoint_class)
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float | None) -> AsyncIterator[None]:
+        bound = asyncio.timeout(seconds)
+        try:
+            async with bound:
+                yield
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            error = TimedOut("The deadline passed before the answer was complete.")
+            self._exchange.count_failure(error)
+            raise error from None
 
     async def _send(
         self, request: httpx.Request, treatment: _Treatment, renew: Callable[[], httpx.Request] | None
@@ -322,18 +335,6 @@ class Transport:
             return await self._exchange.open(held, request, self._plan(request, treatment, None))
 
         return await (opened(asked.build()) if auth is None else drive(auth, asked.build(), opened))
-
-
-@asynccontextmanager
-async def _deadline(seconds: float | None) -> AsyncIterator[None]:
-    bound = asyncio.timeout(seconds)
-    try:
-        async with bound:
-            yield
-    except TimeoutError:
-        if not bound.expired():
-            raise
-        raise TimedOut("The deadline passed before the answer was complete.") from None
 
 
 def _renewal(asked: _Asked) -> Callable[[], httpx.Request] | None:

@@ -129,10 +129,13 @@ class Exchange:
         except Unanswered as failed:
             result = failed.failure
         except BreakerOpen as error:
-            self._count_failure(error)
+            self.count_failure(error)
             return Failure(error, repeatable=False)
-        if not isinstance(result, httpx.Response):
-            self._note(result, plan, self.clock.monotonic() - started, host)
+        duration_s = self.clock.monotonic() - started
+        if isinstance(result, httpx.Response):
+            self._note_answer(result.status_code, plan, duration_s)
+        else:
+            self._note(result, plan, duration_s, host)
         return result
 
     @asynccontextmanager
@@ -161,7 +164,7 @@ class Exchange:
                 result = await self._once(request, plan)
                 turn.outcome = _health(result)
         except BreakerOpen as error:
-            self._count_failure(error)
+            self.count_failure(error)
             return Failure(error, repeatable=False)
         self._note(result, plan, self.clock.monotonic() - started, host)
         return result
@@ -226,7 +229,7 @@ class Exchange:
 
     def _note(self, result: Response | Failure, plan: Plan, duration_s: float, host: HostRate) -> None:
         if isinstance(result, Failure):
-            self._count_failure(result.error)
+            self.count_failure(result.error)
             kind = type(result.error).__name__
             log_event(_LOG, "http.failed", kind=kind, duration_s=duration_s)
             return
@@ -238,7 +241,12 @@ class Exchange:
         if result.status == 429 or (result.status == 503 and asked is not None):
             host.pause(retry.wait_s(1, asked, self.limits.longest_wait_s, self.clock.random()))
 
-    def _count_failure(self, error: EHRError) -> None:
+    def _note_answer(self, status: int, plan: Plan, duration_s: float) -> None:
+        self.counters[f"status.{status // 100}xx"] += 1
+        log_event(_LOG, "http.answered", kind=plan.endpoint_class, status=status, duration_s=duration_s)
+
+    def count_failure(self, error: EHRError) -> None:
+        """Count a failure by its class."""
         self.counters["failures"] += 1
         self.counters[f"failures.{type(error).__name__}"] += 1
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ehr.transport.settings import Limits
 from tests.fakes.throwaway_ca import ThrowawayCA, throwaway_ca
 
-# Real time-outs are measured on real sockets here, so they are short.
+# For tests that measure a real time-out on a real socket.
 QUICK = Limits(connect_s=0.2, read_s=0.15, write_s=0.15, total_s=2.0, attempts=1)
+# For all others: a busy machine must not look like a slow server.
+ROOMY = Limits(connect_s=5, read_s=5, write_s=5, total_s=10, attempts=1)
+
+# How long an example takes says nothing on a shared machine.
+hypothesis.settings.register_profile("transport", deadline=None)
+hypothesis.settings.load_profile("transport")
 
 
 @pytest.fixture(scope="session")

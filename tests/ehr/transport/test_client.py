@@ -201,6 +201,17 @@ async def test_retry_after_is_honoured_in_both_forms(asked: str) -> None:
     assert clock.seconds == 7
 
 
+async def test_a_deadline_that_passes_is_counted() -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    transport = client(never)
+    with pytest.raises(TimedOut):
+        await transport.request("GET", "x", deadline_s=0.01)
+    assert transport.counters["failures.TimedOut"] == transport.counters["failures"] == 1
+
+
 async def test_an_absurd_retry_after_is_clamped() -> None:
     """S28: `rel_retry_after_absurd_is_clamped_or_deferred`."""
     script, clock = Scripted([says(429, **{"Retry-After": "999999"}), says()]), FakeClock()

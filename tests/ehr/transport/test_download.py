@@ -21,17 +21,17 @@ from ehr.errors import (
     TimedOut,
 )
 from ehr.transport.client import Limits, Transport
-from tests.ehr.transport.conftest import QUICK
+from tests.ehr.transport.conftest import QUICK, ROOMY
 from tests.ehr.transport.test_client import Login, client
 from tests.ehr.transport.test_client import server as login_server
 from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import Received, Script, answer, misbehaving, says
 
 DATA = bytes(range(256)) * 4000
-SMALL = replace(QUICK, binary_bytes=500_000)
+SMALL = replace(ROOMY, binary_bytes=500_000)
 
 
-async def fetch(script: Script, target: Path, limits: Limits = QUICK, **how: object) -> Path:
+async def fetch(script: Script, target: Path, limits: Limits = ROOMY, **how: object) -> Path:
     async with (
         misbehaving(script) as server,
         Transport(server.base, limits=limits, allow_http_loopback=True) as transport,
@@ -55,12 +55,12 @@ async def test_a_download_is_whole_and_for_its_owner_only(target: Path, packed: 
 @pytest.mark.parametrize(
     ("raw", "limits", "expected"),
     [
-        (answer(DATA, length=len(DATA) + 1), QUICK, ProtocolViolation),
-        (answer(gzip.compress(DATA)[:-9], headers=(("Content-Encoding", "gzip"),)), QUICK, ProtocolViolation),
-        (answer(DATA), replace(QUICK, binary_bytes=1000), BodyTooLarge),
+        (answer(DATA, length=len(DATA) + 1), ROOMY, ProtocolViolation),
+        (answer(gzip.compress(DATA)[:-9], headers=(("Content-Encoding", "gzip"),)), ROOMY, ProtocolViolation),
+        (answer(DATA), replace(ROOMY, binary_bytes=1000), BodyTooLarge),
         (answer(gzip.compress(DATA), headers=(("Content-Encoding", "gzip"),)), SMALL, BodyTooLarge),
-        (answer(b"gone", status="404 Not Found"), QUICK, HttpStatusError),
-        (answer(b"", status="302 Found"), QUICK, HttpStatusError),
+        (answer(b"gone", status="404 Not Found"), ROOMY, HttpStatusError),
+        (answer(b"", status="302 Found"), ROOMY, HttpStatusError),
     ],
     ids=["cut", "cut-gzip", "too-large", "bomb", "404", "302"],
 )  # fmt: skip
@@ -97,7 +97,7 @@ async def test_a_download_that_stalls_is_a_timeout_seen_inside_the_block(target:
 async def test_a_deadline_ends_a_download(target: Path) -> None:
     """S25."""
     with pytest.raises(TimedOut):
-        await fetch(half, target, replace(QUICK, read_s=20), deadline_s=0.1)
+        await fetch(half, target, ROOMY, deadline_s=0.1)
     assert list(target.parent.iterdir()) == []
 
 
@@ -105,7 +105,7 @@ async def test_a_cancelled_download_closes_its_connection_and_leaves_nothing(tar
     """S34."""
     async with (
         misbehaving(half) as server,
-        Transport(server.base, limits=replace(QUICK, read_s=20), allow_http_loopback=True) as transport,
+        Transport(server.base, limits=ROOMY, allow_http_loopback=True) as transport,
     ):
 
         async def work() -> None:
@@ -153,7 +153,7 @@ async def test_a_download_goes_through_the_login_too() -> None:
 async def test_a_download_left_half_read_does_not_disturb_the_next() -> None:
     async with (
         misbehaving(says(answer(DATA), answer(b"{}"))) as server,
-        Transport(server.base, limits=QUICK, allow_http_loopback=True) as transport,
+        Transport(server.base, limits=ROOMY, allow_http_loopback=True) as transport,
     ):
         async with transport.stream("GET", "x") as download:
             async for _ in download.chunks():

@@ -30,7 +30,7 @@ from ehr.errors import (
 )
 from ehr.transport.client import Limits, Transport
 from ehr.transport.engine import AiohttpTransport
-from tests.ehr.transport.conftest import QUICK
+from tests.ehr.transport.conftest import QUICK, ROOMY
 from tests.fakes.misbehaving_server import (
     MisbehavingServer,
     Received,
@@ -44,7 +44,7 @@ from tests.fakes.misbehaving_server import (
 
 @asynccontextmanager
 async def talking(
-    script: Script, limits: Limits = QUICK
+    script: Script, limits: Limits = ROOMY
 ) -> AsyncIterator[tuple[Transport, MisbehavingServer]]:
     async with (
         misbehaving(script) as server,
@@ -54,7 +54,7 @@ async def talking(
 
 
 async def failure(
-    script: Script, limits: Limits = QUICK, **how: object
+    script: Script, limits: Limits = ROOMY, **how: object
 ) -> tuple[EHRError, MisbehavingServer]:
     """The error of one GET, checked for silence about where and what."""
     async with talking(script, limits) as (client, server):
@@ -72,7 +72,7 @@ async def failure(
 
 async def test_a_server_that_never_answers_is_a_read_timeout() -> None:
     """S25."""
-    error, _ = await failure(silence)
+    error, _ = await failure(silence, QUICK)
     assert type(error) is TimedOut
 
 
@@ -83,7 +83,7 @@ async def test_a_body_that_stops_is_a_read_timeout() -> None:
         writer.write(answer(b"{", length=9))
         await asyncio.Event().wait()
 
-    error, _ = await failure(half)
+    error, _ = await failure(half, QUICK)
     assert type(error) is TimedOut
 
 
@@ -165,7 +165,7 @@ async def test_a_refused_connection_is_a_failed_connection_and_not_a_timeout() -
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    async with Transport(f"http://127.0.0.1:{port}", limits=QUICK, allow_http_loopback=True) as client:
+    async with Transport(f"http://127.0.0.1:{port}", limits=ROOMY, allow_http_loopback=True) as client:
         with pytest.raises(ConnectionFailed):
             await client.request("GET", "x")
 
@@ -175,7 +175,7 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection(monkeypatch: 
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    async with Transport("https://nowhere.invalid", limits=QUICK) as client:
+    async with Transport("https://nowhere.invalid", limits=ROOMY) as client:
         with pytest.raises(ConnectionFailed):
             await client.request("GET", "x")
 
@@ -256,7 +256,7 @@ async def test_connections_to_one_host_stay_within_the_limit() -> None:
         running -= 1
         writer.write(answer())
 
-    async with talking(count, replace(QUICK, concurrency=3)) as (client, server):
+    async with talking(count, replace(ROOMY, concurrency=3)) as (client, server):
         await asyncio.gather(*(client.request("GET", "x") for _ in range(30)))
         assert most == 3 and server.connections <= 3
 
@@ -318,7 +318,7 @@ async def test_a_body_without_length_that_ended_early_is_not_json() -> None:
 )
 async def test_bodies_that_are_not_the_json_asked_for_are_told_apart(raw: bytes, reason: str) -> None:
     """S18; the caller turns ``empty`` into a quota where the vendor means one."""
-    error, server = await failure(says(raw), replace(QUICK, attempts=4))
+    error, server = await failure(says(raw), replace(ROOMY, attempts=4))
     assert isinstance(error, BadBody) and error.reason == reason
     assert len(server.requests) == 1
 
@@ -329,7 +329,7 @@ async def test_an_oversize_body_stops_while_it_streams(packed: bool) -> None:
     body = b"[" + b"0," * 400_000 + b"0]"
     wire = gzip.compress(body) if packed else body
     coding = (("Content-Encoding", "gzip"),) if packed else ()
-    error, _ = await failure(says(answer(wire, headers=coding)), replace(QUICK, json_bytes=100_000))
+    error, _ = await failure(says(answer(wire, headers=coding)), replace(ROOMY, json_bytes=100_000))
     assert type(error) is BodyTooLarge
 
 
@@ -348,6 +348,15 @@ async def test_an_error_status_survives_a_broken_or_huge_body() -> None:
         assert [(await client.request("GET", "x")).status for _ in raws] == [404, 410, 403]
 
 
+async def test_the_answer_to_head_has_no_body_to_wait_for() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: application/pdf\r\n\r\n"
+    async with talking(says(raw)) as (client, server):
+        response = await client.request("HEAD", "Binary/1")
+        assert (response.body, response.headers["content-length"]) == (b"", "100")
+        await client.request("HEAD", "Binary/1")
+        assert server.connections == 1
+
+
 async def test_a_413_during_an_upload_is_an_answer() -> None:
     async def too_large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -361,7 +370,7 @@ async def test_a_413_during_an_upload_is_an_answer() -> None:
     port = server.sockets[0].getsockname()[1]
     async with (
         server,
-        Transport(f"http://127.0.0.1:{port}", limits=QUICK, allow_http_loopback=True) as client,
+        Transport(f"http://127.0.0.1:{port}", limits=ROOMY, allow_http_loopback=True) as client,
     ):
         response = await client.request("POST", "x", json=b"[" + b"1," * 200_000 + b"1]")
         assert response.status == 413
@@ -384,7 +393,7 @@ async def test_no_cookie_is_kept() -> None:
     raw = answer(headers=(("Set-Cookie", "session=Canary; Path=/"),))
     # By name: a usual cookie jar keeps none for IP addresses.
     async with misbehaving(says(raw), host="localhost") as server:
-        async with Transport(server.base, limits=QUICK, allow_http_loopback=True) as client:
+        async with Transport(server.base, limits=ROOMY, allow_http_loopback=True) as client:
             await client.request("GET", "a")
             await client.request("GET", "b")
         assert len(server.requests) == 2
@@ -505,7 +514,7 @@ async def test_cancelling_closes_the_connection_and_leaves_the_pool_usable() -> 
             await asyncio.Event().wait()
         writer.write(answer())
 
-    async with talking(slow, replace(QUICK, read_s=5, concurrency=1)) as (client, server):
+    async with talking(slow, replace(ROOMY, read_s=5, concurrency=1)) as (client, server):
         for _ in range(5):
             arrived.clear()
             task = asyncio.create_task(client.request("GET", "slow"))
@@ -519,7 +528,7 @@ async def test_cancelling_closes_the_connection_and_leaves_the_pool_usable() -> 
 
 async def test_a_storm_of_cancellations_does_not_use_up_the_pool() -> None:
     """S34: plain httpx's pool stays poisoned."""
-    async with talking(says(answer(b"{}" + b" " * 50_000)), replace(QUICK, concurrency=4)) as (client, _):
+    async with talking(says(answer(b"{}" + b" " * 50_000)), replace(ROOMY, concurrency=4)) as (client, _):
         for round_ in range(10):
             tasks = [asyncio.create_task(client.request("GET", "x")) for _ in range(12)]
             for _ in range(round_ * 2):
@@ -561,7 +570,7 @@ async def test_a_closed_transport_says_so() -> None:
 
 async def test_a_transport_that_is_not_closed_warns() -> None:
     async with misbehaving(says(answer())) as server:
-        client = Transport(server.base, limits=QUICK, allow_http_loopback=True)
+        client = Transport(server.base, limits=ROOMY, allow_http_loopback=True)
         await client.request("GET", "x")
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, _context: None)

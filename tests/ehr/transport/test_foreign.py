@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,11 +16,11 @@ from ehr.errors import BadBody, BodyTooLarge, ConfigurationError, DestinationRef
 from ehr.transport.addresses import allowed, blocks
 from ehr.transport.engine import AddressRefused
 from ehr.transport.foreign import ForeignHost, ForeignHosts, Lookup, _checked_sockets, _CheckedResolver, _rule
-from tests.ehr.transport.conftest import QUICK
+from tests.ehr.transport.conftest import ROOMY
 from tests.fakes.misbehaving_server import answer, misbehaving, says
 from tests.fakes.throwaway_ca import ThrowawayCA
 
-LIMITS = replace(QUICK, connect_s=2, read_s=2)
+LIMITS = ROOMY
 LOOPBACK = ("127.0.0.0/8",)
 
 

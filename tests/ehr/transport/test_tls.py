@@ -13,11 +13,11 @@ import pytest
 from ehr.errors import ConfigurationError, ConnectionFailed, ProtocolViolation
 from ehr.transport.client import ClientCertificate, Transport
 from ehr.transport.tls import tls_context
-from tests.ehr.transport.conftest import QUICK
+from tests.ehr.transport.conftest import ROOMY
 from tests.fakes.misbehaving_server import Received, answer, misbehaving, says
 from tests.fakes.throwaway_ca import ThrowawayCA, throwaway_ca
 
-LIMITS = replace(QUICK, connect_s=2, read_s=2)
+LIMITS = ROOMY
 
 
 async def test_a_private_authority_is_accepted_when_its_file_is_named(authority: ThrowawayCA) -> None:
