@@ -22,8 +22,8 @@ from ehr.errors import (
 )
 from ehr.transport.client import Limits, Transport
 from tests.ehr.transport.conftest import QUICK, ROOMY
-from tests.ehr.transport.test_client import Login, client
-from tests.ehr.transport.test_client import server as login_server
+from tests.ehr.transport.scripted import Login, client
+from tests.ehr.transport.scripted import server as login_server
 from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import Received, Script, answer, misbehaving, says
 
