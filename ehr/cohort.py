@@ -1,6 +1,8 @@
 """Many patients: found and read side by side within bounds, handed out in input order.
 
-One patient's failure never ends the run, and a row that names the same person twice is asked once (S33).
+One patient's failure never ends the run, not even a fault in this program or a plug-in: it is counted as
+``internal <ClassName>`` and that patient's state is ERROR. Only a refused login does. A person who stands in several
+rows is asked for once (S33).
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ehr.errors import AuthError, EHRError, TransportError
+from ehr.errors import AuthError, EHRError, QuotaSpent, TransportError
 from ehr.identity import Matched, MatchResult, Person, Undetermined
 from ehr.people_file import Row
 from ehr.providers.adapter import EHRAdapter
 from ehr.records import Fetched, Issue, Kind, PatientRecord, PatientRef, Severity, State, complete, nothing
+from ehr.together import together
 
 READERS: Mapping[Kind, Callable[[EHRAdapter, PatientRef], Awaitable[Fetched[Any]]]] = {
     Kind.CONDITION: lambda adapter, ref: adapter.conditions(ref),
@@ -161,11 +164,9 @@ async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient
     match = await _found(adapter, row.person, deadline, failures)
     if not isinstance(match, Matched):
         return Reading(row, match, None, dict(failures))
-    readers = [(kind, READERS[kind]) for kind in kinds if kind in READERS]
-    parts = await asyncio.gather(
-        *(_read(kind, reader(adapter, match.ref), deadline, failures) for kind, reader in readers)
-    )
-    fetched = {kind: part for (kind, _), part in zip(readers, parts, strict=True)}
+    ref, wanted = match.ref, [kind for kind in dict.fromkeys(kinds) if kind in READERS]
+    parts = await together(_read(kind, adapter, ref, deadline, failures) for kind in wanted)
+    fetched = dict(zip(wanted, parts, strict=True))
     fetched[Kind.PATIENT] = complete((match.patient,))
     record = PatientRecord(match.ref, match.patient, MappingProxyType(fetched), row.columns)
     return Reading(row, match, record, dict(failures))
@@ -177,36 +178,44 @@ async def _found(adapter: EHRAdapter, person: Person, deadline: float, failures:
             match = await adapter.find_patient(person)
     except AuthError:
         raise
-    except TimeoutError:
-        failures["patient deadline"] += 1
-        return Undetermined(State.UNAVAILABLE, (Issue("patient-deadline", Severity.ERROR),))
-    except EHRError as error:
-        failures[type(error).__name__] += 1
-        return Undetermined(_state_of(error), (Issue(f"failed:{type(error).__name__}", Severity.ERROR),))
+    except Exception as error:  # noqa: BLE001 - one patient must not end the run for all others
+        state, issue = _failed(error, failures)
+        return Undetermined(state, (issue,))
     if isinstance(match, Undetermined):
         failures[f"identity {match.state.name}"] += 1
     return match
 
 
 async def _read(
-    kind: Kind, reading: Awaitable[Fetched[Any]], deadline: float, failures: Counter[str]
+    kind: Kind, adapter: EHRAdapter, ref: PatientRef, deadline: float, failures: Counter[str]
 ) -> Fetched[Any]:
-    fetched: Fetched[Any]
     try:
         async with asyncio.timeout_at(deadline):
-            fetched = await reading
+            fetched = await READERS[kind](adapter, ref)
     except AuthError:
         raise
-    except TimeoutError:
-        failures["patient deadline"] += 1
-        return nothing(State.UNAVAILABLE, Issue("patient-deadline", Severity.ERROR))
-    except EHRError as error:
-        failures[type(error).__name__] += 1
-        return nothing(_state_of(error), Issue(f"failed:{type(error).__name__}", Severity.ERROR))
+    except Exception as error:  # noqa: BLE001 - one patient must not end the run for all others
+        state, issue = _failed(error, failures)
+        return nothing(state, issue)
     if not fetched.complete:
         failures[f"{kind} {fetched.state.name}"] += 1
     return fetched
 
 
+def _failed(error: Exception, failures: Counter[str]) -> tuple[State, Issue]:
+    """What a failure counts as; the error itself, which may hold data, is let go."""
+    name = type(error).__name__
+    if isinstance(error, TimeoutError):
+        failures["patient deadline"] += 1
+        return State.UNAVAILABLE, Issue("patient-deadline", Severity.ERROR)
+    if not isinstance(error, EHRError):
+        failures[f"internal {name}"] += 1
+        return State.ERROR, Issue(f"internal:{name}", Severity.ERROR)
+    failures[name] += 1
+    return _state_of(error), Issue(f"failed:{name}", Severity.ERROR)
+
+
 def _state_of(error: EHRError) -> State:
+    if isinstance(error, QuotaSpent):
+        return State.QUOTA
     return State.UNAVAILABLE if isinstance(error, TransportError) else State.ERROR

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ehr.dates import BadDate, parse_date
 from ehr.errors import ConfigurationError
-from ehr.matching import Person
+from ehr.identity import Person
 
 IDENTITY = ("id", "mrn", "family", "given", "birth_date")
 MAX_ROWS = 1_000_000
 _MAX_CELL = 10_000
+_LINE_END = re.compile(r"[\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Row:
     Args:
         number: from 1, without the header.
         person: who is meant; None where the row names nobody who could be found.
-        columns: the other columns.
+        columns: the other columns, by the names that the header gives them.
     """
 
     number: int
@@ -71,26 +73,35 @@ def read_people(data: bytes) -> tuple[Row, ...]:
 def _cells(text: str) -> tuple[list[str], list[list[str]]]:
     if not text.strip():
         raise ConfigurationError("patients file: is empty.")
-    first = text.split("\n", 1)[0]
+    first = _LINE_END.split(text.lstrip("\r\n"), maxsplit=1)[0]
     delimiter = max(",;\t", key=first.count)
-    csv.field_size_limit(_MAX_CELL)
+    lines: list[list[str]] = []
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        lines = [cells for cells in reader if cells]
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
+            if cells:
+                lines.append(cells)
+            if len(lines) > MAX_ROWS + 1:
+                raise ConfigurationError(f"patients file: more than {MAX_ROWS} rows; make it several files.")
+            if max(map(len, cells), default=0) > _MAX_CELL:
+                raise csv.Error
     except csv.Error:
         raise ConfigurationError(
-            "patients file: a quoted cell is not closed, or a cell is too long."
+            f"patients file: near row {max(len(lines) - 1, 0)} a quoted cell is not closed, or a cell is too long."
         ) from None
-    header = [name.strip().lower() for name in lines[0]]
-    if not set(header) & set(IDENTITY):
+    return _header(lines[0]), lines[1:]
+
+
+def _header(cells: list[str]) -> list[str]:
+    names = [name.strip() for name in cells]
+    names = [name.lower() if name.lower() in IDENTITY else name for name in names]
+    if not set(names) & set(IDENTITY):
         raise ConfigurationError(
-            f"patients file: none of the {len(header)} columns is one of {', '.join(IDENTITY)}."
+            f"patients file: none of the {len(names)} columns is one of {', '.join(IDENTITY)}."
         )
-    if len(set(header)) < len(header):
+    named = [name for name in names if name]
+    if len(set(named)) < len(named):
         raise ConfigurationError("patients file: two columns have the same name.")
-    if len(lines) - 1 > MAX_ROWS:
-        raise ConfigurationError(f"patients file: {len(lines) - 1} rows; at most {MAX_ROWS} are read.")
-    return header, lines[1:]
+    return names
 
 
 def _date_fits(text: str | None) -> bool:
@@ -105,7 +116,7 @@ def _date_fits(text: str | None) -> bool:
 
 def _row(number: int, values: Mapping[str, str]) -> Row:
     identity = {name: values.get(name) or None for name in IDENTITY}
-    others = {name: value for name, value in values.items() if name not in IDENTITY}
+    others = {name: value for name, value in values.items() if name and name not in IDENTITY}
     # A name without a birth date, or a birth date alone, would match strangers: nobody is asked for.
     named = identity["birth_date"] and (identity["family"] or identity["given"])
     person = Person(**identity) if identity["id"] or identity["mrn"] or named else None

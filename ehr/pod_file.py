@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,12 +70,14 @@ def checked(data: bytes, name: str, model: type[M]) -> M:
 
 
 def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel]) -> None:
-    path = [part for part in mistake["loc"] if not str(part).startswith("function-")]
+    path = [part for part in mistake["loc"] if part != "[key]"]
     mark, node = place(root, path)
+    if isinstance(node, Hole):
+        return  # what is wrong there is noted already
     name = str(path[-1]) if path else "the file"
     kind = mistake["type"]
-    if kind == "extra_forbidden":
-        known = _known_keys(model, path[:-1])
+    if kind == "extra_forbidden" or "[key]" in mistake["loc"]:
+        known = _known_keys(model, path[:-1]) or _CHOICE.findall(mistake.get("ctx", {}).get("expected", ""))
         listed = ", ".join(sorted(known))
         problems.error(
             mark, "PV103", f"{quoted(name)} is not a key here. Known: {listed}.{suggestion(name, known)}"
@@ -85,11 +88,13 @@ def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel])
         problems.error(mark, "PV110", f"{name}: {_words(mistake, node)}.")
 
 
+_CHOICE = re.compile(r"'([^']+)'")
 _EXPECTED = {
     "literal_error": "expected one of {expected}",
     "string_pattern_mismatch": "has another form than is expected here",
     "string_too_short": "is empty",
     "int_parsing": "is not a whole number",
+    "finite_number": "is not a number",
     "float_parsing": "is not a number",
     "bool_parsing": "is not true or false",
     "greater_than": "must be more than {gt}",
@@ -109,9 +114,8 @@ def _words(mistake: Any, node: Yaml) -> str:
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
     words = _EXPECTED.get(kind, "has another form than is expected here")
-    return words.format(**mistake.get("ctx", {})) + (
-        "" if isinstance(node, Text | Hole) else f"; found a {_shape(node)}"
-    )
+    found = "" if isinstance(node, Text | Hole) else f"; found a {_shape(node)}"
+    return words.format(**mistake.get("ctx", {})) + found
 
 
 def _shape(node: Yaml) -> str:

@@ -15,7 +15,7 @@ from ehr.dates import day_of, interval_of
 from ehr.elements import Address, HumanName
 from ehr.errors import ConfigurationError
 from ehr.identity import Ambiguous, Matched, NotFound
-from ehr.matching import record_numbers
+from ehr.matching import MRN_TYPES, record_numbers
 from ehr.records import Fetched, Kind, Patient, State
 
 if TYPE_CHECKING:
@@ -44,8 +44,11 @@ COLUMNS = (
     "Latest Practitioner Name",
 )
 """The reference's output columns, in its order; a state column per kind follows them."""
-_PASSED_ON = ("_original_filename", "Acquisition DateTime", "Scan Laterality", "Age (yrs)")
+AGE = "Age (yrs)"
+"""Follows the reference's columns where the patients file has it."""
+_PASSED_ON = ("_original_filename", "Acquisition DateTime", "Scan Laterality", AGE)
 _NOT_KEPT = frozenset({"cancelled", "noshow", "entered-in-error"})
+_DENIALS = frozenset({"refuted", "entered-in-error", "not-done"})
 _NOT_YET_KEPT = _NOT_KEPT | {"waitlist", "booked", "pending", "proposed"}
 
 
@@ -67,6 +70,7 @@ class QueryResult:
         key: the site's key for pseudonyms.
         zone: the site's time zone.
         code_systems: the provider's own spellings of code systems.
+        mrn_types: what the provider marks medical record numbers with.
     """
 
     readings: tuple[Reading, ...]
@@ -74,6 +78,7 @@ class QueryResult:
     key: bytes = field(repr=False)
     zone: tzinfo
     code_systems: Mapping[str, str] = field(default_factory=dict)
+    mrn_types: tuple[str, ...] = MRN_TYPES
 
     def __iter__(self) -> Iterator[Reading]:
         return iter(self.readings)
@@ -96,8 +101,10 @@ class QueryResult:
             import pandas
         except ImportError:
             raise ConfigurationError(".to_pandas() needs pandas: pip install 'trialveil[pandas]'") from None
-        columns = [*COLUMNS, *(status_column(kind) for kind in self.kinds), "Match Status"]
-        return pandas.DataFrame(self.table(now or datetime.now(self.zone)), columns=columns)
+        rows = self.table(now or datetime.now(self.zone))
+        age = [AGE] if any(AGE in row for row in rows) else []
+        states = [status_column(kind) for kind in self.kinds]
+        return pandas.DataFrame(rows, columns=[*COLUMNS, *age, "Match Status", *states])
 
     def _row(self, reading: Reading, now: datetime) -> dict[str, Any]:
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
@@ -123,9 +130,7 @@ class QueryResult:
         return State.UNAVAILABLE if fetched is None else fetched.state
 
     def _person(self, patient: Patient) -> dict[str, Any]:
-        name = next((n for n in patient.name if n.use in ("official", "usual")), None) or next(
-            iter(patient.name), None
-        )
+        name = _best_name(patient.name)
         numbers = [
             (point.use, point.value) for point in patient.telecom if point.system == "phone" and point.value
         ]
@@ -138,7 +143,9 @@ class QueryResult:
             "Cell Numbers": [value for use, value in numbers if use == "mobile"],
             "Emails": [point.value for point in patient.telecom if point.system == "email" and point.value],
             "Mailing Address": _address(patient.address),
-            "Medical Record Number (MRN)": list(record_numbers(patient)),
+            "Medical Record Number (MRN)": [
+                number.value for number in record_numbers(patient, self.mrn_types)
+            ],
             "Extracted Given Name": None if name is None else " ".join(name.given) or None,
             "Extracted Family Name": None if name is None else name.family,
         }
@@ -178,19 +185,17 @@ class QueryResult:
         }
 
     def _codes(self, fetched: Fetched[Any] | None, systems: Sequence[str]) -> list[str] | None:
-        # None where something may be missing and nothing was read; a list proves presence only.
-        if fetched is None or (not fetched.complete and not fetched.items):
+        # None where something may be missing and nothing was found; a list of a part proves presence only.
+        if fetched is None:
             return None
-        found: dict[str, None] = {}
-        for record in fetched.items:
-            if getattr(record, "verification", None) in ("refuted", "entered-in-error"):
-                continue
-            if getattr(record, "status", None) == "entered-in-error":
-                continue
-            for code in self._codings(record):
-                if code.system in systems:
-                    found[code.code] = None
-        return list(found)
+        found = {
+            code.code: None
+            for record in fetched.items
+            if not _denied(record)
+            for code in self._codings(record)
+            if code.system in systems
+        }
+        return list(found) if found or fetched.complete else None
 
     def _codings(self, record: Any) -> Iterator[Code]:
         for concept in record.concepts:
@@ -224,8 +229,18 @@ def match_word(reading: Reading) -> str:
     return "not found" if isinstance(reading.match, NotFound) else "undetermined"
 
 
+def _denied(record: Any) -> bool:
+    """Whether a record says that something is *not* so."""
+    words = (getattr(record, "verification", None), getattr(record, "status", None))
+    return not _DENIALS.isdisjoint(words)
+
+
+def _best_name(names: Sequence[HumanName]) -> HumanName | None:
+    return next((n for n in names if n.use in ("official", "usual")), None) or next(iter(names), None)
+
+
 def _full_name(names: Sequence[HumanName]) -> str | None:
-    name = next((n for n in names if n.use in ("official", "usual")), None) or next(iter(names), None)
+    name = _best_name(names)
     if name is None:
         return None
     return name.text or " ".join([*name.given, name.family or ""]).strip() or None

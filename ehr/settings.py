@@ -6,6 +6,7 @@ never written in it: it names a file or an environment variable.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from ehr.config import AuthMode
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WORLD_KINDS = (
     "birth_date",
     "sex",
@@ -35,6 +37,7 @@ WORLD_KINDS = (
 """Kinds for which a site may say what silence means (``trial-matching`` 3.4)."""
 
 World = Literal["closed", "recorded", "open"]
+WorldKind = Literal[*WORLD_KINDS]  # type: ignore[valid-type]  # mypy cannot see into the tuple
 
 
 class Section(BaseModel):
@@ -131,7 +134,7 @@ class Rate(Section):
     """The site's own limits; never above what the provider's profile allows."""
 
     concurrency: int | None = Field(default=None, ge=1, le=64)
-    requests_per_s: float | None = Field(default=None, gt=0)
+    requests_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class EHRSection(Section):
@@ -163,7 +166,7 @@ class EHRSection(Section):
     strict: bool = False
     headers: dict[str, str] = Field(default_factory=dict)
     rate: Rate = Rate()
-    patient_seconds: float = Field(default=300, gt=0)
+    patient_seconds: float = Field(default=300, gt=0, le=86_400)
 
 
 class SiteSection(Section):
@@ -182,6 +185,14 @@ class SiteSection(Section):
     care_since: date | None = None
     world: dict[Literal[*WORLD_KINDS], World] = Field(default_factory=dict)  # type: ignore[valid-type]  # made from the table of kinds
     consent_complete: tuple[str, ...] = ()
+
+    @field_validator("care_since", mode="before")
+    @classmethod
+    def _day(cls, value: object) -> object:
+        # A bare number would be read as seconds since 1970.
+        if isinstance(value, str) and not _DAY.fullmatch(value):
+            raise ValueError("is not a date of the form YYYY-MM-DD")
+        return value
 
     @field_validator("time_zone")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +17,7 @@ import httpx
 
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.discovery import Endpoints, discover
-from ehr.auth.external import Anonymous, ExternalCallable
+from ehr.auth.external import Anonymous, ExternalCallable, GetToken
 from ehr.auth.keys import read_ring
 from ehr.auth.scopes import wanted_scopes
 from ehr.auth.signed_jwt import BackendJWT
@@ -31,6 +31,7 @@ from ehr.people_file import Row, read_people
 from ehr.pod_file import read_bytes, read_site_file
 from ehr.providers.adapter import CohortRef, EHRAdapter
 from ehr.providers.generic import AdapterParts
+from ehr.providers.probe import ProbeReport
 from ehr.providers.registry import provider
 from ehr.query import QueryResult
 from ehr.records import RESOURCES, Fetched, Kind, PatientRef
@@ -129,6 +130,10 @@ class Site:
         """Appointments, past and future."""
         return await self.adapter.appointments(ref)
 
+    async def probe(self) -> ProbeReport:
+        """Try each step that a screening run needs; no patient data in the report."""
+        return await self.adapter.probe()
+
     async def rows(self, patients: Path | None = None) -> tuple[Row, ...]:
         """Whom to read: a patients file, or the cohort of ``pod.yaml``.
 
@@ -154,7 +159,8 @@ class Site:
 
     def bounds(self) -> Bounds:
         """How many patients at once, and how long for each."""
-        rate = self.file.ehr.rate.concurrency or self.adapter.profile.rate.concurrency
+        theirs = self.adapter.profile.rate.concurrency
+        rate = min(self.file.ehr.rate.concurrency or theirs, theirs)
         return Bounds(patients=rate, ahead=4 * rate, patient_s=self.file.ehr.patient_seconds)
 
     def readings(self, rows: Iterable[Row], kinds: Sequence[Kind]) -> AsyncIterator[Reading]:
@@ -175,8 +181,9 @@ class Site:
         wanted = [Kind.parse(kind) for kind in kinds]
         rows = [Row(number, person) for number, person in enumerate(people, start=1)]
         readings = [reading async for reading in self.readings(rows, wanted)]
+        profile = self.adapter.profile
         return QueryResult(
-            tuple(readings), tuple(wanted), self.key, self.zone, dict(self.adapter.profile.code_systems)
+            tuple(readings), tuple(wanted), self.key, self.zone, profile.code_systems, profile.mrn_types
         )
 
 
@@ -203,7 +210,7 @@ async def open_site_async(
     found = provider(file.ehr.provider)
     _check_settings(file.ehr, found.profile)
     async with _transport(file.ehr, found.profile, folder, surroundings) as transport:
-        endpoints, source = await _source(file.ehr, found.profile, folder, transport)
+        endpoints, source = await _source(file, found.profile, folder, transport)
         authenticator = Authenticator(
             source, monotonic=surroundings.clock.monotonic, headers=_headers(file.ehr, found.profile)
         )
@@ -211,8 +218,8 @@ async def open_site_async(
             transport,
             authenticator,
             found.profile,
-            zone=ZoneInfo(file.site.time_zone),
             clock=surroundings.clock,
+            zone=ZoneInfo(file.site.time_zone),
             strict=file.ehr.strict,
             validation=file.ehr.validation,
         )
@@ -228,7 +235,7 @@ def read_secret(secret: Secret, folder: Path) -> bytes:
         ConfigurationError: it is missing, shorter than 32 bytes, or others can read its file.
     """
     if secret.env is not None:
-        value = os.environ.get(secret.env, "").encode()
+        value = os.fsencode(os.environ.get(secret.env, ""))
         where = "the environment variable of site.key"
     else:
         path = folder / (secret.file or "")
@@ -252,6 +259,11 @@ def _check_settings(section: EHRSection, profile: ProviderProfile) -> None:
     ]
     if missing:
         raise ConfigurationError(f"ehr: {missing[0]} is missing; {profile.name} needs it.")
+    known = sorted({header.setting for header in profile.extra_headers} | set(profile.required_settings))
+    if not set(section.headers) <= set(known):
+        raise ConfigurationError(
+            f"ehr.headers: a setting that {profile.name} does not have. It has: {known}."
+        )
     if section.auth.mode not in profile.auth_modes:
         offered = ", ".join(profile.auth_modes)
         raise ConfigurationError(f"auth: {profile.name} has no login of this kind. It has: {offered}.")
@@ -287,9 +299,9 @@ def _headers(section: EHRSection, profile: ProviderProfile) -> dict[str, str]:
 
 
 async def _source(
-    section: EHRSection, profile: ProviderProfile, folder: Path, transport: Transport
+    file: SiteFile, profile: ProviderProfile, folder: Path, transport: Transport
 ) -> tuple[Endpoints, TokenSource]:
-    auth = section.auth
+    section, auth = file.ehr, file.ehr.auth
     if auth.external is not None:
         get_token = _callable(auth.external.callable)
         return Endpoints(), ExternalCallable(get_token, profile.token_life_s, auth.external.scope)
@@ -300,11 +312,10 @@ async def _source(
     algorithm = keys.signing.algorithm
     if algorithm not in profile.assertion_algorithms:
         raise ConfigurationError(f"keys: {profile.name} does not take {algorithm} assertions.")
-    style = endpoints.scope_style if profile.scope_style == "either" else profile.scope_style
     scope = auth.backend.scope
     if scope is None and profile.scope_required:
-        asked = {resource.__name__ for kind in RESOURCES for resource in RESOURCES[kind]}
-        scope = wanted_scopes(asked & set(profile.search_parameters), style)
+        style = endpoints.scope_style if profile.scope_style == "either" else profile.scope_style
+        scope = wanted_scopes(_types_asked_for(file, profile), style)
     return endpoints, BackendJWT(
         client_id=auth.backend.client_id,
         token_url=endpoints.token_url or "",
@@ -315,7 +326,15 @@ async def _source(
     )
 
 
-def _callable(name: str) -> Callable[[], tuple[str, float | None]]:
+def _types_asked_for(file: SiteFile, profile: ProviderProfile) -> set[str]:
+    asked = {resource.__name__ for resources in RESOURCES.values() for resource in resources} | {"Medication"}
+    cohort = file.cohort
+    if cohort is not None and cohort.patients is None:
+        asked.add("List" if cohort.group is None else "Group")
+    return asked & set(profile.search_parameters)
+
+
+def _callable(name: str) -> GetToken:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(import_module(module), attribute)

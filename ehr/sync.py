@@ -9,7 +9,10 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ehr.errors import ConfigurationError
 from ehr.identity import MatchResult, Person
+from ehr.people_file import Row
+from ehr.providers.probe import ProbeReport
 from ehr.query import QueryResult
 from ehr.records import Fetched, Kind, PatientRef
 from ehr.settings import SiteFile
@@ -23,11 +26,32 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="trialveil-ehr", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="trialveil-ehr", daemon=True)
         self._thread.start()
 
+    def _live(self) -> None:
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and wait for it; Ctrl-C cancels it."""
+        """Run a coroutine in the loop and wait for it; Ctrl-C cancels it.
+
+        Raises:
+            ConfigurationError: the loop is closed.
+        """
+        if not self._thread.is_alive():
+            work.close()
+            raise ConfigurationError("the EHR is closed; use it inside its with block.")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -36,10 +60,10 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """End the loop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Cancel what still runs, and end the loop."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
 
 class SyncSite:
@@ -87,15 +111,21 @@ class SyncSite:
         """Appointments, past and future."""
         return self._loop.run(self._site.appointments(ref))
 
+    def probe(self) -> ProbeReport:
+        """Try each step that a screening run needs."""
+        return self._loop.run(self._site.probe())
+
+    def rows(self, patients: Path | None = None) -> tuple[Row, ...]:
+        """Whom to read: a patients file, or the cohort of ``pod.yaml``."""
+        return self._loop.run(self._site.rows(patients))
+
     def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:
         """Find and read some people."""
         return self._loop.run(self._site.query(people, kinds))
 
 
 @contextmanager
-def open_site(
-    config: str | Path | SiteFile, surroundings: Surroundings = REAL
-) -> Iterator[SyncSite]:
+def open_site(config: str | Path | SiteFile, surroundings: Surroundings = REAL) -> Iterator[SyncSite]:
     """Open one hospital's EHR; see `ehr.site.open_site_async`, also for what it raises."""
     loop = LoopThread()
     try:

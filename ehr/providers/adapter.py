@@ -16,7 +16,7 @@ from ehr.auth.discovery import Endpoints
 from ehr.codes import Code
 from ehr.config import ProviderProfile
 from ehr.dates import DAY_S, Interval, day_start
-from ehr.matching import MatchResult, Person
+from ehr.identity import MatchResult, Person
 from ehr.providers.probe import ProbeReport
 from ehr.records import (
     AllergyIntolerance,
@@ -99,7 +99,10 @@ class CohortRef:
 class DocumentStream(Protocol):
     """An open document: its type, and its bytes piece by piece."""
 
-    content_type: str
+    @property
+    def content_type(self) -> str:
+        """As the document or the server declares it."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The pieces, in order, bounded in total size."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ehr.records import Attachment, DocumentReference
 from ehr.transport.client import Transport, raise_for_status
 
 _PIECE = 64 * 1024
+_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,7 +62,8 @@ async def open_content(
 
 
 async def _binary(transport: Transport, auth: Authenticator, attachment: Attachment) -> Content:
-    accept = attachment.content_type or "application/fhir+json"
+    declared = (attachment.content_type or "").strip()
+    accept = declared if _TYPE.fullmatch(declared) else "application/fhir+json"
     response = await transport.request("GET", attachment.url or "", auth=auth, accept=accept, expect="binary")
     raise_for_status(response)
     content_type = str(response.headers.get("Content-Type", "")).split(";")[0].strip().lower()

@@ -6,10 +6,10 @@ replaces single methods of it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, Self, TypeVar, cast
 
 from ehr.auth.authenticator import Authenticator
@@ -17,11 +17,11 @@ from ehr.auth.discovery import Endpoints
 from ehr.codes import Code, code_of
 from ehr.config import ProviderProfile
 from ehr.dates import interval_of
-from ehr.elements import When
+from ehr.elements import Reference, When
 from ehr.errors import ConfigurationError
 from ehr.fhir.find import find_patient
 from ehr.fhir.session import FhirSession
-from ehr.matching import MatchResult, Person
+from ehr.identity import MatchResult, Person
 from ehr.providers.adapter import CohortRef, ServerInfo, Support, Window
 from ehr.providers.contents import Content, open_content
 from ehr.providers.members import members
@@ -54,14 +54,16 @@ from ehr.records import (
     complete,
     joined,
     nothing,
+    worst,
 )
+from ehr.together import together
 from ehr.transport.client import Transport
 
 T = TypeVar("T", bound=Resource)
 
+_DAY = timedelta(days=1)
+# Conditions and procedures are often undated, and a server's date filter would leave those out.
 _DATE_PARAMETER: Mapping[type[Resource], str] = {
-    Condition: "onset-date",
-    Procedure: "date",
     Observation: "date",
     Encounter: "date",
     Appointment: "date",
@@ -144,12 +146,18 @@ class GenericAdapter:
         return Support("yes" if self._session.capability_known else "unknown")
 
     async def find_patient(self, person: Person) -> MatchResult:
-        """Find one person; never a guess."""
-        return await find_patient(self._session, person)
+        """Find one person; never a guess.
+
+        Raises:
+            AuthError: the login failed; so do the methods below.
+        """
+        match = await find_patient(self._session, person)
+        self._parts.authenticator.check()
+        return match
 
     async def patient(self, ref: PatientRef) -> Fetched[Patient]:
         """The demographic record; none or one item."""
-        return await self._session.read(Patient, ref.id)
+        return await self._read(Patient, ref.id)
 
     async def conditions(
         self, ref: PatientRef, *, codes: Iterable[Code] | None = None, window: Window | None = None
@@ -209,19 +217,32 @@ class GenericAdapter:
 
     async def practitioner(self, ref: PatientRef) -> Fetched[Practitioner]:
         """Who saw the patient last, by the newest kept appointment, else by the record; none or one item."""
-        visits, people = await asyncio.gather(self.appointments(ref), self.patient(ref))
-        kept = [visit for visit in visits.items if visit.status in ("fulfilled", "arrived", "checked-in")]
-        references = [
-            visit.practitioner for visit in sorted(kept, key=lambda visit: visit.start or "", reverse=True)
+        work: list[Coroutine[Any, Any, Fetched[Any]]] = [
+            self._search(Appointment, ref),
+            self._read(Patient, ref.id),
         ]
-        references += [general for person in people.items for general in person.general_practitioner]
-        for reference in references:
-            target = reference.target if reference is not None else None
+        visits, people = await together(work)
+        sources = [part for part in (visits, people) if part.state is not State.UNSUPPORTED]
+        issue = Issue("practitioner:source-incomplete", Severity.WARNING)
+        sure = all(part.complete for part in sources)
+        for reference in self._seen_by(visits.items, people.items):
+            target = reference.target
             if target is not None and target[0] == "practitioner":
-                return await self._session.read(Practitioner, target[1])
-        if not visits.complete or not people.complete:
-            return nothing(State.UNAVAILABLE, Issue("practitioner:source-incomplete", Severity.WARNING))
-        return complete(())
+                found = await self._read(Practitioner, target[1])
+                return found if sure or not found.items else Fetched(found.items, State.PARTIAL, (issue,))
+        return complete(()) if sure else nothing(worst(part.state for part in sources), issue)
+
+    def _seen_by(self, visits: Iterable[Appointment], people: Iterable[Patient]) -> Iterator[Reference]:
+        # Times are compared as moments: as text, two offsets would be out of order.
+        kept = [
+            (span, visit.practitioner)
+            for visit in visits
+            if visit.status in ("fulfilled", "arrived", "checked-in")
+            and visit.practitioner is not None
+            and (span := interval_of(visit.start, self._session.zone)) is not None
+        ]
+        yield from (who for _, who in sorted(kept, key=lambda pair: pair[0], reverse=True))
+        yield from (general for person in people for general in person.general_practitioner)
 
     @asynccontextmanager
     async def open_document(self, document: DocumentReference) -> AsyncIterator[Content]:
@@ -238,8 +259,12 @@ class GenericAdapter:
         types = [resource for resource in RESOURCES[kind] if self._session.offers(resource.__name__)]
         if not types:
             return nothing(State.UNSUPPORTED, Issue(f"unsupported:{kind}", Severity.INFORMATION))
-        parts = await asyncio.gather(*(self._search(resource, ref) for resource in types))
-        return joined(parts)
+        return joined(await together(self._search(resource, ref) for resource in types))
+
+    async def _read(self, resource: type[T], resource_id: str) -> Fetched[T]:
+        found = await self._session.read(resource, resource_id)
+        self._parts.authenticator.check()
+        return found
 
     async def _search(
         self,
@@ -251,14 +276,19 @@ class GenericAdapter:
         wanted = None if codes is None else frozenset(codes)
         params = self._date_params(resource, window)
         found = await self._session.search(resource, params, patient=ref)
+        self._parts.authenticator.check()
         return self._narrowed(found, resource, wanted, window)
 
     def _date_params(self, resource: type[Resource], window: Window | None) -> list[tuple[str, str]]:
+        # A day wider on either side: servers compare in zones of their own. What is outside is dropped here.
         if window is None or resource not in _DATE_PARAMETER:
             return []
-        name = _DATE_PARAMETER[resource]
-        edges = (("ge", window.first), ("le", window.last))
-        return [(name, f"{prefix}{day.isoformat()}") for prefix, day in edges if day is not None]
+        name, params = _DATE_PARAMETER[resource], []
+        if window.first is not None and window.first > date.min:
+            params.append((name, f"ge{window.first - _DAY}"))
+        if window.last is not None and window.last < date.max:
+            params.append((name, f"le{window.last + _DAY}"))
+        return params
 
     def _narrowed(
         self, found: Fetched[T], resource: type[T], codes: frozenset[Code] | None, window: Window | None

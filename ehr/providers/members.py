@@ -6,35 +6,36 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from ehr.elements import Element, Reference
+from ehr.errors import Unavailable
 from ehr.fhir.session import FhirSession
 from ehr.people import Resource
-from ehr.records import PatientRef
+from ehr.records import PatientRef, State
 
 if TYPE_CHECKING:
     from ehr.providers.adapter import CohortRef
 
 
-class Member(Element):
+class Member(Element, frozen=True):
     """One entry of a Group."""
 
     entity: Reference | None = None
     inactive: bool | None = None
 
 
-class Group(Resource):
+class Group(Resource, frozen=True):
     """A group of patients."""
 
     member: tuple[Member, ...] = ()
 
 
-class Entry(Element):
+class Entry(Element, frozen=True):
     """One entry of a List."""
 
     item: Reference | None = None
     deleted: bool | None = None
 
 
-class List(Resource):
+class List(Resource, frozen=True):
     """A list of patients."""
 
     entry: tuple[Entry, ...] = ()
@@ -44,19 +45,25 @@ async def members(session: FhirSession, source: CohortRef) -> AsyncIterator[Pati
     """Each patient once, in the list's order.
 
     Raises:
-        Unavailable: the Group or List could not be read; a cohort is never silently short.
+        Unavailable: the Group or List could not be read, or an active entry names no patient of this server;
+            a cohort is never silently short.
     """
     seen: set[str] = set()
     for reference in await _references(session, source):
-        target = reference.target
-        if target is not None and target[0] == "patient" and target[1] not in seen:
+        target = None if reference is None else reference.target
+        if target is None or target[0] != "patient":
+            raise Unavailable(
+                f"an entry of the {source.source} is not a patient of this EHR; the cohort would be short.",
+                state=State.PARTIAL.name,
+            )
+        if target[1] not in seen:
             seen.add(target[1])
             yield PatientRef(target[1])
 
 
-async def _references(session: FhirSession, source: CohortRef) -> list[Reference]:
+async def _references(session: FhirSession, source: CohortRef) -> list[Reference | None]:
     if source.source == "group":
         groups = (await session.read(Group, source.id)).require()
-        return [m.entity for group in groups for m in group.member if m.entity is not None and not m.inactive]
+        return [member.entity for group in groups for member in group.member if not member.inactive]
     lists = (await session.read(List, source.id)).require()
-    return [e.item for one in lists for e in one.entry if e.item is not None and not e.deleted]
+    return [entry.item for one in lists for entry in one.entry if not entry.deleted]

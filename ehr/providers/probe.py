@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.discovery import Endpoints
 from ehr.auth.scopes import missing_types
 from ehr.errors import AuthError, ClockWrong, EHRError
 from ehr.fhir.session import FhirSession
-from ehr.records import RESOURCES, Kind, State
+from ehr.records import RESOURCES, Fetched, Kind, State
 
 Result = Literal["ok", "warning", "failed", "skipped"]
 
@@ -91,9 +91,10 @@ async def run_probe(session: FhirSession, auth: Authenticator, endpoints: Endpoi
     checks = [_discovery(endpoints, auth)]
     refused = False
     try:
-        checks.extend([check async for check in _capability(session)])
-        checks.extend([check async for check in _login(session, auth)])
-        checks.extend([check async for check in _searches(session, auth)])
+        for steps in (_capability(session), _login(session, auth), _searches(session)):
+            async for check in steps:
+                checks.append(check)
+        auth.check()
     except AuthError as error:
         refused = True
         checks.append(_refusal(error))
@@ -162,12 +163,13 @@ async def _login(session: FhirSession, auth: Authenticator) -> AsyncIterator[Che
         yield Check("scopes", "ok", f"all {len(set(wanted))} types that may be asked for are granted")
 
 
-async def _searches(session: FhirSession, auth: Authenticator) -> AsyncIterator[Check]:
+async def _searches(session: FhirSession) -> AsyncIterator[Check]:
     sample = await session.sample("Patient", pages=2)
+    wrong = sorted({issue.code for issue in sample.issues if issue.code.startswith(("paging:", "security:"))})
     if sample.state is State.FORBIDDEN:
         yield Check("search:Patient", "failed", "the server forbids the search", "Ask for the Patient scope.")
         return
-    if sample.state not in (State.OK, State.EMPTY, State.PARTIAL):
+    if not wrong and sample.state not in (State.OK, State.EMPTY, State.PARTIAL):
         yield Check(
             "search:Patient",
             "warning",
@@ -178,9 +180,8 @@ async def _searches(session: FhirSession, auth: Authenticator) -> AsyncIterator[
     yield Check(
         "search:Patient", "ok", f"{sample.received} entries came, {sample.quarantined} could not be read"
     )
-    bad_links = [issue for issue in sample.issues if issue.code.startswith(("paging:", "security:"))]
-    if bad_links:
-        words = ", ".join(sorted({issue.code for issue in bad_links}))
+    if wrong:
+        words = ", ".join(wrong)
         yield Check(
             "paging", "failed", f"the second page is wrong: {words}", "Report this to the EHR's vendor."
         )
@@ -188,13 +189,15 @@ async def _searches(session: FhirSession, auth: Authenticator) -> AsyncIterator[
         yield Check("paging", "skipped", "one page held everything")
     else:
         yield Check("paging", "ok", "the second page came through the server's own link")
+    yield _validity(sample)
+
+
+def _validity(sample: Fetched[Any]) -> Check:
     repairs = sum(issue.count for issue in sample.issues if issue.code.startswith("repair:"))
     if repairs or sample.quarantined:
-        yield Check(
-            "validation", "warning", f"{repairs} repairs and {sample.quarantined} quarantined in the sample"
-        )
-    else:
-        yield Check("validation", "ok", "the sample is valid FHIR R4")
+        detail = f"{repairs} repairs and {sample.quarantined} quarantined in the sample"
+        return Check("validation", "warning", detail)
+    return Check("validation", "ok", "the sample is valid FHIR R4")
 
 
 def _refusal(error: AuthError) -> Check:

@@ -1,6 +1,7 @@
 """Reads a provider profile from TOML, and says where a mistake is.
 
-A profile is data, versioned, checked on load; a user derives one by writing ``extends`` and what differs.
+A profile is data, versioned, checked on load; a user derives one by writing ``extends`` and what differs. What is
+written takes the place of the parent's value; tables and lists are not merged.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ehr.config import AuthMode, ExtraHeader, ProviderProfile, RateRule
 from ehr.errors import ConfigurationError
@@ -20,6 +21,7 @@ from ehr.fhir.outcome import EXPIRED, TOO_MANY
 
 VERSION = 1
 _META = {"version", "extends"}
+_TYPES = get_type_hints(ProviderProfile)
 _FIELDS = {field.name: field for field in dataclasses.fields(ProviderProfile)}
 
 
@@ -44,11 +46,19 @@ def read_profile(text: str, parent: Callable[[str], ProviderProfile]) -> Provide
         raise ConfigurationError(_unknown_key(sorted(unknown)[0]))
     values = {name: _value(name, raw) for name, raw in document.items() if name not in _META}
     if "extends" in document:
-        return dataclasses.replace(parent(str(document["extends"])), **values)
+        return _sound(dataclasses.replace(parent(str(document["extends"])), **values))
     missing = {"name", "title"} - set(values)
     if missing:
         raise ConfigurationError(f"the profile has no {sorted(missing)[0]}.")
-    return ProviderProfile(**values)
+    return _sound(ProviderProfile(**values))
+
+
+def _sound(profile: ProviderProfile) -> ProviderProfile:
+    if not 1 <= profile.page_size <= profile.page_size_max:
+        raise ConfigurationError("the profile's page_size is not between 1 and page_size_max.")
+    if profile.token_life_s <= 0:
+        raise ConfigurationError("the profile's token_life_s is not more than 0.")
+    return profile
 
 
 def read_profile_file(path: Path, parent: Callable[[str], ProviderProfile]) -> ProviderProfile:
@@ -76,17 +86,38 @@ def _value(name: str, raw: Any) -> Any:
 
 
 def _plain(name: str) -> Callable[[Any], Any]:
+    choices = get_args(_TYPES[name]) if get_origin(_TYPES[name]) is Literal else None
     default = _FIELDS[name].default
     kind = str if default is dataclasses.MISSING else type(default)
 
     def read(raw: Any) -> Any:
         if kind is tuple:
             return tuple(_text(item) for item in _list(raw))
-        if type(raw) is not kind:
+        if type(raw) is not kind or (choices is not None and raw not in choices):
             raise TypeError
         return raw
 
     return read
+
+
+def _chosen(*choices: str) -> Callable[[Any], tuple[str, ...]]:
+    def read(raw: Any) -> tuple[str, ...]:
+        values = tuple(_text(item) for item in _list(raw))
+        if not set(values) <= set(choices):
+            raise ValueError
+        return values
+
+    return read
+
+
+def _rate(raw: Any) -> RateRule:
+    for name, value in raw.items():
+        whole = name != "requests_per_s"
+        if type(value) is not int and (whole or type(value) is not float):
+            raise TypeError
+        if not value > 0:
+            raise ValueError
+    return RateRule(**raw)
 
 
 def _list(raw: Any) -> list[Any]:
@@ -107,11 +138,7 @@ def _states(raw: Any) -> Mapping[str, str]:
 
 
 def _modes(raw: Any) -> tuple[AuthMode, ...]:
-    known = get_args(AuthMode)
-    modes = tuple(_text(item) for item in _list(raw))
-    if not set(modes) <= set(known):
-        raise ValueError
-    return modes  # type: ignore[return-value]  # checked against the literal's own values above
+    return cast("tuple[AuthMode, ...]", _chosen(*get_args(AuthMode))(raw))
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -132,5 +159,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     ),
     "outcome_states": _states,
     "code_systems": lambda raw: MappingProxyType({_text(k).lower(): _text(v) for k, v in raw.items()}),
-    "rate": lambda raw: RateRule(**raw),
+    "rate": _rate,
+    "assertion_algorithms": _chosen("RS384", "ES384"),
+    "bulk": _chosen("group", "patient", "system"),
 }

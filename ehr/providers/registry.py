@@ -82,7 +82,7 @@ def _plugin(point: EntryPoint) -> Provider:
         raise ConfigurationError(
             f"the plug-in for this provider cannot be imported ({type(error).__name__})."
         ) from None
-    if isinstance(loaded, str | Path):
+    if isinstance(loaded, str | Path):  # where the plug-in keeps its profile
         loaded = read_profile_file(Path(loaded), shipped_profile)
     if isinstance(loaded, ProviderProfile):
         return Provider(loaded, generic_adapter)

@@ -1,0 +1,26 @@
+"""Several pieces of work at once, none of which outlives the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results, in order.
+
+    Raises:
+        BaseException: what the first failing piece raised, as it is. All others are cancelled and have ended
+            by then; so they are when the caller is cancelled.
+    """
+    tasks = [asyncio.ensure_future(piece) for piece in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
