@@ -15,9 +15,7 @@ from ehr.codes import URIS
 from federated.screening.criteria import Criterion, Trial, ValueSet
 
 # What explains, and decides nothing.
-_WORDS = frozenset(
-    {"text", "source", "title", "why", "tags", "provenance", "at", "merged", "warnings", "status"}
-)
+_WORDS = frozenset({"text", "source", "title", "why", "tags", "provenance", "at", "merged", "warnings"})
 _OF_TRIAL = frozenset({"value_sets", "parameters"})
 
 

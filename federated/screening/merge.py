@@ -20,7 +20,7 @@ _SHARED = ("parameters", "value_sets", "criteria")
 _SET_KEYS = ("in", "type", "component", "discharge", "code_in")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*\Z")
 _STEM = re.compile(r"[a-z][a-z0-9_-]*\Z")
-_PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_-]*)")
+_PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_.-]*)")
 
 
 class LinkRefused(ValueError):

@@ -145,7 +145,7 @@ def _ref(node: Yaml, reading: Reading, spot: Spot) -> Node | None:
         reading.bad(node, "TV115", f"{quoted(name)} refers to itself.")
         return None
     reading.resolving = (*reading.resolving, name)
-    inner = Spot("ref", node.mark, spot.path, spot.depth + 1)
+    inner = Spot("ref", node.mark, spot.path, spot.depth)
     found = read_node(reading.named[name], reading, inner)
     reading.resolving = reading.resolving[:-1]
     return found
