@@ -131,7 +131,7 @@ def each_period(leaf: Every, tools: Tools) -> Run:
     whole = Gatherer(leaf.select, tools)
 
     def run(case: Any) -> Found:
-        truths, lows = [], []
+        truths, lows, highs = [], [], []
         silent: str | None = None
         for gather in parts:
             yes, perhaps = groups(gather(case).kept, "records")
@@ -139,12 +139,13 @@ def each_period(leaf: Every, tools: Tools) -> Run:
             silent = silent or why
             truths.append(max(at_least(leaf.times, yes, perhaps), UNKNOWN if why else NO))
             lows.append(yes)
+            highs.append(yes + perhaps)
         gathered = whole(case)
         truth = every(truths)
         reason = {YES: "IN_RANGE", NO: "COUNT_LOW"}.get(truth) or _vague(gathered, silent)
-        return Found(
-            truth, reason, gathered, gathered.kept, low=min(lows), margin=float(min(lows) - leaf.times)
-        )
+        low, high = min(lows), None if silent else min(highs)
+        margin = float(low - leaf.times) if low == high else None
+        return Found(truth, reason, gathered, gathered.kept, low=low, high=high, margin=margin)
 
     return run
 
