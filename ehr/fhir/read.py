@@ -248,8 +248,11 @@ def read_resource(
     try:
         found = _decoder(shape).decode(raw)
     except _UNREADABLE as error:
-        return _mended(raw, shape, rules, _path_of(error))
-    return found, _validated(raw, rules)
+        path = _path_of(error)
+    else:
+        return found, _validated(raw, rules)
+    # Out of the handler, so that no error keeps the decoder's, which can hold content.
+    return _mended(raw, shape, rules, path)
 
 
 def _validated(raw: bytes | msgspec.Raw, rules: Reading) -> tuple[Issue, ...]:
@@ -265,14 +268,17 @@ def _mended(
     raw: bytes | msgspec.Raw, shape: type[Resource], rules: Reading, path: str
 ) -> tuple[Any, tuple[Issue, ...]]:
     try:
-        plain = _PLAIN.decode(raw)
-        if rules.strict or not isinstance(plain, dict):
-            raise _unreadable(path)
+        plain = None if rules.strict else _PLAIN.decode(raw)
+    except _UNREADABLE:
+        plain = None
+    if not isinstance(plain, dict):
+        raise _unreadable(path)
+    try:
         mended, issues = repair.repaired(plain, shape, rules.zone)
         return msgspec.convert(mended, shape), issues
-    except (*_UNREADABLE, ValueError, TypeError) as error:
-        if isinstance(error, RecursionError | UnicodeDecodeError):
-            raise _unreadable(path) from None
+    except RecursionError:
+        raise _unreadable("$") from None
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
         # What is still wrong after the repairs is the real reason; the models may name it better.
         faults = validate.reasons(repair.cleaned(plain))
         raise _unreadable(next(iter(faults), _path_of(error))) from None

@@ -129,10 +129,20 @@ def _zoned(text: str, context: _Context) -> str:
 
 
 def cleaned(value: Any) -> Any:
-    """A copy of decoded JSON without empty texts, nulls and empty objects, as validation wants it."""
+    """A copy of decoded JSON without empty texts, nulls and empty objects, as validation wants it.
+
+    What is nested too deeply to be walked becomes nothing.
+    """
+    try:
+        return _cleaned(value)
+    except RecursionError:
+        return {}
+
+
+def _cleaned(value: Any) -> Any:
     if isinstance(value, dict):
-        inner = {name: cleaned(item) for name, item in value.items()}
+        inner = {name: _cleaned(item) for name, item in value.items()}
         return {name: item for name, item in inner.items() if item not in ("", None, {}, [])}
     if isinstance(value, list):
-        return [item for item in map(cleaned, value) if item not in ("", None, {})]
+        return [item for item in map(_cleaned, value) if item not in ("", None, {})]
     return value
