@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from federated.reports import wording
-from federated.reports.run import CriterionHead, Explained
+from federated.reports.run import EYES, CriterionHead, Explained
 from federated.reports.wording import Mark
 from federated.screening.evidence import CriterionOutcome, Evidence, RecordUsed, Verdict
 
 REF_SHOWN = 8
+CONDITION = "applies_if"
+_ABSENT = frozenset({"CODE_ABSENT", "COUNT_LOW"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +62,41 @@ def _item(head: CriterionHead, criterion: CriterionOutcome) -> Item:
 
 def _nodes(head: CriterionHead, criterion: CriterionOutcome) -> tuple[Node, ...]:
     by_path = {evidence.path: evidence for evidence in criterion.evidence}
-    if head.explained is None or len(by_path) < 2:
-        return tuple(_leaf(evidence) for evidence in criterion.evidence)
+    asked_if = [path for path in by_path if path.startswith(CONDITION)]
+    where = [path for path in by_path if path not in asked_if]
     placed: set[str] = set()
-    tree = _branch(head.explained, by_path, placed)
-    # Evidence that no place of the tree asks for, such as that of `applies_if`, stands after it.
-    rest = [_leaf(evidence) for evidence in criterion.evidence if evidence.path not in placed]
-    return (tree, *rest)
+    nodes: list[Node] = []
+    if head.explained is not None and len(where) > 1:
+        nodes.append(_branch(head.explained, by_path, placed))
+    nodes += [_leaf(by_path[path]) for path in where if path not in placed]
+    if asked_if:
+        nodes.append(Branch("Asked only if", tuple(_leaf(by_path[path]) for path in asked_if)))
+    return tuple(nodes)
 
 
 def _branch(node: Explained, by_path: Mapping[str, Evidence], placed: set[str]) -> Node:
     if node.kind == "leaf":
-        evidence = by_path.get(node.path)
-        if evidence is None:
-            return Leaf(wording.VERDICTS[Verdict.NOT_EVALUATED], node.text or node.path, "the others decide")
-        placed.add(node.path)
-        return _leaf(evidence)
-    children = [_branch(child, by_path, placed) for child in node.children]
+        return _asked(node, by_path, placed)
+    children = tuple(_branch(child, by_path, placed) for child in node.children)
     label = f"At least {node.text} of" if node.kind == "at_least" else _LABELS.get(node.kind, node.kind)
-    return Branch(label, tuple(children))
+    return Branch(label, children)
 
 
-def _leaf(evidence: Evidence) -> Leaf:
+def _asked(node: Explained, by_path: Mapping[str, Evidence], placed: set[str]) -> Node:
+    """A leaf with its evidence: one sentence, or one for each eye."""
+    if node.path in by_path:
+        placed.add(node.path)
+        return _leaf(by_path[node.path])
+    eyes = [(eye, path) for eye in EYES if (path := f"{node.path}[{eye}]") in by_path]
+    if not eyes:
+        return Leaf(wording.VERDICTS[Verdict.NOT_EVALUATED], node.text or node.path, "the others decide")
+    placed.update(path for _, path in eyes)
+    return Branch("By eye", tuple(_leaf(by_path[path], f"{eye.capitalize()} eye: ") for eye, path in eyes))
+
+
+def _leaf(evidence: Evidence, before: str = "") -> Leaf:
     mark = wording.VERDICTS[evidence.verdict]
-    return Leaf(mark, evidence.text, " · ".join(_source(evidence)))
+    return Leaf(mark, before + wording.sentence(evidence.text), " · ".join(_source(evidence)))
 
 
 def _source(evidence: Evidence) -> list[str]:
@@ -91,20 +104,25 @@ def _source(evidence: Evidence) -> list[str]:
     said = evidence.text
     facts = [
         _unsaid(said, "", evidence.value, evidence.unit),
-        _unsaid(said, "asked ", evidence.threshold, None),
+        _unsaid(said, "asked ", _numeric(evidence.threshold), None),
         _recorded(evidence),
     ]
     if evidence.records:
         facts.append(_record(evidence.records[0], said))
         facts.append(f"+{len(evidence.records) - 1} more" if len(evidence.records) > 1 else "")
-    elif evidence.source_state in wording.COMPLETE and evidence.considered.candidates == 0:
-        facts.append("nothing found, complete search")
     elif evidence.considered.candidates:
-        facts.append(f"{evidence.considered.candidates} looked at")
+        facts.append(f"{evidence.considered.candidates} looked at, none counts")
+    elif evidence.reason in _ABSENT and evidence.source_state in wording.COMPLETE:
+        facts.append("nothing found, complete search")
     if evidence.source_state and evidence.source_state not in wording.COMPLETE:
         facts.append(f"read: {wording.STATES.get(evidence.source_state, evidence.source_state)}")
     facts.append(f"model {evidence.model}" if evidence.model else "")
+    facts.extend(wording.reason(note) for note in evidence.notes)
     return [fact for fact in facts if fact]
+
+
+def _numeric(threshold: str | None) -> str | None:
+    return threshold if threshold and any(letter.isdigit() for letter in threshold) else None
 
 
 def _unsaid(said: str, label: str, value: float | str | None, unit: str | None) -> str:

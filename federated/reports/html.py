@@ -24,6 +24,7 @@ ONE_PAGE = 2000
 """More patients than this are split into pages of `PER_PAGE`."""
 PER_PAGE = 1000
 LOOKUPS_SHOWN = 8
+CODES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Criterion:
 
     head: CriterionHead
     name: str
+    codes: str
     counts: Independent | None
     reason: str
 
@@ -130,6 +132,7 @@ def _first(
         newest=_newest(run),
         worlds=_worlds(run),
         kinds=_kinds(run),
+        text_only={wording.kind(kind): count for kind, count in run.work.text_only.items()},
         pages=[_contents(name, part) for name, part in pages],
         groups=worklist.groups(run, patients),
         data=_data(run),
@@ -189,8 +192,18 @@ def _criteria(run: Run, views: Funnel) -> list[Criterion]:
             reasons.get(head.id, Counter()).items(), key=lambda item: (-item[1], item[0]), default=("", 0)
         )
         reason = wording.reason(most[0]) if most[1] else ""
-        found.append(Criterion(head, worklist.named(head), rows.get(head.id), reason))
+        found.append(Criterion(head, worklist.named(head), _codes(head.codes), rows.get(head.id), reason))
     return found
+
+
+def _codes(codes: Sequence[str]) -> str:
+    """``icd10cm E11*, I10; loinc 4548-4``: each system once, the first dozen codes."""
+    systems: dict[str, list[str]] = {}
+    for code in codes[:CODES_SHOWN]:
+        system, _, pattern = code.partition(" ")
+        systems.setdefault(system, []).append(pattern)
+    text = "; ".join(f"{system} {', '.join(patterns)}" for system, patterns in systems.items())
+    return f"{text} and {len(codes) - CODES_SHOWN} more" if len(codes) > CODES_SHOWN else text
 
 
 def _missing(run: Run) -> list[Missing]:

@@ -73,6 +73,11 @@ REASONS = {
     "MISSING_COLUMN": "the input table has no such column",
     "NOT_CODED": "the rule is not coded; a person decides",
 }
+NOTES = {
+    "AS_OF_FETCH": "its status is that of the day it was read",
+    "NO_RECENT_CONTACT": "no contact for two years",
+    "ZONE_ASSUMED": "times without a zone are taken as local",
+}
 ACTIONS = {
     "run_again": "Run again",
     "ask_administrator": "Ask the EHR administrator",
@@ -144,6 +149,14 @@ def unit(name: str | None) -> str:
     return _UNITS.get(name or "", name or "")
 
 
+def sentence(text: str) -> str:
+    """A sentence of evidence with its UCUM units as people write them."""
+    for name, written in _UNITS.items():
+        if any(bracket in name for bracket in "[{"):
+            text = text.replace(name, written)
+    return text
+
+
 def number(value: float | str | None) -> str:
     """A value as short as it is exact enough: at most six significant digits."""
     return f"{value:.6g}" if isinstance(value, int | float) else str(value or "")
@@ -159,8 +172,8 @@ def day(iso: str | None) -> str:
 
 
 def reason(code: str) -> str:
-    """A reason code in words."""
-    return REASONS.get(code, code.replace("_", " ").lower())
+    """The code of a reason or of a note in words."""
+    return REASONS.get(code) or NOTES.get(code) or re.sub("[_-]", " ", code).lower()
 
 
 def action(code: str) -> str:

@@ -202,7 +202,7 @@ def _more(text: str, others: int) -> str:
 
 def _lookup(heads: Mapping[str, CriterionHead], item: LookUp) -> str:
     about = ", ".join(named(heads[name]) for name in item.criteria if name in heads)
-    could = "may exclude" if item.could == "exclude" else "may include"
+    could = "may rule the patient out" if item.could == "exclude" else "may let the patient in"
     return f"{wording.action(item.do)}: {about} ({wording.reason(item.reason)}; {could})"
 
 

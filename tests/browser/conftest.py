@@ -47,5 +47,6 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Any]:
     """One browser for a module."""
     driver = start(tmp_path_factory.mktemp("profile"), downloads)
+    driver.get("about:blank")
     yield driver
     driver.quit()

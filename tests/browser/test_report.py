@@ -55,7 +55,9 @@ def page(browser: Any, site: Path) -> Iterator[Any]:
 def requests(driver: Any) -> list[str]:
     """Addresses that the browser asked for since the log was last read."""
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    # The browser's own start page may still be loading its parts.
+    return [url for url in asked if not url.startswith("chrome:")]
 
 
 def shown(driver: Any) -> int:

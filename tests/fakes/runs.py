@@ -172,7 +172,7 @@ def run(count: int = 60, seed: int = 7, site: str = "north", **more: object) -> 
             "cardiometabolic",
             "1.0",
             "Cardiometabolic risk and type 2 diabetes",
-            key("plan"),
+            key("plan") * 2,
             CRITERIA,
             parameters={"min_age": "40 a"},
             overridden=("min_age",),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from federated.reports import html, overview, wording, worklist
-from federated.reports.run import CriterionHead, PatientResult, Run
+from federated.reports.run import CriterionHead, Explained, PatientResult, Run
 from federated.reports.write import write_overview, write_site
 from federated.screening import lookups
 from federated.screening.evidence import LookUp, RecordUsed
@@ -110,6 +110,57 @@ def test_everything_is_there_without_script() -> None:
     assert text.count("<em>Not</em>") > 100
     assert "confirmed by the investigator" in text
     assert "Nothing recorded counts as “no” for: conditions, procedures." in text
+
+
+def test_the_evidence_of_one_question_in_two_eyes_stands_together() -> None:
+    """As does the condition under which a criterion is asked."""
+    leaf = Explained("leaf", "where.all[1]", "latest acuity in any eye")
+    tree = Explained("all", "where", children=(Explained("leaf", "where.all[0]", "a diagnosis"), leaf))
+    head = CriterionHead("acuity", "inclusion", "20 to 80 letters", explained=tree)
+    base = runs.outcome("p", heads=(replace(head, explained=None),))
+    said = base.criteria[0].evidence[0]
+    paths = ("where.all[0]", "where.all[1][left]", "where.all[1][right]", "applies_if")
+    found = tuple(replace(said, path=path, text=f"said at {path}", records=()) for path in paths)
+    outcome = replace(base, criteria=(replace(base.criteria[0], evidence=found), base.criteria[1]))
+    run = runs.run(
+        0,
+        patients=(PatientResult(1, "ab", outcome=outcome),),
+        trial=replace(runs.run(0).trial, criteria=(head,)),
+    )
+    words = re.sub("<[^>]+>|\\s+", " ", page(run).split("<summary><b")[1])
+    words = re.sub(" +", " ", words)
+    order = (
+        "Required",
+        "said at where.all[0]",
+        "By eye",
+        "Right eye: said at",
+        "Left eye: said at",
+        "Asked only if",
+    )
+    places = [words.index(text) for text in (*order, "said at applies_if")]
+    assert places == sorted(places)
+    assert "the others decide" not in words
+
+
+def test_codes_are_listed_by_system_and_cut_after_a_dozen() -> None:
+    codes = (*(f"icd10cm E11.{number}" for number in range(11)), "loinc 4548-4", "loinc 1", "loinc 2")
+    run = runs.run(0)
+    text = page(
+        replace(run, trial=replace(run.trial, criteria=(CriterionHead("a", "inclusion", "A", codes=codes),)))
+    )
+    assert "icd10cm E11.0, E11.1," in text
+    assert "E11.10; loinc 4548-4 and 2 more" in text
+
+
+def test_units_are_written_as_people_write_them_and_notes_in_words() -> None:
+    outcome = runs.outcome("p" * 11)
+    leaf = replace(outcome.criteria[0].evidence[0], text="64 {letters}, 120 mm[Hg]", notes=("AS_OF_FETCH",))
+    outcome = replace(
+        outcome, criteria=(replace(outcome.criteria[0], evidence=(leaf,)), *outcome.criteria[1:])
+    )
+    text = page(runs.run(0, patients=(PatientResult(1, "ab", outcome=outcome),)))
+    assert "64 letters, 120 mmHg" in text
+    assert "its status is that of the day it was read" in text
 
 
 def test_a_draft_says_so() -> None:
