@@ -43,21 +43,23 @@ _CHARACTER: Mapping[str, Laterality] = MappingProxyType({"1": "right", "2": "lef
 
 _FIFTH = (
     "H055 H101 H103 H113 H170 H171 H181 H201 H202 H210 H214 H251 H252 H263 H270 H302 H309 H332 H334 H340 H341 "
-    "H352 H356 H403 H404 H405 H406 H430 H431 H432 H460 H461 H490 H491 H492 H493 H494 H498 H512 H520 H521 H571"
+    "H352 H356 H403 H404 H405 H406 H430 H431 H432 H460 H461 H490 H491 H492 H493 H494 H498 H512 H520 H521 H571 "
+    "H4421 H4422 H4423"
 )
 _SIXTH = (
     "H024 H040 H041 H042 H043 H044 H045 H046 H048 H050 H051 H052 H053 H058 H100 H102 H104 H105 H108 H110 H111 H112 "
     "H114 H118 H150 H151 H158 H160 H161 H162 H163 H164 H178 H180 H182 H183 H184 H185 H186 H187 H188 H200 H208 H211 "
     "H212 H213 H215 H250 H258 H260 H261 H262 H264 H271 H300 H301 H308 H310 H311 H313 H314 H330 H331 H333 H342 H348 "
     "H350 H351 H353 H354 H357 H368 H400 H401 H402 H408 H433 H438 H440 H441 H442 H443 H444 H445 H446 H447 H448 "
-    "H470 H471 H472 H473 H500 H501 H503 H522 H525 H530 H531 H534 H590 H591 H592 H593 H598"
+    "H470 H471 H472 H473 H500 H501 H503 H522 H525 H530 H531 H5341 H5342 H5343 H5345 H5348 H590 H591 H592 H593 H598 "
+    "H4981 H4988"
 )
 _SEVENTH = "E083 E093 E103 E113 E133"
 
 POSITION: Mapping[str, int] = MappingProxyType(
     dict.fromkeys(_FIFTH.split(), 4) | dict.fromkeys(_SIXTH.split(), 5) | dict.fromkeys(_SEVENTH.split(), 6)
 )
-"""First four characters of an ICD-10-CM code (no dot) to the index of its laterality character."""
+"""First four (or five) characters of an ICD-10-CM code (no dot) to the index of its laterality character."""
 
 _MODIFIER = re.compile(r"(?:^|[\s,;(-])(RT|LT)\)?$|(?:-|modifier )(50)\)?$")
 _MODIFIERS: Mapping[str, Laterality] = MappingProxyType({"RT": "right", "LT": "left", "50": "both"})
@@ -68,7 +70,7 @@ def of_code(code: Code) -> Laterality | None:
     if code.system != "icd10cm":
         return None
     bare = code.code.replace(".", "")
-    position = POSITION.get(bare[:4])
+    position = POSITION.get(bare[:5]) or POSITION.get(bare[:4])
     if position is None or len(bare) <= position:
         return None
     return _CHARACTER.get(bare[position])
