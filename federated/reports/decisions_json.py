@@ -22,9 +22,8 @@ def text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _line(document: Mapping[str, Any]) -> str:
-    dumped = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return dumped + "\n"
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def decisions_name(run: Run) -> str:
@@ -33,13 +32,35 @@ def decisions_name(run: Run) -> str:
 
 
 def decisions(run: Run) -> Iterable[str]:
-    """The file in pieces: one document; or the head object and then one patient a line."""
-    if len(run.patients) <= LINES_ABOVE:
-        return [text(documents.decisions(run))]
-    return _lines(run)
+    """The file in pieces, one patient a line in both forms: one document, or the head object and then patients.
+
+    Only one patient is held as JSON at a time.
+    """
+    return _document(run) if len(run.patients) <= LINES_ABOVE else _lines(run)
+
+
+def _document(run: Run) -> Iterator[str]:
+    head = documents.head(run, "decisions")
+    lead = "{"
+    for key in sorted((*head, "patients")):
+        yield f"{lead}{_compact(key)}:"
+        if key == "patients":
+            yield from _array(documents.patients(run))
+        else:
+            yield _compact(head[key])
+        lead = ",\n"
+    yield "}\n"
+
+
+def _array(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    lead = "[\n"
+    for item in items:
+        yield lead + _compact(item)
+        lead = ",\n"
+    yield "[]" if lead == "[\n" else "\n]"
 
 
 def _lines(run: Run) -> Iterator[str]:
-    yield _line(documents.head(run, "decisions"))
+    yield _compact(documents.head(run, "decisions")) + "\n"
     for patient in documents.patients(run):
-        yield _line(patient)
+        yield _compact(patient) + "\n"

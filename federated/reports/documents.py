@@ -13,7 +13,7 @@ from typing import Any
 from federated.errors import CheckFailed, InvalidArgument
 from federated.reports.run import MatchState, PatientResult, Row, Run, TrialHead, queue, units
 from federated.screening.evidence import Decision, Outcome, Verdict, plain
-from federated.screening.funnel import Funnel, MaskTable, funnel, mask_table, merged
+from federated.screening.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
 
 COUNTS = ("input", "matched", "evaluated", "eligible", "undecided", "not_eligible", "not_evaluated")
 
@@ -28,6 +28,11 @@ def funnel_of(run: Run, table: MaskTable | None = None, order: Sequence[str] | N
     ids = [head.id for head in run.criteria]
     off = {head.id for head in run.criteria if not head.enabled}
     return funnel(ids, tables(run) if table is None else table, order, off)
+
+
+def greedy(run: Run) -> tuple[str, ...]:
+    """The criteria in the order of what they lose, for ``--order greedy``; it changes what is shown only."""
+    return greedy_order([head.id for head in run.criteria], tables(run))
 
 
 def counts(run: Run) -> dict[str, int]:

@@ -119,7 +119,7 @@ def _first(
     pages: Sequence[tuple[str, Sequence[PatientResult]]],
 ) -> Iterator[str]:
     views = documents.funnel_of(run, order=order)
-    return _stream(
+    yield from _stream(
         "report.html.j2",
         run=run,
         tiles=_tiles(run),
@@ -140,7 +140,7 @@ def _first(
 
 
 def _page(run: Run, patients: Sequence[PatientResult], number: int, names: Sequence[str]) -> Iterator[str]:
-    return _stream(
+    yield from _stream(
         "page.html.j2",
         run=run,
         names={head.id: worklist.named(head) for head in run.criteria},

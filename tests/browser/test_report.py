@@ -7,12 +7,13 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from federated.reports.run import Run
+from federated.reports.run import CriterionHead, PatientResult, Run
 from federated.reports.write import write_overview, write_site
 from federated.screening.evidence import Decision
 from tests.fakes import runs
@@ -174,21 +175,38 @@ def test_filters_show_what_they_say(page: Any, run: Run) -> None:
     assert shown(page) == count(Decision.ELIGIBLE)
 
 
-def test_the_rows_shown_can_be_saved(page: Any, run: Run, downloads: Path) -> None:
+def saved(page: Any, downloads: Path) -> list[dict[str, str]]:
+    """What the button saves, read as a table."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
-    choose(page, "f-decision", "u")
-    page.find_element("id", "export").click()
     target = downloads / "shown-patients.csv"
+    target.unlink(missing_ok=True)
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+    page.find_element("id", "export").click()
     WebDriverWait(page, 10, 0.05).until(lambda _: target.exists())
-    rows = list(csv.DictReader(io.StringIO(target.read_text("utf-8-sig"))))
+    return list(csv.DictReader(io.StringIO(target.read_text("utf-8-sig"))))
+
+
+def test_the_rows_shown_can_be_saved(page: Any, run: Run, downloads: Path) -> None:
+    choose(page, "f-decision", "u")
+    rows = saved(page, downloads)
     undecided = {str(p.input_row): p for p in run.patients if p.decision is Decision.UNDECIDED}
     assert {row["input_row"] for row in rows} == set(undecided)
     for row in rows:
         outcome = undecided[row["input_row"]].outcome
         assert outcome is not None
         assert [row[f"c_{c.id}"] for c in outcome.criteria] == [c.verdict.value for c in outcome.criteria]
+
+
+def test_saved_cells_cannot_be_formulas(page: Any, downloads: Path, tmp_path: Path) -> None:
+    """As in `decisions.csv`."""
+    head = CriterionHead("evil", "inclusion", '=HYPERLINK("http://a.example"),1')
+    base = runs.run(0)
+    patient = PatientResult(1, "ab", outcome=runs.outcome("f", heads=(head,)))
+    write_site(replace(base, trial=replace(base.trial, criteria=(head,)), patients=(patient,)), tmp_path)
+    page.get((tmp_path / "report.html").as_uri())
+    (row,) = saved(page, downloads)
+    assert row["reason"].startswith("'=HYPERLINK")
 
 
 def test_what_if_gives_the_numbers_of_a_trial_without_the_criterion(page: Any, run: Run) -> None:

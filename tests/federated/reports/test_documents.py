@@ -89,11 +89,35 @@ def test_every_document_is_what_its_schema_says(tmp_path: Path) -> None:
     OverviewDocument.model_validate_json(decisions_json.text(both))
 
 
-def test_keys_are_sorted_and_numbers_are_finite() -> None:
-    text = decisions_json.text(documents.decisions(runs.run(5)))
-    assert text == json.dumps(json.loads(text), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+def in_order(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = [name for name, _ in pairs]
+    assert names == sorted(names)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize("count", [0, 1, 25])
+def test_keys_are_sorted_at_every_depth(count: int) -> None:
+    run = runs.run(count)
+    text = "".join(decisions_json.decisions(run))
+    assert json.loads(text, object_pairs_hook=in_order) == documents.decisions(run)
+    for made in (documents.summary(run), documents.execution(run), documents.overview([run])):
+        assert json.loads(decisions_json.text(made), object_pairs_hook=in_order) == made
+
+
+def test_a_number_that_is_not_finite_is_never_written() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         decisions_json.text({"value": float("nan")})
+
+
+def test_the_greedy_order_changes_the_funnel_and_nothing_else(tmp_path: Path) -> None:
+    run = runs.run(60)
+    write_site(run, tmp_path / "1")
+    write_site(run, tmp_path / "2", documents.greedy(run))
+    for path in (tmp_path / "1").iterdir():
+        assert (path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()) is (
+            path.name != "report.html"
+        )
+    assert "in the order of the largest loss" in (tmp_path / "2" / "report.html").read_text("utf-8")
 
 
 def test_many_patients_are_written_one_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
