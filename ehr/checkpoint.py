@@ -80,7 +80,7 @@ class Checkpoint(Generic[T]):
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ConfigurationError(f"the output folder cannot be used ({type(error).__name__}).") from None
+            raise ConfigurationError(_unwritable(error)) from None
         self._resumes = True
         self.facts = {str(key): str(value) for key, value in head["facts"].items()}
         for line in lines[1:]:
@@ -178,4 +178,4 @@ def _object(line: bytes) -> dict[str, Any] | None:
 def _unwritable(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full. What was done is kept; free some space and start the same command again."
-    return f"the output folder cannot be written ({type(error).__name__}). Choose another with --out."
+    return f"the output folder cannot be used ({type(error).__name__}). Choose another with --out."

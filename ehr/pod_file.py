@@ -74,7 +74,7 @@ def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel])
     mark, node = place(root, path)
     if isinstance(node, Hole):
         return  # what is wrong there is noted already
-    name = str(path[-1]) if path else "the file"
+    name = next((part for part in reversed(path) if isinstance(part, str)), "the file")
     kind = mistake["type"]
     if kind == "extra_forbidden" or "[key]" in mistake["loc"]:
         known = _known_keys(model, path[:-1]) or _CHOICE.findall(mistake.get("ctx", {}).get("expected", ""))

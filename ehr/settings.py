@@ -37,7 +37,7 @@ WORLD_KINDS = (
 """Kinds for which a site may say what silence means (``trial-matching`` 3.4)."""
 
 World = Literal["closed", "recorded", "open"]
-WorldKind = Literal[*WORLD_KINDS]  # type: ignore[valid-type]  # mypy cannot see into the tuple
+WorldKind = Literal[*WORLD_KINDS]  # type: ignore[valid-type]  # made from the table of kinds
 
 
 class Section(BaseModel):
@@ -183,8 +183,8 @@ class SiteSection(Section):
     time_zone: str
     key: Secret
     care_since: date | None = None
-    world: dict[Literal[*WORLD_KINDS], World] = Field(default_factory=dict)  # type: ignore[valid-type]  # made from the table of kinds
-    consent_complete: tuple[str, ...] = ()
+    world: dict[WorldKind, World] = Field(default_factory=dict)
+    consent_complete: tuple[WorldKind, ...] = ()
 
     @field_validator("care_since", mode="before")
     @classmethod
