@@ -20,6 +20,7 @@ from ehr.people import Patient
 from ehr.records import PatientRef
 
 __all__ = [
+    "CONFLICTS",
     "Ambiguous",
     "Assessment",
     "BirthDate",
@@ -40,6 +41,12 @@ __all__ = [
 
 MRN_TYPES = ("MR", "MRN", "Medical Record Number")
 """How identifiers are marked that are medical record numbers: v2-0203's code, and words in use."""
+
+
+CONFLICTS = frozenset(
+    {"id-birth-date-conflict", "mrn-birth-date-conflict", "merge-birth-date-conflict", "merge-unresolved"}
+)
+"""Issues of records that contradict each other: asking again brings nothing, a person has to look."""
 
 
 class BirthDate(StrEnum):

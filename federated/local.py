@@ -25,11 +25,11 @@ from ehr.records import Patient
 from ehr.settings import SiteFile
 from ehr.site import REAL, Site, Surroundings, open_site_async
 from ehr.sync import LoopThread
-from federated.algorithms.criteria_match import Ongoing, Parameters, Progress, worker
+from federated.algorithms.criteria_match import UNREAD, Ongoing, Parameters, Progress, worker
 from federated.errors import ConfigurationError, MissingExtra
 from federated.reports import decisions_csv, documents
 from federated.reports.decisions_csv import Contact
-from federated.reports.run import Execution, MatchState, PatientResult, Run
+from federated.reports.run import Execution, PatientResult, Run
 from federated.reports.write import write_contacts, write_site
 from federated.screening.criteria import Trial
 from federated.screening.evidence import Decision
@@ -93,8 +93,7 @@ class Decisions:
         """Whether a patient could not be read completely, or not at all because a server failed."""
         gaps = {"UNAVAILABLE", "QUOTA", "ERROR", "PARTIAL"}
         return any(
-            patient.match is MatchState.UNDETERMINED or gaps & set(patient.fetched.values())
-            for patient in self.run.patients
+            UNREAD in patient.issues or gaps & set(patient.fetched.values()) for patient in self.run.patients
         )
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -157,7 +156,7 @@ async def screen_async(
 ) -> Decisions:
     """`screen`, for programs with an event loop of their own."""
     chosen = options or Options()
-    checked = trial if isinstance(trial, Trial) else load_trial(Path(trial), overrides=chosen.overrides)
+    checked = trial if isinstance(trial, Trial) else _loaded(Path(trial), chosen)
     if checked.status == "draft" and not chosen.draft:
         raise ConfigurationError(
             'the trial is a draft ("status: draft"): set "status: final" when it is reviewed, or try it with --draft.'
@@ -176,6 +175,15 @@ async def screen_async(
         decisions.write(chosen.out)
         _checkpoint_path(chosen.out).unlink(missing_ok=True)
     return decisions
+
+
+def _loaded(path: Path, options: Options) -> Trial:
+    try:
+        return load_trial(path, overrides=options.overrides)
+    except FileNotFoundError:
+        raise ConfigurationError("trial file: there is no such file.") from None
+    except OSError as error:
+        raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
 
 
 async def _screened(

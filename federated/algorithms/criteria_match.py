@@ -16,7 +16,8 @@ from typing import Literal
 from ehr.checkpoint import Checkpoint, row_key
 from ehr.cohort import Reading
 from ehr.dates import BadDate, day_of, interval_of, parse_date
-from ehr.identity import Ambiguous, Matched, NotFound
+from ehr.identity import Ambiguous, Matched, NotFound, Undetermined
+from ehr.matching import CONFLICTS
 from ehr.people_file import Row
 from ehr.query import pseudonym
 from ehr.records import Appointment, Fetched, Kind, PatientRecord
@@ -36,6 +37,9 @@ __all__ = ["Decider", "Ongoing", "Parameters", "Progress", "modeller", "screen_r
 
 Progress = Callable[[int, int], None]
 """Is told how many patients are done, and how many there are."""
+
+UNREAD = "IDENTITY_UNREAD"
+"""Issue of a row whose patient could not be looked for, because the server failed."""
 
 _NO_LONGER = frozenset({"cancelled", "noshow", "entered-in-error", "fulfilled"})
 
@@ -247,6 +251,16 @@ def _result(reading: Reading, decider: Decider, site: Site) -> PatientResult:
         next_appointment=_next_appointment(record.kinds.get(Kind.APPOINTMENT), day, site),
         states=states,
     )
+
+
+def _why_nobody(reading: Reading) -> tuple[str, ...]:
+    match = reading.match
+    if isinstance(match, Matched):
+        return ()
+    codes = tuple(sorted({issue.code for issue in match.issues}))
+    # Records that contradict each other are an answer; a search that failed is none.
+    failed = isinstance(match, Undetermined) and not set(codes) & CONFLICTS and reading.row.person is not None
+    return (UNREAD, *codes) if failed else codes
 
 
 def _match_state(reading: Reading) -> MatchState:

@@ -89,7 +89,8 @@ class Evidence:
         verdict: for the patient.
         reason: a code of ``trial-matching`` 3.3 or 3.8, such as ``NOT_RECORDED`` or ``BELOW_MIN``.
         text: one sentence for a person.
-        value, value_low, value_high, unit: in the criterion's unit; low and high for intervals.
+        value, value_low, value_high, unit: in the criterion's unit; low and high for intervals. Whole numbers stay
+            whole, so that what a checkpoint gives back is written in the same bytes.
         original_value, original_unit: as recorded.
         threshold, margin: what was asked (text), and the signed distance to it.
         window: first and last day, ISO.
@@ -107,14 +108,14 @@ class Evidence:
     verdict: Verdict
     reason: str
     text: str
-    value: float | str | None = None
-    value_low: float | None = None
-    value_high: float | None = None
+    value: int | float | str | None = None
+    value_low: int | float | None = None
+    value_high: int | float | None = None
     unit: str | None = None
     original_value: str | None = None
     original_unit: str | None = None
     threshold: str | None = None
-    margin: float | None = None
+    margin: int | float | None = None
     window: tuple[str, str] | None = None
     records: tuple[RecordUsed, ...] = ()
     considered: Considered = Considered()
