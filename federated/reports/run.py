@@ -279,21 +279,29 @@ class Row:
 
 
 def rows(run: Run) -> Iterator[Row]:
-    """A row per patient in input order; with eyes, the right and the left one after their patient."""
+    """A row per patient in input order; with the grain ``eye``, the right and the left one after their patient."""
     for patient in run.patients:
         yield Row(patient, patient.outcome)
-        for eye in EYES:
-            if patient.outcome and eye in patient.outcome.eyes:
-                yield Row(patient, patient.outcome.eyes[eye], eye)
+        yield from (Row(patient, outcome, eye) for eye, outcome in own_eyes(run, patient.outcome))
 
 
 def units(run: Run) -> Iterator[Outcome]:
-    """What the funnel counts: every evaluated patient, or each eye of theirs where eyes were decided."""
+    """What the funnel counts: every evaluated patient, or with the grain ``eye`` each eye of theirs."""
     for patient in run.patients:
         if patient.outcome is None or patient.decision is Decision.NOT_EVALUATED:
             continue
-        eyes = [patient.outcome.eyes[eye] for eye in EYES if eye in patient.outcome.eyes]
+        eyes = [outcome for _, outcome in own_eyes(run, patient.outcome)]
         yield from eyes or [patient.outcome]
+
+
+def own_eyes(run: Run, outcome: Outcome | None) -> list[tuple[str, Outcome]]:
+    """The eyes that count for themselves: none unless the grain is ``eye``.
+
+    A trial of patients may look into each eye too (``eye: same``); then they explain the patient's outcome.
+    """
+    if outcome is None or run.trial.grain != "eye":
+        return []
+    return [(eye, outcome.eyes[eye]) for eye in EYES if eye in outcome.eyes]
 
 
 def queue(run: Run, row: Row) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from federated.reports import wording
 from federated.reports.evidence_tree import Item, items
-from federated.reports.run import EYES, CriterionHead, PatientResult, Row, Run, queue
+from federated.reports.run import EYES, CriterionHead, PatientResult, Row, Run, own_eyes, queue
 from federated.reports.wording import Mark
 from federated.screening.evidence import CriterionOutcome, Decision, LookUp, Outcome, Verdict
 from federated.screening.lookups import ACTIONS, TEST
@@ -103,11 +103,11 @@ def entry(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) 
         row=patient.input_row,
         ref=patient.ref[:REF_SHOWN],
         mark=wording.DECISIONS[patient.decision],
-        reason=_reason(heads, patient),
+        reason=_reason(run, heads, patient),
         when=patient.next_appointment or "",
         when_text=wording.day(patient.next_appointment),
         queue=queue(run, Row(patient, outcome)),
-        verdicts=_verdicts(outcome),
+        verdicts=_verdicts(run, outcome),
         eyes=" ".join(_eyes(outcome)),
         parts=tuple(_parts(heads, outcome)),
         lookups=tuple(_lookup(heads, item) for item in (outcome.lookups if outcome else ())),
@@ -115,10 +115,10 @@ def entry(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) 
     )
 
 
-def _verdicts(outcome: Outcome | None) -> str:
+def _verdicts(run: Run, outcome: Outcome | None) -> str:
     if outcome is None:
         return ""
-    shown = [outcome.eyes[eye] for eye in EYES if eye in outcome.eyes] or [outcome]
+    shown = [part for _, part in own_eyes(run, outcome)] or [outcome]
     return " ".join("".join(wording.VERDICTS[c.verdict].css for c in part.criteria) for part in shown)
 
 
@@ -146,7 +146,7 @@ def _parts(heads: Mapping[str, CriterionHead], outcome: Outcome | None) -> Itera
             yield Part(title, items(heads, part.criteria))
 
 
-def _reason(heads: Mapping[str, CriterionHead], patient: PatientResult) -> str:
+def _reason(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) -> str:
     outcome = patient.outcome
     if outcome is None or patient.decision is Decision.NOT_EVALUATED:
         return wording.MATCHES[patient.match]
@@ -157,7 +157,7 @@ def _reason(heads: Mapping[str, CriterionHead], patient: PatientResult) -> str:
         about = ", ".join(named(heads[name]) for name in first.criteria if name in heads)
         return _more(f"{about}: {wording.reason(first.reason)}", len(others))
     wanted = Verdict.FAIL if patient.decision is Decision.NOT_ELIGIBLE else Verdict.UNKNOWN
-    found = [(eye, criterion) for eye, criterion in _criteria(outcome) if criterion.verdict is wanted]
+    found = [(eye, criterion) for eye, criterion in _criteria(run, outcome) if criterion.verdict is wanted]
     if not found:
         return "no single criterion decides; see below"
     eye, criterion = found[0]
@@ -171,12 +171,9 @@ def _met(outcome: Outcome) -> str:
     return "every criterion met"
 
 
-def _criteria(outcome: Outcome) -> Iterator[tuple[str, CriterionOutcome]]:
-    if not outcome.eyes:
-        yield from (("", criterion) for criterion in outcome.criteria)
-    for eye in EYES:
-        if eye in outcome.eyes:
-            yield from ((eye, criterion) for criterion in outcome.eyes[eye].criteria)
+def _criteria(run: Run, outcome: Outcome) -> Iterator[tuple[str, CriterionOutcome]]:
+    for eye, part in own_eyes(run, outcome) or [("", outcome)]:
+        yield from ((eye, criterion) for criterion in part.criteria)
 
 
 def named(head: CriterionHead) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from federated.reports import decisions_csv
+from federated.reports import decisions_csv, documents
 from federated.reports.decisions_csv import Contact
 from federated.reports.run import PatientResult, Run
 from federated.screening.evidence import Decision
@@ -55,12 +55,25 @@ def test_a_patient_who_was_not_found_has_a_row_without_verdicts() -> None:
 def test_every_eye_has_a_row_after_its_patient() -> None:
     eyes = {"left": runs.outcome("fpppppppppp"), "right": runs.outcome("p" * 11)}
     run = one("p" * 11, eyes=eyes, study_eye=("right", "worse_acuity"))
-    rows = read(decisions_csv.decisions(run))
+    rows = read(decisions_csv.decisions(replace(run, trial=replace(run.trial, grain="eye"))))
     assert [(row["eye"], row["decision"]) for row in rows] == [
         ("", "eligible"),
         ("right", "eligible"),
         ("left", "not_eligible"),
     ]
+
+
+def test_eyes_that_only_explain_a_patient_are_no_rows_and_no_units() -> None:
+    """With ``eye: same`` both eyes are looked at, and the patient is still one."""
+    eyes = {"left": runs.outcome("fpppppppppp"), "right": runs.outcome("p" * 11)}
+    run = one("p" * 11, eyes=eyes)
+    assert [row["eye"] for row in read(decisions_csv.decisions(run))] == [""]
+    assert documents.summary(run)["funnel"]["evaluated"] == 1
+    assert documents.summary(run)["criteria"]["age"]["fail"] == 0
+    by_eye = replace(run, trial=replace(run.trial, grain="eye"))
+    assert documents.summary(by_eye)["funnel"]["evaluated"] == 2
+    assert documents.summary(by_eye)["criteria"]["age"]["fail"] == 1
+    assert documents.summary(by_eye)["counts"]["evaluated"] == 1
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -83,11 +85,25 @@ def test_a_disk_that_is_really_full_is_named(tmp_path: Path, monkeypatch: pytest
         files.write(tmp_path / "summary.json", ["x" * 100_000])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_the_right_to_write_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="does not allow writing"):
-        write_site(runs.run(2), tmp_path)
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Not root, whoever runs the tests."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(me)
+
+
+def test_a_folder_without_the_right_to_write_is_named(nobody: None) -> None:
+    """Neither a file in it nor a folder below it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o500)
+        with pytest.raises(OutputError, match="does not allow writing"):
+            files.write(Path(folder) / "summary.json", ["{}"])
+        with pytest.raises(OutputError, match="does not allow writing"):
+            files.ready(Path(folder) / "out" / "site")
+        assert not list(Path(folder).iterdir())
 
 
 def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
