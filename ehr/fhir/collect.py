@@ -111,7 +111,7 @@ class Collection:
             return
         # Totals are often estimates. One that every page repeats, or that a full last page contradicts,
         # says that something is missing.
-        steady = len(self.totals) == 1 and self.pages > 1
+        steady = len(self.totals - {None}) == 1 and self.pages > 1
         full = self.page_size is not None and self.last_page >= self.page_size
         exact = steady or full
         self.issues.append(Issue("fewer-than-total", Severity.ERROR if exact else Severity.WARNING))

@@ -78,6 +78,7 @@ class _RawBundle(Element, frozen=True):
     link: msgspec.Raw = msgspec.Raw(b"[]")
     entry: tuple[msgspec.Raw, ...] | None = None
     total: msgspec.Raw = msgspec.Raw(b"null")
+    type: msgspec.Raw = msgspec.Raw(b'"searchset"')
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,6 +136,7 @@ def _page_decoder(extra: type[Resource] | None) -> msgspec.json.Decoder[Any]:
             ("link", tuple[Link, ...], ()),
             ("entry", list[entry], msgspec.field(default_factory=list)),  # type: ignore[valid-type]  # made above
             ("total", int | None, None),
+            ("type", Literal["searchset"], "searchset"),
         ],
         bases=(Element,),
         tag_field="resourceType",
@@ -157,8 +159,9 @@ def read_page(body: bytes, shape: type[Resource], rules: Reading) -> Content:
         rules: see `Reading`.
 
     Raises:
-        BadBody: it is not a Bundle (``not-json`` or ``wrong-type``).
+        BadBody: it is not a searchset Bundle in UTF-8 (``not-json`` or ``wrong-type``).
     """
+    _check_text(body)
     if rules.validation == "light":
         try:
             bundle = _page_decoder(None if shape in _KNOWN else shape).decode(body)
@@ -167,6 +170,16 @@ def read_page(body: bytes, shape: type[Resource], rules: Reading) -> Content:
         else:
             return Content(bundle.entry, _links(bundle.link), bundle.total)
     return _read_entries(body, shape, rules)
+
+
+def _check_text(body: bytes) -> None:
+    # The decoder skips unknown elements without reading them as text; a broken page must not pass so.
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise BadBody("The answer to a search is not UTF-8.", reason="not-json") from None
 
 
 def _links(links: Iterable[Link]) -> dict[str, str]:
@@ -181,8 +194,8 @@ def _read_entries(body: bytes, shape: type[Resource], rules: Reading) -> Content
     if bundle.resource_type == "OperationOutcome":
         outcome = read_resource(body, OperationOutcome, rules)[0]
         return Content([Entry(outcome, None, SearchMode(mode="outcome"))], {}, None)
-    if bundle.resource_type != "Bundle":
-        raise BadBody("The answer to a search is another resource than a Bundle.", reason="wrong-type")
+    if bundle.resource_type != "Bundle" or bytes(bundle.type) != b'"searchset"':
+        raise BadBody("The answer to a search is something else than a searchset.", reason="wrong-type")
     content = Content([], _lenient_links(bundle.link), _lenient_total(bundle.total))
     for raw in bundle.entry or ():
         _read_entry(bytes(raw), content, shape, rules)

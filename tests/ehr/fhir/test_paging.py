@@ -259,6 +259,8 @@ async def test_fewer_than_the_total_of_every_page_is_a_part() -> None:
     found = await search(short)
     assert (found.state, found.expected, found.received) == (State.PARTIAL, 5, 2)
     assert codes(found) == ["fewer-than-total"]
+    bare = dict(short) | {"Condition?page=2": bundle()}
+    assert (await search(bare)).state is State.PARTIAL
     estimates = dict(short) | {"Condition?page=2": bundle(condition("b"), total=4)}
     assert (await search(estimates)).state is State.OK
 

@@ -80,14 +80,14 @@ def test_any_bytes_are_a_page_or_refused(body: bytes) -> None:
         assert refused.reason in ("not-json", "wrong-type")
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(FHIRISH)
 def test_any_json_is_a_page_or_refused(value: Any) -> None:
     with contextlib.suppress(BadBody):
         read_page(json.dumps(value).encode(), Condition, RULES)
 
 
-@settings(max_examples=200)
+@settings(max_examples=30)
 @given(st.dictionaries(NAMES, FHIRISH, max_size=6))
 def test_any_resource_is_read_repaired_or_set_aside_beside_a_good_one(fields: dict[str, Any]) -> None:
     raw = {"resourceType": "Condition", **fields}
@@ -98,14 +98,14 @@ def test_any_resource_is_read_repaired_or_set_aside_beside_a_good_one(fields: di
     assert found.received <= 2
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(FHIRISH)
 def test_any_entry_leaves_the_others(strange: Any) -> None:
     content = read_page(page(strange, entry(condition("good"))), Condition, RULES)
     assert "good" in [one.resource.id for one in content.entries]
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(FHIRISH, FHIRISH)
 def test_any_total_and_links_are_read_or_refused(total: Any, links: Any) -> None:
     try:
@@ -116,7 +116,7 @@ def test_any_total_and_links_are_read_or_refused(total: Any, links: Any) -> None
     assert all(isinstance(url, str) for url in content.links.values())
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, FHIRISH, max_size=5))
 def test_repair_changes_nothing_the_second_time(fields: dict[str, Any]) -> None:
     once, _ = repair.repaired(fields, Condition, RULES.zone)
@@ -124,7 +124,7 @@ def test_repair_changes_nothing_the_second_time(fields: dict[str, Any]) -> None:
     assert twice == once or "repair:empty" in [issue.code for issue in again]
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.dictionaries(NAMES, FHIRISH, max_size=5))
 def test_validation_never_crashes(fields: dict[str, Any]) -> None:
     assert all(path.startswith("$") for path in validate.reasons(fields))
@@ -203,6 +203,20 @@ def test_a_bundle_that_is_an_outcome_is_one_outcome() -> None:
 def test_links_that_cannot_be_read_are_no_end(link: Any) -> None:
     with pytest.raises(BadBody):
         read_page(page(entry(condition()), link=link), Condition, RULES)
+
+
+@pytest.mark.parametrize("kind", ["collection", "batch-response", "", None, 7])
+def test_another_kind_of_bundle_is_no_answer_to_a_search(kind: Any) -> None:
+    with pytest.raises(BadBody) as caught:
+        read_page(page(type=kind), Condition, RULES)
+    assert caught.value.reason == "wrong-type"
+
+
+def test_a_page_that_is_not_utf_8_is_refused_also_where_nobody_reads() -> None:
+    with pytest.raises(BadBody):
+        read_page(b'{"resourceType": "Bundle", "note": "\xff"}', Condition, RULES)
+    content = read_page(page(entry(condition("ä"))).replace(b"\\u00e4", "ä".encode()), Condition, RULES)
+    assert content.entries[0].resource.id == "ä"
 
 
 @pytest.mark.parametrize("entries", [None, []])
