@@ -17,8 +17,9 @@ from federated.screening import eyes
 from federated.screening.cases import Case, Entry, counts
 from federated.screening.eyes import Laterality
 from federated.screening.logic import NO, UNKNOWN, YES
-from federated.screening.moments import READERS, inside, overlaps
+from federated.screening.moments import READERS, covered, inside, overlaps
 from federated.screening.moments import end as end_of
+from federated.screening.moments import start as start_of
 from federated.screening.plan_nodes import CodeSet, Select, Span, StatusRule, TimeRule
 
 ACTIVE = frozenset({"active", "recurrence", "relapse"})
@@ -85,7 +86,7 @@ class Grader:
     """The checks of one selection, in order; each has the reason of its unknown and the word of its no."""
 
     def __init__(self, select: Select, code_of: CodeOf) -> None:
-        self._times = [(READERS[rule.of], rule, rule.of == "active") for rule in select.times]
+        self._times = [(READERS[rule.of], rule, _STRETCHES.get(rule.of)) for rule in select.times]
         self._checks = list(_checks(select, code_of))
 
     def gather(self, case: Case, entries: list[Entry]) -> Gathered:
@@ -110,9 +111,13 @@ class Grader:
             if found == UNKNOWN and sure == YES:
                 sure, reason = UNKNOWN, unsure
         time = None
-        for place, (reader, rule, spans) in enumerate(self._times):
+        for place, (reader, rule, stretch) in enumerate(self._times):
             moment = reader(entry.record, case.clock)
-            found = _active(entry, case, rule.span) if spans else inside(moment, rule.span, case.clock.born)
+            found = (
+                inside(moment, rule.span, case.clock.born)
+                if stretch is None
+                else stretch(entry, case, rule.span)
+            )
             if found == NO:
                 return Grade(NO, entry, moment, "window")
             if found == UNKNOWN and sure == YES:
@@ -125,6 +130,17 @@ def _active(entry: Entry, case: Case, window: Span) -> int:
     record = entry.record
     begun = READERS["active"](record, case.clock)
     return overlaps(begun, end_of(record.abatement, case.clock), record.clinical in ACTIVE, window)
+
+
+def _whole(entry: Entry, case: Case, window: Span) -> int:
+    when, clock = entry.record.when, case.clock
+    return covered(start_of(when, clock), end_of(when, clock), window, clock.born)
+
+
+_STRETCHES: Mapping[str, Callable[[Entry, Case, Span], int]] = MappingProxyType(
+    {"active": _active, "whole": _whole}
+)
+"""Rules about a beginning and an end; the length of a stretch is no uncertainty about when it was."""
 
 
 def _checks(select: Select, code_of: CodeOf) -> list[tuple[Check, str, str]]:

@@ -156,6 +156,13 @@ def inside(time: Interval | None, window: Span, born: Interval | None = None) ->
     return NO if time.hi < lo.lo or time.lo > hi.hi else UNKNOWN
 
 
+def covered(
+    begun: Interval | None, ended: Interval | None, window: Span, born: Interval | None = None
+) -> int:
+    """Whether a stretch lies wholly in a window: its beginning does, and its end; without an end, the beginning."""
+    return min(inside(begun, window, born), inside(ended or begun, window, born))
+
+
 def overlaps(begun: Interval | None, ended: Interval | None, ongoing: bool, window: Span) -> int:
     """Whether a stretch from an uncertain beginning to an uncertain end touches a window.
 
