@@ -63,6 +63,20 @@ def test_an_outcome_of_another_trial_is_refused() -> None:
         runs.run(0, patients=(right, PatientResult(2, "b", outcome=outcome)))
 
 
+def test_a_criterion_that_is_switched_off_is_listed_and_not_counted(tmp_path: Path) -> None:
+    off = tuple(replace(head, enabled=head.id != "risk") for head in runs.CRITERIA)
+    base = runs.run(0)
+    patient = PatientResult(1, "ab", outcome=runs.outcome("p-" + "p" * 9, heads=off))
+    run = replace(base, trial=replace(base.trial, criteria=off), patients=(patient,))
+    write_site(run, tmp_path)
+    found = documents.summary(run)
+    assert found["funnel"]["not_evaluated"] == ["risk"]
+    assert "risk" not in found["criteria"]
+    assert "risk" not in {step["criterion"] for step in found["funnel"]["ordered"]}
+    assert "listed, not evaluated" in (tmp_path / "report.html").read_text("utf-8")
+    assert ",not_evaluated,pass" in (tmp_path / "decisions.csv").read_text("utf-8")
+
+
 def test_two_results_for_one_row_are_refused() -> None:
     with pytest.raises(CheckFailed, match="one result a row"):
         runs.run(0, patients=(PatientResult(1, "a"), PatientResult(1, "b")))
