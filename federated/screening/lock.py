@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from ehr.codes import URIS
+from federated.errors import ConfigurationError
 from federated.screening.criteria import Criterion, Trial, ValueSet
+from federated.screening.yaml_nodes import MAX_BYTES
 
 # What explains, and decides nothing.
 _WORDS = frozenset({"text", "source", "title", "why", "tags", "provenance", "at", "merged", "warnings"})
@@ -63,6 +65,9 @@ def lock(trial: Trial) -> str:
 
     Used and parent files and imported code lists are written out, overrides are put in, and ``digest`` tells
     a reader whether anything was changed since.
+
+    Raises:
+        ConfigurationError: the text would be larger than a trial file may be.
     """
     plain = {
         key: value for key, value in trial.merged.items() if key not in ("use", "extends", "drop", "digest")
@@ -70,7 +75,13 @@ def lock(trial: Trial) -> str:
     plain["digest"] = digest(trial)
     if trial.value_sets:
         plain["value_sets"] = {name: _value_set(found) for name, found in trial.value_sets.items()}
-    return str(yaml.dump(plain, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
+    text = str(yaml.dump(plain, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
+    if len(text.encode()) > MAX_BYTES:
+        message = (
+            f"the locked file would have {len(text.encode())} bytes; at most 1 MiB is read. Use fewer codes."
+        )
+        raise ConfigurationError(message)
+    return text
 
 
 class _Plain(yaml.SafeDumper):
@@ -91,6 +102,8 @@ def _value_set(found: ValueSet) -> dict[str, Any]:
             made[side] = [{"system": _system(system), "codes": codes} for system, codes in systems.items()]
     if found.text_hints:
         made["text_hints"] = list(found.text_hints)
+    if found.origin:
+        made["origin"] = dict(found.origin)
     return made
 
 

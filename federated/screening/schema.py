@@ -60,7 +60,8 @@ def _value_set() -> dict[str, Any]:
         "minItems": 1,
         "items": _object({"system": system, "codes": codes}, ("system", "codes")),
     }
-    texts = {key: {"type": "string"} for key in ("title", "from")}
+    texts: dict[str, Any] = {key: {"type": "string"} for key in ("title", "from")}
+    texts["origin"] = _object({key: {"type": "string"} for key in ("url", "version", "date", "sha256")})
     digest = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
     return _object({**texts, "include": blocks, "exclude": blocks, "text_hints": _TEXTS, "sha256": digest})
 

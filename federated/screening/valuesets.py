@@ -16,7 +16,8 @@ from federated.screening.valueset_files import ValueSetFileError, read_valueset_
 from federated.screening.yaml_nodes import Items, Table, Text, Yaml, shape
 
 SYSTEMS = tuple(name for name in URIS if name != "ucum")
-KEYS = ("title", "include", "exclude", "text_hints", "from", "sha256")
+KEYS = ("title", "include", "exclude", "text_hints", "from", "sha256", "origin")
+_ORIGIN = ("url", "version", "date", "sha256")
 _EYES = {"r": "right eye", "l": "left eye", "b": "both eyes", "u": "unspecified eye"}
 _NOT_A_TREE = "its codes are not a tree by prefix. List them or import an expansion."
 
@@ -29,6 +30,7 @@ class _Members:
     codes: set[Code] = field(default_factory=set)
     prefixes: set[Code] = field(default_factory=set)
     places: dict[Code, Text] = field(default_factory=dict)
+    imported: set[Code] = field(default_factory=set)
 
 
 def read_value_set(name: str, node: Yaml, reading: Reading, fetch: Fetch) -> ValueSet | None:
@@ -45,7 +47,7 @@ def read_value_set(name: str, node: Yaml, reading: Reading, fetch: Fetch) -> Val
     unknown_keys(node, reading, f"value set {quoted(name)}", KEYS)
     included = _read_members(node, "include", reading)
     excluded = _read_members(node, "exclude", reading)
-    origin = _imported(node, reading, fetch, included)
+    origin = _origin(node, reading) | _imported(node, reading, fetch, included)
     hints, title = _hints(node, reading), _title(node, reading)
     if sum(problem.severity == "error" for problem in reading.problems.found) > before:
         return None
@@ -203,7 +205,14 @@ def _take(data: bytes, source: Text, reading: Reading, members: _Members, digest
         return {}
     for code in read.codes:
         members.codes.add(code)
-        members.places[code] = source
+        members.places[code] = Text(code.code, source.mark)
+    unknown = [c.code for c in read.codes if c.system == "icd10cm" and not published().known(c.code)]
+    if unknown:
+        message = (
+            f"{len(unknown)} of its codes, such as {quoted(unknown[0])}, are not published ICD-10-CM codes."
+        )
+        reading.problems.warn(source.mark, "TV124", message)
+    members.imported.update(read.codes)
     facts: Mapping[str, str | None] = {
         "url": read.url,
         "version": read.version,
@@ -211,6 +220,21 @@ def _take(data: bytes, source: Text, reading: Reading, members: _Members, digest
         "sha256": digest,
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _origin(node: Table, reading: Reading) -> dict[str, str]:
+    """Where a locked file's set was imported from."""
+    part = node.entries.get("origin")
+    if part is None:
+        return {}
+    if not isinstance(part, Table):
+        reading.bad(
+            part, "TV106", f'"origin" is a table with url, version, date, sha256; found {shape(part)}.'
+        )
+        return {}
+    unknown_keys(part, reading, "origin", _ORIGIN)
+    read = {key: PROSE.read(value, reading, key) for key, value in part.entries.items()}
+    return {key: value for key, value in read.items() if isinstance(value, str)}
 
 
 def _hints(node: Table, reading: Reading) -> tuple[str, ...]:
@@ -232,7 +256,7 @@ def _title(node: Table, reading: Reading) -> str | None:
 
 def _warn_of_members(made: ValueSet, included: _Members, excluded: _Members, reading: Reading) -> None:
     for code in sorted(included.codes | included.prefixes | excluded.codes | excluded.prefixes):
-        if code.system != "icd10cm":
+        if code.system != "icd10cm" or code in included.imported:
             continue
         place = included.places.get(code) or excluded.places[code]
         prefix = code in included.prefixes or code in excluded.prefixes

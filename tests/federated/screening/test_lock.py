@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federated.errors import ConfigurationError
 from federated.screening.load import check_trial, load_trial
 from federated.screening.lock import digest, lock
 from tests.federated.screening.test_load import LIBRARY
@@ -84,8 +85,21 @@ def test_a_locked_file_needs_no_other_file() -> None:
     )
     trial = read(text, files(brain__yaml=LIBRARY, mi__json=FHIR)).require()
     locked = read(lock(trial), files())
-    assert not errors(locked)
+    assert not locked.problems
     assert locked.require() == trial
+    assert locked.require().value_sets["mi"].origin == trial.value_sets["mi"].origin
+    assert trial.value_sets["mi"].origin["version"] == "3"
+
+
+def test_a_locked_file_that_nobody_could_read_is_not_made() -> None:
+    codes = ", ".join(f'{{"system": "http://snomed.info/sct", "code": "{n:018}"}}' for n in range(60_000))
+    huge = f'{{"resourceType": "ValueSet", "expansion": {{"contains": [{codes}]}}}}'
+    text = with_node("{condition: {in: huge}}").replace(
+        "value_sets:\n", "value_sets:\n  huge: {from: huge.json}\n"
+    )
+    trial = read(text, files(huge__json=huge)).require()
+    with pytest.raises(ConfigurationError, match="1 MiB"):
+        lock(trial)
 
 
 def test_an_override_is_in_the_locked_file_and_in_the_digest() -> None:

@@ -105,6 +105,17 @@ def test_a_file_without_a_digest_warns_with_the_digest_to_write() -> None:
     assert hashlib.sha256(FHIR.encode()).hexdigest() in problem.message
 
 
+def test_an_imported_file_with_unknown_codes_warns_once() -> None:
+    codes = ", ".join(
+        f'{{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "{c}"}}' for c in ("E11.9", "E11.X", "Q0")
+    )
+    held = f'{{"resourceType": "ValueSet", "expansion": {{"contains": [{codes}]}}}}'
+    (problem,) = [
+        p for p in read(file("{from: vs.json}"), files(vs__json=held)).problems if p.code == "TV124"
+    ]
+    assert problem.message.startswith("2 of its codes")
+
+
 def test_a_star_is_refused_for_snomed() -> None:
     for system in ("snomed", "loinc", "rxnorm", "cpt", "hcpcs", "ndc", "cvx", "'uri:x'"):
         body = f"{{include: [{{system: {system}, codes: ['12*']}}]}}"
