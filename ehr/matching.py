@@ -127,29 +127,28 @@ def _plain(identifier: Identifier) -> str:
     return (identifier.value or "").strip().casefold()
 
 
-def best_name(person: Person, patient: Patient) -> tuple[Likeness, Likeness, bool]:
-    """(family, given, swapped) likeness of the record's name that fits best."""
+def best_name(person: Person, patient: Patient) -> tuple[Likeness, Likeness]:
+    """(family, given) likeness of the record's name that fits best."""
     asked = parts_of(person.family, person.given)
     if not any(asked):
-        return Likeness.NEAR, Likeness.NEAR, False
+        return _UNKNOWN
     found = [_name_likeness(asked, way) for way in ways(patient.name)]
-    return max(found, key=lambda three: (sum(three[:2]), min(three[:2])), default=_UNKNOWN)
+    return max(found, key=lambda pair: (sum(pair), min(pair)), default=_UNKNOWN)
 
 
-_UNKNOWN = (Likeness.NEAR, Likeness.NEAR, False)
+_UNKNOWN = (Likeness.NEAR, Likeness.NEAR)
 
 
-def _name_likeness(asked: NameParts, way: NameParts) -> tuple[Likeness, Likeness, bool]:
+def _name_likeness(asked: NameParts, way: NameParts) -> tuple[Likeness, Likeness]:
     straight = (family_likeness(asked.family, way.family), given_likeness(asked.given, way.given))
     if not all(asked) and not all(way):
         # People with one name have it in either field.
         only = family_likeness(asked.family + asked.given, way.family + way.given)
-        return only, only, False
-    if all(asked) and all(way) and min(straight) is not Likeness.SAME:
-        crossed = (family_likeness(asked.family, way.given), given_likeness(asked.given, way.family))
-        if min(crossed) is Likeness.SAME:
-            return Likeness.SAME, Likeness.NEAR, True
-    return (*straight, False)
+        return only, only
+    crossed = (family_likeness(asked.family, way.given), given_likeness(asked.given, way.family))
+    if min(straight) is not Likeness.SAME and min(crossed) is Likeness.SAME:
+        return Likeness.SAME, Likeness.NEAR  # swapped parts are one doubt
+    return straight
 
 
 def assess(person: Person, patient: Patient, mrn_types: Sequence[str] = MRN_TYPES) -> Assessment:
@@ -158,7 +157,7 @@ def assess(person: Person, patient: Patient, mrn_types: Sequence[str] = MRN_TYPE
     same_id = person.id is not None and person.id == patient.id
     numbers = record_numbers(patient, mrn_types)
     same_mrn = person.mrn is not None and any(_same_number(person.mrn, one) for one in numbers)
-    family, given, _ = best_name(person, patient)
+    family, given = best_name(person, patient)
     evidence = tuple(
         name
         for name, agrees in (

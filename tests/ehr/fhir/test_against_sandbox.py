@@ -81,7 +81,7 @@ def store() -> Store:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ehr(store: Store) -> Iterator[Sandbox]:
     with Sandbox(store, login=False) as running:
         yield running
