@@ -314,12 +314,12 @@ class GenericAdapter:
     def _inside(self, record: Any, resource: type[Resource], window: Window | None) -> bool:
         if window is None or resource not in _MOMENT:
             return True
-        moment = _MOMENT[resource](record)
-        span = None if moment is None else interval_of(moment.at or moment.start, self._session.zone)
-        if span is None:
+        moment, zone, bounds = _MOMENT[resource](record), self._session.zone, window.interval()
+        if moment is None:
             return True
-        bounds = window.interval()
-        return span.hi >= bounds.lo and span.lo <= bounds.hi
+        begun = interval_of(moment.at or moment.start, zone)
+        ended = interval_of(moment.at or moment.end, zone)  # a period without an end still goes on
+        return (begun is None or begun.lo <= bounds.hi) and (ended is None or ended.hi >= bounds.lo)
 
 
 def generic_adapter(parts: AdapterParts) -> GenericAdapter:
