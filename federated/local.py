@@ -25,11 +25,11 @@ from ehr.records import Patient
 from ehr.settings import SiteFile
 from ehr.site import REAL, Site, Surroundings, open_site_async
 from ehr.sync import LoopThread
-from federated.algorithms.criteria_match import UNREAD, Ongoing, Parameters, Progress, worker
+from federated.algorithms.criteria_match import UNREAD, Kept, Ongoing, Parameters, Progress, worker
 from federated.errors import ConfigurationError, MissingExtra
 from federated.reports import decisions_csv, documents
 from federated.reports.decisions_csv import Contact
-from federated.reports.run import Execution, PatientResult, Run
+from federated.reports.run import Execution, Run
 from federated.reports.write import write_contacts, write_site
 from federated.screening.criteria import Trial
 from federated.screening.evidence import Decision
@@ -190,12 +190,12 @@ async def _screened(
     site: Site, trial: Trial, rows: tuple[Row, ...], options: Options, started: datetime
 ) -> Run:
     today = options.index_date or started.astimezone(site.zone).date()
-    checkpoint: Checkpoint[PatientResult] | None = None
+    checkpoint: Checkpoint[Kept] | None = None
     if options.out is not None:
         identity = {"trial": digest(trial), "site": site.file.name, "rows": str(len(rows))}
         if options.index_date is not None:
             identity["index_date"] = options.index_date.isoformat()
-        checkpoint = Checkpoint(_checkpoint_path(options.out), identity, PatientResult)
+        checkpoint = Checkpoint(_checkpoint_path(options.out), identity, Kept)
         checkpoint.load()
         if checkpoint.resumes:
             options.say(

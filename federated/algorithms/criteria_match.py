@@ -24,9 +24,9 @@ from ehr.records import Appointment, Fetched, Kind, PatientRecord
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.run_heads import Tally, site_head, trial_head, value_set_heads
+from federated.algorithms.run_heads import added_up, site_head, trial_head, value_set_heads, work_of
 from federated.errors import ConfigurationError, NameWaits
-from federated.reports.run import MatchState, PatientResult, Run
+from federated.reports.run import MatchState, PatientResult, Run, Work
 from federated.screening.criteria import Trial
 from federated.screening.evaluate import compile_plan
 from federated.screening.evidence import Decision, Outcome, Verdict
@@ -62,6 +62,14 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """One finished patient, as a checkpoint keeps it: all that the outputs need of them."""
+
+    result: PatientResult
+    work: Work = field(default_factory=Work)
+
+
+@dataclass(frozen=True, slots=True)
 class Ongoing:
     """What a run is gone on with.
 
@@ -70,7 +78,7 @@ class Ongoing:
         progress: is told of each patient.
     """
 
-    checkpoint: Checkpoint[PatientResult] | None = None
+    checkpoint: Checkpoint[Kept] | None = None
     progress: Progress = field(default=lambda done, total: None)
 
 
@@ -98,17 +106,16 @@ async def worker(
             "TrialInclusionCriteriaMatchAlgorithm without a trial file", "the Jade colour (OCT measurements)"
         )
     decider = Decider(parameters.trial, site_facts(site), parameters.index_date)
-    tally = Tally()
-    results = [result async for result in screen_rows(decider, site, rows, ongoing, tally)]
+    kept = [one async for one in screen_rows(decider, site, rows, ongoing)]
     run = Run(
         tool_version=parameters.tool_version,
         trial=trial_head(decider.trial, decider.plan),
         site=site_head(site, decider.plan),
         index_date=decider.plan.index_date.isoformat(),
-        patients=_with_lookups(decider.plan, results),
+        patients=_with_lookups(decider.plan, [one.result for one in kept]),
         on_unknown=parameters.on_unknown,
         value_sets=value_set_heads(decider.trial),
-        work=tally.work(),
+        work=added_up(one.work for one in kept),
     )
     return WorkerResult(run)
 
@@ -179,23 +186,22 @@ class Decider:
 
 
 async def screen_rows(
-    decider: Decider, site: Site, rows: Sequence[Row], ongoing: Ongoing, tally: Tally
-) -> AsyncIterator[PatientResult]:
+    decider: Decider, site: Site, rows: Sequence[Row], ongoing: Ongoing
+) -> AsyncIterator[Kept]:
     """One result a row, in input order; rows that the checkpoint holds are not asked again."""
     checkpoint = ongoing.checkpoint
     stored = _stored(checkpoint, rows, site.key)
     fresh = site.readings([row for row in rows if row.number not in stored], _kinds(decider.plan))
     for done, row in enumerate(rows, start=1):
         if row.number in stored:
-            result = stored[row.number]
+            kept = stored[row.number]
         else:
             reading = await anext(fresh)
-            tally.add(reading)
-            result = _result(reading, decider, site)
+            kept = Kept(_result(reading, decider, site), work_of(reading))
             if checkpoint is not None:
-                checkpoint.add(row.number, row_key(site.key, _identity(row)), result, again=reading.again)
+                checkpoint.add(row.number, row_key(site.key, _identity(row)), kept, again=reading.again)
         ongoing.progress(done, len(rows))
-        yield result
+        yield kept
 
 
 def site_facts(site: Site) -> SiteFacts:
@@ -221,9 +227,7 @@ def _identity(row: Row) -> tuple[str | None, ...]:
     return () if person is None else (person.id, person.mrn, person.family, person.given, person.birth_date)
 
 
-def _stored(
-    checkpoint: Checkpoint[PatientResult] | None, rows: Sequence[Row], key: bytes
-) -> Mapping[int, PatientResult]:
+def _stored(checkpoint: Checkpoint[Kept] | None, rows: Sequence[Row], key: bytes) -> Mapping[int, Kept]:
     if checkpoint is None:
         return {}
     keys = {row.number: row_key(key, _identity(row)) for row in rows}

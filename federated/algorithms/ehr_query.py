@@ -7,7 +7,7 @@ stays in the pod: the modeller gets nothing, as in the reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -151,10 +151,3 @@ def _date(value: Any) -> str | None:
         day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
     parse_date(day)
     return day
-
-
-def columns(parameters: Parameters) -> Sequence[str]:
-    """Names of the output's columns, in order."""
-    from ehr.query import COLUMNS, status_column
-
-    return (*COLUMNS, *(status_column(kind) for kind in parameters.wanted()), "Match Status")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any
 
 from ehr.cohort import Reading
 from ehr.query import pseudonym
@@ -98,36 +99,32 @@ def site_head(site: Site, plan: Plan) -> SiteHead:
     )
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts what was done to the data on the way in; no patient data."""
+def work_of(reading: Reading) -> Work:
+    """What was done to one patient's data on the way in; counts only."""
+    repairs: Counter[str] = Counter()
+    set_aside: Counter[str] = Counter()
+    text_only: Counter[str] = Counter()
+    for kind, fetched in () if reading.record is None else sorted(reading.record.kinds.items()):
+        if fetched.quarantined:
+            set_aside[str(kind)] += fetched.quarantined
+        for issue in fetched.issues:
+            if issue.code.startswith("repair:"):
+                repairs[issue.code.removeprefix("repair:")] += issue.count
+        without_code = sum(1 for record in fetched.items if _is_text_only(record))
+        if without_code:
+            text_only[str(kind)] += without_code
+    return Work(failures=reading.failures, repairs=repairs, set_aside=set_aside, text_only=text_only)
 
-    failures: Counter[str] = field(default_factory=Counter)
-    repairs: Counter[str] = field(default_factory=Counter)
-    set_aside: Counter[str] = field(default_factory=Counter)
-    text_only: Counter[str] = field(default_factory=Counter)
 
-    def add(self, reading: Reading) -> None:
-        """Count one patient."""
-        self.failures.update(reading.failures)
-        if reading.record is None:
-            return
-        for kind, fetched in reading.record.kinds.items():
-            if fetched.quarantined:
-                self.set_aside[str(kind)] += fetched.quarantined
-            for issue in fetched.issues:
-                if issue.code.startswith("repair:"):
-                    self.repairs[issue.code.removeprefix("repair:")] += issue.count
-            for record in fetched.items:
-                concepts = getattr(record, "concepts", ())
-                if concepts and not any(coding.code for concept in concepts for coding in concept.coding):
-                    self.text_only[str(kind)] += 1
+def _is_text_only(record: Any) -> bool:
+    concepts = getattr(record, "concepts", ())
+    return bool(concepts) and not any(coding.code for concept in concepts for coding in concept.coding)
 
-    def work(self) -> Work:
-        """The counts as the run holds them."""
-        return Work(
-            failures=dict(sorted(self.failures.items())),
-            repairs=dict(sorted(self.repairs.items())),
-            set_aside=dict(sorted(self.set_aside.items())),
-            text_only=dict(sorted(self.text_only.items())),
-        )
+
+def added_up(parts: Iterable[Work]) -> Work:
+    """The work of a run out of that of its patients."""
+    sums: dict[str, Counter[str]] = {part.name: Counter() for part in fields(Work)}
+    for work in parts:
+        for name, counter in sums.items():
+            counter.update(getattr(work, name))
+    return Work(**{name: dict(sorted(counter.items())) for name, counter in sums.items()})

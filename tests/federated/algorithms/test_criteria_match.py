@@ -20,9 +20,9 @@ from ehr.people_file import Row
 from ehr.records import Appointment, Kind, Patient, PatientRecord, PatientRef, State, complete, nothing
 from ehr.settings import SiteFile
 from federated.algorithms import criteria_match
-from federated.algorithms.criteria_match import Ongoing, Parameters
+from federated.algorithms.criteria_match import Kept, Ongoing, Parameters
 from federated.errors import ConfigurationError, NameWaits
-from federated.reports.run import MatchState, PatientResult, Run
+from federated.reports.run import MatchState, Run
 from federated.screening.evidence import Decision
 from federated.screening.load import read_trial
 
@@ -170,8 +170,8 @@ def test_finished_patients_are_not_asked_again(tmp_path: Path) -> None:
     rows = [row(1), row(2), row(3)]
     site = FakeSite({number: person(number) for number in (1, 2, 3)})
 
-    def checkpoint() -> Checkpoint[PatientResult]:
-        found = Checkpoint(tmp_path / "c", {"trial": "x"}, PatientResult)
+    def checkpoint() -> Checkpoint[Kept]:
+        found = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
         found.load()
         found.start({"index_date": "2026-06-01"})
         return found
@@ -194,11 +194,11 @@ def test_finished_patients_are_not_asked_again(tmp_path: Path) -> None:
 
 def test_a_row_that_now_names_someone_else_is_asked_again(tmp_path: Path) -> None:
     site = FakeSite({1: person(1)})
-    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, PatientResult)
+    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
     stored.start({"index_date": "2026-06-01"})
     run_of(site, [row(1)], ongoing=Ongoing(stored))
     stored.close(finished=False)
-    after = Checkpoint(tmp_path / "c", {"trial": "x"}, PatientResult)
+    after = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
     after.load()
     after.start({})
     site.asked.clear()
@@ -207,11 +207,11 @@ def test_a_row_that_now_names_someone_else_is_asked_again(tmp_path: Path) -> Non
 
 
 def test_what_the_server_failed_to_give_is_asked_again(tmp_path: Path) -> None:
-    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, PatientResult)
+    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
     stored.start({"index_date": "2026-06-01"})
     broken = FakeSite({1: person(1, encounter=nothing(State.UNAVAILABLE)), 2: person(2)})
     run_of(broken, [row(1), row(2)], ongoing=Ongoing(stored))
     stored.close(finished=False)
-    after = Checkpoint(tmp_path / "c", {"trial": "x"}, PatientResult)
+    after = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
     after.load()
     assert list(after.done) == [2]

@@ -68,11 +68,11 @@ def test_the_output_has_the_reference_columns_in_order_and_a_state_per_kind(
     frame = _query(pod, clock, _table(), Parameters()).to_pandas(NOW)
     assert tuple(frame.columns[: len(COLUMNS)]) == COLUMNS
     assert list(frame.columns[len(COLUMNS) :]) == [
+        "Match Status",
         "Condition Status",
         "Procedure Status",
         "Appointment Status",
         "Practitioner Status",
-        "Match Status",
     ]
     assert list(frame["_original_filename"]) == [f"scan-{number}.dcm" for number in range(8)]
     matched = frame[frame["Match Status"] == "matched"]
