@@ -84,6 +84,14 @@ def _appointment(values: Values, table: Table, reading: Reading) -> None:
         values.setdefault("status", ("booked", "arrived", "checked-in"))
 
 
+def _age(values: Values, table: Table, reading: Reading) -> None:
+    when = values.get("when")
+    if when is not None and when.anchor == "birth":
+        reading.bad(
+            table.entries["at"], "TV143", '"at" of an age is a date or counted from "index", not from birth.'
+        )
+
+
 def _windowed(values: Values, table: Table, reading: Reading) -> None:
     time_windows.inline(values, table, reading)
 
@@ -200,7 +208,7 @@ def _statuses(*known: str) -> Key:
 PREDICATES: Mapping[str, Shape] = {
     "age": Shape(model.Age, {
         "is": Key(COMPARISON, "compare", required=True), "unit": Key(word("a", "mo", "d")), "at": Key(POINT, "when"),
-    }),
+    }, _age),
     "sex": Shape(model.Sex, {
         "is": Key(several(word("male", "female", "other", "unknown")), "values", required=True),
         "which": Key(word("administrative", "legal", "birth")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from federated.screening.criteria import Leaf, Measurement, Observation
 from federated.screening.problems import quoted
 from federated.screening.scalars import Reading
-from federated.screening.units import analyte_of, convertible, dimension_of, line
+from federated.screening.units import analyte_of, dimension_of, line
 from federated.screening.yaml_nodes import Table
 
 # What the image half measures, and in which unit.
@@ -107,8 +107,7 @@ def _scale(leaf: Observation, table: Table, reading: Reading) -> None:
             )
             reading.bad(place, "TV131", message)
         return
-    usual = [other for other in convertible(unit, name) if other not in convertible(unit)]
-    if not usual and not _measures(name, unit):
+    if not _measures(name, unit):
         reading.bad(place, "TV130", f"{name} is not measured in {quoted(unit)}, which is {_kind(unit)}.")
 
 

@@ -126,6 +126,7 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "index_order": (with_node("{encounter: {§from: index - 6 mo, to: index - 12 mo}}"), "TV143", "error", "empty"),
     "no_point": (with_node("{encounter: {from: §last week}}"), "TV143", "error", "last week"),
     "bad_day": (with_node("{encounter: {from: §2023-02-30}}"), "TV143", "error", "2023-02-30"),
+    "age_at_birth": (with_node('{age: {is: "> 1", at: §birth + 20 a}}'), "TV143", "error", "not from birth"),
     "count_form": (with_node('{encounter: {count: §"> 1"}}'), "TV144", "error", '">= n"'),
     "count_always": (with_node('{encounter: {count: §">= 0"}}'), "TV144", "error", "always holds"),
     "every_span": (with_node("{encounter: {every: {period: 12 mo, times: 2, over: §30 mo}}}"), "TV145", "error",

@@ -47,7 +47,7 @@ def test_explain_mentions_every_criterion_window_and_unit(path: Path) -> None:
 
 
 KEYS = [
-    ("{age: {is: '>= 18', at: birth + 20 a}}", "birth + 20 a"),
+    ("{age: {is: '>= 18', at: index - 20 a}}", "index - 20 a"),
     ("{condition: {in: dm, category: [problem-list-item]}}", "problem-list-item"),
     ("{condition: {in: dm, maybe: [provisional]}}", "perhaps: provisional"),
     (

@@ -91,13 +91,9 @@ def test_a_locked_file_needs_no_other_file() -> None:
     assert trial.value_sets["mi"].origin["version"] == "3"
 
 
-def test_a_locked_file_that_nobody_could_read_is_not_made() -> None:
-    codes = ", ".join(f'{{"system": "http://snomed.info/sct", "code": "{n:018}"}}' for n in range(60_000))
-    huge = f'{{"resourceType": "ValueSet", "expansion": {{"contains": [{codes}]}}}}'
-    text = with_node("{condition: {in: huge}}").replace(
-        "value_sets:\n", "value_sets:\n  huge: {from: huge.json}\n"
-    )
-    trial = read(text, files(huge__json=huge)).require()
+def test_a_locked_file_that_nobody_could_read_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = read(TEXT).require()
+    monkeypatch.setattr("federated.screening.lock.MAX_BYTES", len(lock(trial)) - 1)
     with pytest.raises(ConfigurationError, match="1 MiB"):
         lock(trial)
 
