@@ -8,6 +8,11 @@ import socket
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no bug: examples have no time limit, tests have one (pytest-timeout).
+settings.register_profile("everyday", deadline=None)
+settings.load_profile("everyday")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
