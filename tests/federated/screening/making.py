@@ -66,10 +66,9 @@ def condition(code: str | None = "H35.31", onset: str | None = "2024-01-01", **m
 def observation(
     value: float | str | None = None, day: str | None = "2024-06-01", unit: str | None = "%", **more: Any
 ) -> Observation:
+    comparator = more.pop("comparator", None)
     if value is not None:
-        more["value_quantity"] = Quantity(
-            value=Decimal(str(value)), unit=unit, comparator=more.pop("comparator", None)
-        )
+        more["value_quantity"] = Quantity(value=Decimal(str(value)), unit=unit, comparator=comparator)
     code = more.pop("code", "4548-4")
     defaults = {"id": "o1", "status": "final", "code": concept(code, LOINC), "effective_date_time": day}
     return Observation(**(defaults | more))
