@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 _GOING_ON_IS_USELESS = (State.UNAVAILABLE, State.QUOTA, State.FORBIDDEN)
 _MERGES_FOLLOWED = 5
+_NUMBERS = frozenset({"_id", "identifier"})
 
 
 async def find_patient(session: FhirSession, person: Person, *, policy: Grade = Grade.B) -> MatchResult:
     """Find one person; never a guess.
 
-    The profile's searches are made in their order until one settles who it is. All pages are read, records
-    that were merged away are followed to their survivors, and every candidate is compared here.
+    The profile's searches are made in their order, ``$match`` before those by name, until one settles
+    who it is. All pages are read, records that were merged away are followed to their survivors, and every candidate is compared here.
 
     Args:
         session: the server.
@@ -37,10 +38,15 @@ async def find_patient(session: FhirSession, person: Person, *, policy: Grade = 
     """
     search = _Search(session, person, policy)
     plans = [plan for plan in search_plans(person, session.profile) if search.can_send(plan)]
-    if not plans:
+    if not plans and not session.profile.match_operation:
         return Undetermined(State.UNSUPPORTED, (Issue("nothing-to-search-by", Severity.ERROR),))
-    for plan in plans:
-        settled = await search.try_plan(plan)
+    by_number = [plan for plan in plans if set(plan) <= _NUMBERS]
+    by_name = [plan for plan in plans if plan not in by_number]
+    for plan in (*by_number, None, *by_name):
+        found = await (session.match(person) if plan is None else session.search(Patient, plan))
+        if plan is None and found.state is State.UNSUPPORTED:
+            continue  # the operation is a convenience; a search that is not there is a failure
+        settled = await search.consider(found)
         if settled is not None:
             return settled
     return search.conclusion()
@@ -59,9 +65,8 @@ class _Search:
     def can_send(self, plan: Mapping[str, str]) -> bool:
         return set(plan) <= self.session.understands("Patient")
 
-    async def try_plan(self, plan: Mapping[str, str]) -> MatchResult | None:
-        """The result, if this search settles it."""
-        found = await self.session.search(Patient, plan)
+    async def consider(self, found: Fetched[Patient]) -> MatchResult | None:
+        """The result, if these candidates settle it."""
         self.issues += found.issues
         if any(issue.code == TOO_MANY_CODE for issue in found.issues):
             self.too_many = True

@@ -6,7 +6,7 @@ with `SearchFailed`, which says why it is not complete.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -90,7 +90,7 @@ class Route:
         )
 
 
-async def walk(route: Route, query: Query) -> AsyncIterator[Page]:
+async def walk(route: Route, query: Query) -> AsyncGenerator[Page, None]:
     """The pages of one search.
 
     A page whose ``restarted`` is True is the first one again: the paging session was over, and what came

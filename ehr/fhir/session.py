@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Protocol, TypeVar, overload
@@ -17,11 +18,13 @@ from ehr.fhir import capability as capabilities
 from ehr.fhir.capability import Capability
 from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
 from ehr.fhir.entries import Page
+from ehr.fhir.match import candidates
 from ehr.fhir.outcome import from_error, from_status
 from ehr.fhir.paging import Budget, Route, walk
 from ehr.fhir.read import Reading, Validation, read_resource
 from ehr.fhir.search import Params, Plan, plan
-from ehr.people import Resource
+from ehr.identity import Person
+from ehr.people import Patient, Resource
 from ehr.records import RESOURCES, Medication, MedicationRequest, MedicationStatement, PatientRef
 from ehr.transport.client import Transport, outcome_codes
 
@@ -214,13 +217,25 @@ class FhirSession:
         if not 200 <= response.status < 300:
             state, issue = from_status(response.status, outcome_codes(response.body), self.profile, "read")
             return _absent(issue) if state.complete else nothing(state, issue)
-        return self._one(response.body, shape)
+        return self._one(response.body, shape, resource_id)
 
-    def _one(self, body: bytes, shape: type[R]) -> Fetched[R]:
+    async def match(self, person: Person) -> Fetched[Patient]:
+        """Candidates of the server's own ``$match``; UNSUPPORTED where the profile has none."""
+        if not self.profile.match_operation:
+            return nothing(State.UNSUPPORTED, Issue("unsupported:$match", Severity.INFORMATION))
+        refused = self._refused("Patient")
+        if refused is not None:
+            return refused
+        return (await candidates(self._route, person)).fetched(self.clock.now())
+
+    def _one(self, body: bytes, shape: type[R], resource_id: str) -> Fetched[R]:
         try:
             record, issues = read_resource(body, shape, self._reading)
         except ReadError as error:
             return nothing(State.ERROR, Issue("quarantined", Severity.ERROR, path=error.path))
+        if record.id != resource_id:
+            # Some servers take other numbers for an id; what comes then is another resource.
+            return nothing(State.ERROR, Issue("security:other-id", Severity.SECURITY))
         return complete((record,), self.clock.now()).with_issues(issues)
 
     def _shapes(self, what: Any) -> tuple[type[Resource], ...]:
@@ -272,15 +287,16 @@ async def _all(jobs: Sequence[Any]) -> list[Any]:
     return [task.result() for task in tasks]
 
 
-async def _first(pages: AsyncIterator[Page], count: int) -> AsyncIterator[Page]:
+async def _first(pages: AsyncGenerator[Page, None], count: int) -> AsyncIterator[Page]:
     taken = 0
-    async for page in pages:
-        taken += 1
-        if taken == count and "next" in page.links:
-            page.states.append(State.PARTIAL)
-        yield page
-        if taken == count:
-            return
+    async with aclosing(pages):
+        async for page in pages:
+            taken += 1
+            if taken == count and "next" in page.links:
+                page.states.append(State.PARTIAL)
+            yield page
+            if taken == count:
+                return
 
 
 def _absent(issue: Issue) -> Fetched[Any]:

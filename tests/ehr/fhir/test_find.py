@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -108,6 +109,7 @@ async def test_too_many_people_is_ambiguous_and_no_error(reply: httpx.Response) 
         (httpx.ConnectError("x"), State.UNAVAILABLE),
         (answer({}, 403), State.FORBIDDEN),
         (answer({}, 400), State.ERROR),
+        (answer({}, 404), State.UNSUPPORTED),
         (answer("<html>"), State.UNAVAILABLE),
     ],
 )
@@ -218,3 +220,63 @@ async def test_what_was_noticed_on_the_way_is_told() -> None:
     result, _ = await find({FULL: bundle(repaired)})
     assert isinstance(result, Matched)
     assert [issue.code for issue in result.issues] == ["repair:object-for-list"]
+
+
+MATCH = {"change": {"match_operation": True}}
+
+
+def _graded(raw: dict[str, Any], grade: str) -> dict[str, Any]:
+    extension = [{"url": "http://hl7.org/fhir/StructureDefinition/match-grade", "valueCode": grade}]
+    return {"resource": raw, "search": {"mode": "match", "score": 1.0, "extension": extension}}
+
+
+async def test_the_servers_own_matching_brings_candidates_that_are_verified() -> None:
+    """match_operation_grade_used_but_verified"""
+    person = Person(family="Shaw", given="Amy Jo", birth_date="1987-02-20", mrn="urn:mrn|7", sex="female")
+    answers = {"Patient/$match": bundle(_graded(patient("p1"), "probable"))}
+    result, server = await find(answers, person, **MATCH)
+    assert isinstance(result, Matched)
+    assert server.asked == ["Patient?identifier=urn%3Amrn%7C7&_count=100", "Patient/$match"]
+    sent = json.loads(server.requests[1].content)["parameter"]
+    assert sent[0]["resource"] == {
+        "resourceType": "Patient",
+        "name": [{"family": "Shaw", "given": ["Amy", "Jo"]}],
+        "birthDate": "1987-02-20",
+        "gender": "female",
+        "identifier": [{"system": "urn:mrn", "value": "7"}],
+    }
+    wrong = {"Patient/$match": bundle(_graded(patient("x", "Jones"), "certain"))}
+    result, server = await find(wrong, **MATCH)
+    assert isinstance(result, NotFound)
+    assert server.asked == ["Patient/$match", FULL, LOOSE]
+
+
+async def test_a_person_with_a_birth_date_alone_is_sent_as_such() -> None:
+    server = Server({"Patient/$match": bundle(patient("x"))})
+    async with opened(server, **MATCH) as session:
+        assert isinstance(await find_patient(session, Person(birth_date="1987-02-20")), NotFound)
+    sent = json.loads(server.requests[0].content)["parameter"][0]["resource"]
+    assert sent == {"resourceType": "Patient", "birthDate": "1987-02-20"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (answer({}, 404), NotFound),
+        (answer({}, 403), Undetermined),
+        (answer({}, 400), Undetermined),
+        (answer("{"), Undetermined),
+        (bundle(patient("p1"), next="Patient?page=2"), Undetermined),
+        (bundle(patient("p1"), patient("p2")), Ambiguous),
+    ],
+)
+async def test_a_failed_matching_operation_is_like_a_failed_search(reply: httpx.Response, kind: type) -> None:
+    result, _ = await find({"Patient/$match": reply}, **MATCH)
+    assert isinstance(result, kind)
+
+
+async def test_matching_needs_the_patient_scope() -> None:
+    async with opened(Server({}), allowed=lambda name: False, **MATCH) as session:
+        assert (await session.match(AMY)).state is State.FORBIDDEN
+    async with opened(Server({})) as session:
+        assert (await session.match(AMY)).state is State.UNSUPPORTED

@@ -520,13 +520,14 @@ async def test_a_resource_is_read_by_its_id() -> None:
             "Condition/gone": answer({}, 410),
             "Condition/none": answer(outcome("error", "not-found"), 404),
             "Condition/proxy": answer("nothing here", 404),
+            "Condition/other": answer(condition("another")),
             "Condition/down": httpx.ConnectError("x"),
         }
     )
     async with opened(server) as session:
         states = {
             one: (await session.read(Condition, one))
-            for one in ("e.A-1", "bad", "gone", "none", "proxy", "down")
+            for one in ("e.A-1", "bad", "gone", "none", "proxy", "other", "down")
         }
         assert {one: fetched.state for one, fetched in states.items()} == {
             "e.A-1": State.OK,
@@ -534,6 +535,7 @@ async def test_a_resource_is_read_by_its_id() -> None:
             "gone": State.EMPTY,
             "none": State.EMPTY,
             "proxy": State.UNSUPPORTED,
+            "other": State.ERROR,
             "down": State.UNAVAILABLE,
         }
         assert states["e.A-1"].items[0].id == "e.A-1"
