@@ -37,6 +37,8 @@ CLAIM_WORDS: Mapping[str, str] = {
     "scope": "a scope is refused: compare auth.scope with what was approved",
 }
 """Words in a server's error text to our advice. The text itself is never repeated."""
+_CONNECTION = "check ehr.base_url, the network between this machine and the EHR, and ehr.ca_file"
+_AGAIN = ' Run "trialveil ehr probe".'
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ async def run_probe(session: FhirSession, auth: Authenticator, endpoints: Endpoi
         refused = True
         checks.append(_refusal(error))
     except EHRError as error:
-        checks.append(Check("connection", "failed", str(error)))
+        checks.append(Check("connection", "failed", str(error), _CONNECTION))
     return ProbeReport(session.profile.name, tuple(checks), refused)
 
 
@@ -206,4 +208,4 @@ def _refusal(error: AuthError) -> Check:
     words = (error.debug_detail or "").lower().replace("_", " ").replace("'", " ").replace('"', " ").split()
     cleaned = {word.strip(".,:;()") for word in words}
     advice = next((text for word, text in CLAIM_WORDS.items() if word in cleaned), None)
-    return Check("login", "failed", str(error), advice)
+    return Check("login", "failed", str(error).removesuffix(_AGAIN), advice)

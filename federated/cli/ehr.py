@@ -108,7 +108,7 @@ def query(
     person = Person(family=family, given=given, birth_date=birth_date, mrn=mrn, id=patient_id)
     if person == Person():
         raise UsageError("nobody was named; give --id, --mrn, or --family, --given and --birth-date.")
-    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    names = _asked(kinds, birth_date)
     reading = asyncio.run(_query(config, person, names))
     document = _query_document(reading)
     if out is not None:
@@ -120,6 +120,22 @@ def query(
         _show(document)
     if document["match"] != "matched" or any(not kind["complete"] for kind in document["kinds"].values()):
         raise typer.Exit(ExitCode.SOME_UNREAD)
+
+
+def _asked(kinds: str, birth_date: str | None) -> list[str]:
+    """The kinds by name; what was typed is refused here, before the EHR is asked."""
+    from ehr.dates import BadDate, parse_date
+    from ehr.fetched import Kind
+
+    try:
+        names = [str(Kind.parse(name)) for name in kinds.split(",") if name.strip()]
+    except ValueError as error:
+        raise UsageError(f"--kinds: {error}") from None
+    try:
+        parse_date(birth_date or "2000-01-01")
+    except BadDate:
+        raise UsageError("--birth-date is not of the form YYYY-MM-DD.") from None
+    return names
 
 
 async def _query(config: Path, person: Any, names: list[str]) -> Reading:

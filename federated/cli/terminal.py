@@ -76,7 +76,7 @@ def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
 
     table = Table(title=title, title_justify="left")
     for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place == 0)
+        table.add_column(column, overflow="fold", no_wrap=place == 0, min_width=min(len(column), 12))
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console(sys.stdout).print(table)

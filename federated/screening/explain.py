@@ -282,7 +282,7 @@ def _value_sets(trial: Trial) -> Iterator[str]:
         yield "Value sets"
     for name, found in trial.value_sets.items():
         title = f": {found.title}" if found.title else ""
-        yield from _indented(f"[{name}]{title} ({len(found)} members, digest {found.digest[:12]})", 2)
+        yield from _indented(f"[{name}]{title} ({_members(len(found))}, digest {found.digest[:12]})", 2)
         for system in found.systems:
             yield from _indented(f"{system}: {_codes(found, system)}", 6)
         if found.text_hints:
@@ -291,6 +291,10 @@ def _value_sets(trial: Trial) -> Iterator[str]:
             )
         if found.origin:
             yield from _indented("From: " + ", ".join(f"{k} {v}" for k, v in sorted(found.origin.items())), 6)
+
+
+def _members(count: int) -> str:
+    return "1 member" if count == 1 else f"{count} members"
 
 
 def _codes(found: ValueSet, system: str) -> str:
