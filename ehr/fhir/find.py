@@ -25,7 +25,8 @@ async def find_patient(session: FhirSession, person: Person, *, policy: Grade = 
     """Find one person; never a guess.
 
     The profile's searches are made in their order, ``$match`` before those by name, until one settles
-    who it is. All pages are read, records that were merged away are followed to their survivors, and every candidate is compared here.
+    who it is. All pages are read, records that were merged away are followed to their survivors, and every
+    candidate is compared here.
 
     Args:
         session: the server.
@@ -38,8 +39,6 @@ async def find_patient(session: FhirSession, person: Person, *, policy: Grade = 
     """
     search = _Search(session, person, policy)
     plans = [plan for plan in search_plans(person, session.profile) if search.can_send(plan)]
-    if not plans and not session.profile.match_operation:
-        return Undetermined(State.UNSUPPORTED, (Issue("nothing-to-search-by", Severity.ERROR),))
     by_number = [plan for plan in plans if set(plan) <= _NUMBERS]
     by_name = [plan for plan in plans if plan not in by_number]
     for plan in (*by_number, None, *by_name):
@@ -61,12 +60,14 @@ class _Search:
         self.failures: list[State] = []
         self.issues: list[Issue] = []
         self.too_many = False
+        self.asked = False
 
     def can_send(self, plan: Mapping[str, str]) -> bool:
         return set(plan) <= self.session.understands("Patient")
 
     async def consider(self, found: Fetched[Patient]) -> MatchResult | None:
         """The result, if these candidates settle it."""
+        self.asked = True
         self.issues += found.issues
         if any(issue.code == TOO_MANY_CODE for issue in found.issues):
             self.too_many = True
@@ -107,6 +108,8 @@ class _Search:
 
     def conclusion(self) -> MatchResult:
         """What holds after the last search."""
+        if not self.asked:
+            return Undetermined(State.UNSUPPORTED, (Issue("nothing-to-search-by", Severity.ERROR),))
         if self.failures:
             return self._undetermined(max(self.failures, key=list(State).index))
         issues = counted(self.issues)

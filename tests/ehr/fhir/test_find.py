@@ -275,6 +275,12 @@ async def test_a_failed_matching_operation_is_like_a_failed_search(reply: httpx.
     assert isinstance(result, kind)
 
 
+async def test_an_operation_that_is_not_there_finds_out_nothing() -> None:
+    result, _ = await find({"Patient/$match": answer({}, 404)}, Person(family="Shaw"), **MATCH)
+    assert isinstance(result, Undetermined)
+    assert result.state is State.UNSUPPORTED
+
+
 async def test_matching_needs_the_patient_scope() -> None:
     async with opened(Server({}), allowed=lambda name: False, **MATCH) as session:
         assert (await session.match(AMY)).state is State.FORBIDDEN
