@@ -8,7 +8,8 @@ performed, family history, another patient's, older versions and repeats of one 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from ehr.codes import Code, code_of
 from ehr.elements import CodeableConcept, Coding
 from ehr.fetched import Kind, State
-from ehr.records import PatientRecord
+from ehr.records import Condition, PatientRecord
 from federated.screening.eyes import Eye
 from federated.screening.moments import Clock
 from federated.screening.plan_nodes import CodeSet
@@ -40,6 +41,10 @@ class Entry(NamedTuple):
     coding: Coding | None = None
     code: Code | None = None
     hint: bool = False
+
+
+Known = tuple[tuple[int, ...], Code | None]
+"""Places of the sets that a coding belongs to, and the coding normalised."""
 
 
 class Case:
@@ -67,7 +72,7 @@ class Shelf:
         self.sets: list[CodeSet | None] = []
         self._places: dict[tuple[str, tuple[str, ...]] | None, int] = {}
         self._extra = extra
-        self._memo: dict[tuple[str | None, str | None], tuple[int, ...]] = {}
+        self._memo: dict[tuple[str | None, str | None], Known] = {}
         self._hints: list[tuple[int, frozenset[str], re.Pattern[str]]] = []
 
     def place(self, codes: CodeSet | None) -> int:
@@ -85,10 +90,23 @@ class Shelf:
     def sort(self, items: Iterable[Any], ids: frozenset[str]) -> Sequence[list[Entry]]:
         """The entries of every set, in the order of the records."""
         buckets: list[list[Entry]] = [[] for _ in self.sets]
+        own = frozenset(f"Patient/{identity}" for identity in ids)
+        memo, everything = self._memo, self._places.get(None)
         for record in distinct(items):
-            hits = self._hits(record)
-            if hits and counts(record, ids):
-                for place, entry in hits.items():
+            found: dict[int, Entry] = {}
+            concepts = record.concepts
+            for concept in concepts:
+                for coding in concept.coding:
+                    known = memo.get((coding.system, coding.code)) or self._learn(coding)
+                    for place in known[0]:
+                        if place not in found:
+                            found[place] = Entry(record, coding, known[1])
+            if everything is not None:
+                found.setdefault(everything, Entry(record))
+            if not concepts or self._hints:
+                self._hinted(record, concepts, found)
+            if found and counts(record, ids, own):
+                for place, entry in found.items():
                     buckets[place].append(entry)
         return buckets
 
@@ -96,37 +114,20 @@ class Shelf:
         """A coding as it is compared."""
         return code_of(coding.system, coding.code, self._extra)
 
-    def _hits(self, record: Any) -> dict[int, Entry]:
-        found: dict[int, Entry] = {}
-        concepts = record.concepts
-        for concept in concepts:
-            for coding in concept.coding:
-                key = (coding.system, coding.code)
-                places = self._memo.get(key)
-                if places is None:
-                    places = self._learn(key)
-                for place in places:
-                    if place not in found:
-                        found[place] = Entry(record, coding, self.code(coding))
-        if None in self._places:
-            found.setdefault(self._places[None], Entry(record))
-        if not concepts and _points_elsewhere(record):
-            for place in range(len(self.sets)):
-                found.setdefault(place, Entry(record, hint=True))
-        elif self._hints:
-            self._hinted(record, concepts, found)
-        return found
-
-    def _learn(self, key: tuple[str | None, str | None]) -> tuple[int, ...]:
-        code = code_of(*key, self._extra)
+    def _learn(self, coding: Coding) -> Known:
+        code = self.code(coding)
         places = (
             () if code is None else tuple(n for n, known in enumerate(self.sets) if known and known.has(code))
         )
         if len(self._memo) < MEMO:
-            self._memo[key] = places
-        return places
+            self._memo[(coding.system, coding.code)] = (places, code)
+        return places, code
 
     def _hinted(self, record: Any, concepts: Sequence[CodeableConcept], found: dict[int, Entry]) -> None:
+        """Entries that only words, or an unread reference, point to."""
+        if not concepts and _points_elsewhere(record):
+            for place in range(len(self.sets)):
+                found.setdefault(place, Entry(record, hint=True))
         for place, systems, pattern in self._hints:
             if place in found:
                 continue
@@ -151,18 +152,53 @@ def _points_elsewhere(record: Any) -> bool:
     return bool(getattr(record, "medication_reference", None) or getattr(record, "code_reference", None))
 
 
-def counts(record: Any, ids: frozenset[str]) -> bool:
-    """Whether a record exists for the engine at all."""
-    if getattr(record, "status", None) == "entered-in-error" or getattr(record, "do_not_perform", False):
+class Traits(NamedTuple):
+    """What records of one type have, so that it is asked once per type and not once per record."""
+
+    status: bool
+    verification: bool
+    forbids: bool
+    categories: bool
+    subject: str | None
+
+
+@cache
+def traits(kind: Hashable) -> Traits:
+    """The traits of a resource type."""
+    names = set(getattr(kind, "__struct_fields__", ()))
+    return Traits(
+        status="status" in names,
+        verification="verification_status" in names,
+        forbids="do_not_perform" in names,
+        categories=kind is Condition,
+        subject=next((name for name in ("subject", "patient") if name in names), None),
+    )
+
+
+def counts(record: Any, ids: frozenset[str], own: frozenset[str] = frozenset()) -> bool:
+    """Whether a record exists for the engine at all.
+
+    Args:
+        ids: the patient's ids.
+        own: references that are surely the patient's, to save reading them.
+    """
+    has: Traits = traits(type(record))
+    if has.status and record.status == "entered-in-error":
         return False
-    if getattr(record, "verification_status", None) is not None and record.verification == "entered-in-error":
+    if (
+        has.verification
+        and record.verification_status is not None
+        and record.verification == "entered-in-error"
+    ):
         return False
-    subject = getattr(record, "subject", None) or getattr(record, "patient", None)
-    if subject is not None:
+    if has.forbids and record.do_not_perform:
+        return False
+    subject = getattr(record, has.subject) if has.subject is not None else None
+    if subject is not None and subject.reference not in own:
         target = subject.target
         if target is not None and target[0] == "patient" and target[1] not in ids:
             return False
-    return record.type_name != "Condition" or not FAMILY_HISTORY.intersection(record.categories)
+    return not (has.categories and record.category) or FAMILY_HISTORY.isdisjoint(record.categories)
 
 
 def distinct(items: Iterable[Any]) -> Iterable[Any]:

@@ -86,7 +86,7 @@ class Grader:
     """The checks of one selection, in order; each has the reason of its unknown and the word of its no."""
 
     def __init__(self, select: Select, code_of: CodeOf) -> None:
-        self._times = [(READERS[rule.of], rule, _STRETCHES.get(rule.of)) for rule in select.times]
+        self._times = [(READERS[rule.of], rule.span, _STRETCHES.get(rule.of)) for rule in select.times]
         self._checks = list(_checks(select, code_of))
 
     def gather(self, case: Case, entries: list[Entry]) -> Gathered:
@@ -94,36 +94,42 @@ class Grader:
         kept: list[Grade] = []
         dropped: dict[str, int] = {}
         for entry in entries:
-            grade = self._grade(entry, case)
-            if grade.sure:
-                kept.append(grade)
-            else:
-                word = grade.reason or ""
-                dropped[word] = dropped.get(word, 0) + 1
+            sure, reason = (UNKNOWN, "CODE_NOT_MAPPED") if entry.hint else (YES, None)
+            for check, unsure, word in self._checks:
+                found = check(entry, case)
+                if found == YES:
+                    continue
+                if found == NO:
+                    sure, reason = NO, word
+                    break
+                if sure == YES:
+                    sure, reason = UNKNOWN, unsure
+            if sure:
+                sure, reason, time = self._timed(entry, case, sure, reason)
+                if sure:
+                    kept.append(Grade(sure, entry, time, reason))
+                    continue
+            dropped[reason or ""] = dropped.get(reason or "", 0) + 1
         return Gathered(kept, len(entries), dropped)
 
-    def _grade(self, entry: Entry, case: Case) -> Grade:
-        sure, reason = (UNKNOWN, "CODE_NOT_MAPPED") if entry.hint else (YES, None)
-        for check, unsure, word in self._checks:
-            found = check(entry, case)
-            if found == NO:
-                return Grade(NO, entry, None, word)
-            if found == UNKNOWN and sure == YES:
-                sure, reason = UNKNOWN, unsure
-        time = None
-        for place, (reader, rule, stretch) in enumerate(self._times):
+    def _timed(
+        self, entry: Entry, case: Case, sure: int, reason: str | None
+    ) -> tuple[int, str | None, Interval | None]:
+        """The grade after the windows, and the record's time by the first of them."""
+        first: Interval | None = None
+        for place, (reader, span, stretch) in enumerate(self._times):
             moment = reader(entry.record, case.clock)
-            found = (
-                inside(moment, rule.span, case.clock.born)
-                if stretch is None
-                else stretch(entry, case, rule.span)
-            )
+            if stretch is None:
+                found = inside(moment, span, case.clock.born)
+            else:
+                found = stretch(entry, case, span)
             if found == NO:
-                return Grade(NO, entry, moment, "window")
+                return NO, "window", moment
             if found == UNKNOWN and sure == YES:
                 sure, reason = UNKNOWN, "DATE_UNCERTAIN"
-            time = moment if place == 0 else time
-        return Grade(sure, entry, time, reason)
+            if place == 0:
+                first = moment
+        return sure, reason, first
 
 
 def _active(entry: Entry, case: Case, window: Span) -> int:
@@ -185,10 +191,12 @@ def _status(rule: StatusRule, index_end: int) -> Check:
 
 
 def _listed(status: str | None, rule: StatusRule) -> int:
+    if rule.yes is None or status in rule.yes:
+        return YES
     if status is None:
-        return UNKNOWN if rule.yes is not None else YES
+        return UNKNOWN
     word = status.strip().lower()
-    if rule.yes is None or word in rule.yes:
+    if word in rule.yes:
         return YES
     return UNKNOWN if word in rule.maybe else NO
 

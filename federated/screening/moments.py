@@ -94,13 +94,30 @@ def _at_age(age: Quantity, born: Interval | None) -> Interval | None:
     return Interval(day_start(first), day_start(after) - 1)
 
 
+def _onset(record: Any, clock: Clock) -> Interval | None:
+    at = getattr(record, "onset_date_time", None)
+    return clock.interval(at) if at is not None else start(record.onset, clock)
+
+
 def _known(record: Any, clock: Clock) -> Interval | None:
     """Onset, else the day it was written down: the latest that a condition can have begun."""
-    return start(record.onset, clock) or whole(record.recorded, clock)
+    return _onset(record, clock) or whole(record.recorded, clock)
+
+
+def _effective(record: Any, clock: Clock) -> Interval | None:
+    at = record.effective_date_time
+    return clock.interval(at) if at is not None else whole(record.effective, clock)
+
+
+def _performed(record: Any, clock: Clock) -> Interval | None:
+    at = record.performed_date_time
+    return clock.interval(at) if at is not None else whole(record.performed, clock)
 
 
 def _starts(record: Any, clock: Clock) -> Interval | None:
-    return start(record.when, clock)
+    period = getattr(record, "period", None)
+    first = clock.interval(period.start) if period is not None else None
+    return first or start(record.when, clock)
 
 
 def _all_of_it(record: Any, clock: Clock) -> Interval | None:
@@ -110,12 +127,12 @@ def _all_of_it(record: Any, clock: Clock) -> Interval | None:
 READERS: Mapping[str, Callable[[Any, Clock], Interval | None]] = MappingProxyType(
     {
         "known": _known,
-        "onset": lambda record, clock: start(record.onset, clock),
+        "onset": _onset,
         "recorded": lambda record, clock: whole(record.recorded, clock),
-        "active": lambda record, clock: start(record.onset, clock),
-        "performed": lambda record, clock: whole(record.performed, clock),
+        "active": _onset,
+        "performed": _performed,
         "authored": lambda record, clock: whole(record.authored, clock),
-        "effective": lambda record, clock: whole(record.effective, clock),
+        "effective": _effective,
         "occurred": lambda record, clock: whole(record.occurred, clock),
         "when": _starts,
         "start": _starts,
