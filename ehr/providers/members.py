@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ehr.elements import Element, Reference
-from ehr.errors import Unavailable
+from ehr.errors import ConfigurationError, Unavailable
 from ehr.fhir.session import FhirSession
 from ehr.people import Resource
 from ehr.records import PatientRef, State
 
 if TYPE_CHECKING:
     from ehr.providers.adapter import CohortRef
+
+T = TypeVar("T")
 
 
 class Member(Element, frozen=True):
@@ -45,6 +47,7 @@ async def members(session: FhirSession, source: CohortRef) -> AsyncIterator[Pati
     """Each patient once, in the list's order.
 
     Raises:
+        ConfigurationError: there is no such Group or List.
         Unavailable: the Group or List could not be read, or an active entry names no patient of this server;
             a cohort is never silently short.
     """
@@ -63,7 +66,13 @@ async def members(session: FhirSession, source: CohortRef) -> AsyncIterator[Pati
 
 async def _references(session: FhirSession, source: CohortRef) -> list[Reference | None]:
     if source.source == "group":
-        groups = (await session.read(Group, source.id)).require()
+        groups = _there((await session.read(Group, source.id)).require(), source)
         return [member.entity for group in groups for member in group.member if not member.inactive]
-    lists = (await session.read(List, source.id)).require()
+    lists = _there((await session.read(List, source.id)).require(), source)
     return [entry.item for one in lists for entry in one.entry if not entry.deleted]
+
+
+def _there(found: tuple[T, ...], source: CohortRef) -> tuple[T, ...]:
+    if not found:
+        raise ConfigurationError(f"cohort: the EHR has no such {source.source}; check its id in pod.yaml.")
+    return found
