@@ -201,7 +201,7 @@ def _acuity(value: Any, asked: Asked) -> Judged:
         return _placed(Span(-inf, 0.0, True, False), scale, asked, text, None)
     letters = letters_of(word)
     if letters is None:
-        return Judged(UNKNOWN, "NOT_NUMERIC", original=text)
+        return Judged(UNKNOWN, "NOT_NUMERIC")  # words of the EHR may name anything; they go nowhere
     return _placed(Span(letters, letters), scale, asked, text, None)
 
 
@@ -239,11 +239,12 @@ def _coded(value: Any, codes: CodeSet, code_of: CodeOf) -> Judged:
     if not isinstance(value, CodeableConcept):
         return Judged(UNKNOWN, "CODE_NOT_MAPPED")
     found = [code for coding in value.coding if (code := code_of(coding)) is not None]
+    display = next((coding.display for coding in value.coding if coding.display), None)
     if any(codes.has(code) for code in found):
-        return Judged(YES, shown=value.label)
+        return Judged(YES, shown=display)
     mapped = any(code.system in codes.systems for code in found)
     # A text, or a code of another system, may mean a member: nothing here can tell.
-    return Judged(NO, shown=value.label) if mapped else Judged(UNKNOWN, "CODE_NOT_MAPPED", shown=value.label)
+    return Judged(NO, shown=display) if mapped else Judged(UNKNOWN, "CODE_NOT_MAPPED", shown=display)
 
 
 def _worded(value: Any, texts: frozenset[str]) -> Judged:
@@ -256,4 +257,6 @@ def _worded(value: Any, texts: frozenset[str]) -> Judged:
     said = [" ".join(word.lower().split()) for word in words if word and word.strip()]
     if not said:
         return Judged(UNKNOWN, "VALUE_MISSING")
-    return Judged(YES if any(word in texts for word in said) else NO, shown=said[0])
+    # Only a word of the author's own is shown; other words of the EHR may name anything.
+    same = next((word for word in said if word in texts), None)
+    return Judged(NO if same is None else YES, shown=same)

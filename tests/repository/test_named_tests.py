@@ -16,7 +16,8 @@ NAMES = """
 6 a_star_is_refused_for_snomed
 7 prefix_expansion_equals_the_published_tree
 8 a_star_that_covers_one_eye_warns
-9 a_threshold_changes_the_digest_and_a_typo_does_not
+9 a_threshold_changes_the_digest
+9 a_typo_does_not_change_the_digest
 10 locked_and_unlocked_files_decide_alike
 11 use_cannot_leave_the_folder
 12 a_draft_is_not_screened
