@@ -51,6 +51,8 @@ def words(text: str | None) -> tuple[str, ...]:
     """
     if not text:
         return ()
+    # An acute accent by itself decomposes into a space, so these marks go first.
+    text = "".join(letter for letter in text if letter not in _JOINING)
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     out: list[str] = []
     for letter in folded.translate(_LETTERS):

@@ -233,6 +233,20 @@ def test_other_texts_are_no_durations(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ("h", "h hour hours"),
+        ("d", "d day days"),
+        ("wk", "wk week weeks"),
+        ("mo", "mo month months"),
+        ("a", "a year years"),
+    ],
+)
+def test_units_have_codes_and_english_words(unit: str, words: str) -> None:
+    assert [parse_duration(f"5 {word}").unit for word in words.split()] == [unit] * 3
+
+
 def test_a_duration_shows_count_and_unit() -> None:
     assert str(Duration(6, "mo")) == "6 mo"
 

@@ -10,6 +10,7 @@ from ehr.config import ProviderProfile
 from ehr.errors import NotMatched
 from ehr.fetched import State
 from ehr.matching import (
+    CONFLICTS,
     Ambiguous,
     BirthDate,
     Grade,
@@ -190,6 +191,26 @@ def test_numbers_are_known_by_code_text_or_use() -> None:
     assert found(by_use, other) == ["3"]
     assert found(other) == []
     assert found({"value": "5"}) == []
+
+
+@pytest.mark.parametrize("mark", ["MR", "mrn", "Medical Record Number"])
+def test_numbers_are_marked_by_the_usual_words(mark: str) -> None:
+    for kind in ({"text": mark}, {"coding": [{"code": mark}]}):
+        assert len(record_numbers(patient(identifier=[{"value": "1", "type": kind}]))) == 1
+
+
+def test_every_contradiction_is_in_the_list_of_conflicts() -> None:
+    found = {
+        issue.code
+        for person, records in (
+            (replace(AMY, mrn="7"), [patient(birthDate="1950-01-01", identifier=[number("7")])]),
+            (replace(AMY, id="p1"), [patient(birthDate="1950-01-01")]),
+            (AMY, [patient("a", link=replaced_by("b")), patient("b", birthDate="1950-01-01")]),
+            (AMY, [patient("a", link=replaced_by("gone"))]),
+        )
+        for issue in choose(person, records).issues
+    }
+    assert found == CONFLICTS
 
 
 def test_old_numbers_come_after_current_ones() -> None:

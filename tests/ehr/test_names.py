@@ -91,6 +91,46 @@ def test_titles_and_suffixes_are_dropped_but_never_the_whole_name() -> None:
 
 
 @pytest.mark.parametrize(
+    "title",
+    ["Dr", "Dr.", "Mr", "Mrs", "Ms", "Miss", "Mx", "Prof", "Professor", "Rev", "Sir", "Dame", "Herr", "Frau"],
+)
+def test_a_title_before_a_name_is_dropped(title: str) -> None:
+    assert without_titles(words(f"{title} Shaw")) == ("shaw",)
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["Jr", "Jr.", "Sr", "Junior", "Senior", "II", "III", "IV", "MD", "M.D.", "PhD", "Esq", "DDS", "RN"],
+)
+def test_a_suffix_after_a_name_is_dropped(suffix: str) -> None:
+    assert without_titles(words(f"Shaw {suffix}")) == ("shaw",)
+    assert split_name(f"Amy Shaw {suffix}") == ("Shaw", "Amy")
+
+
+@pytest.mark.parametrize("mark", "'’‘ʼ`´.\u2032\u02bb")
+def test_apostrophes_and_dots_end_no_word(mark: str) -> None:
+    assert words(f"O{mark}Brien") == ("obrien",)
+
+
+@pytest.mark.parametrize(
+    ("letter", "plain"),
+    [
+        ("ø", "o"),
+        ("đ", "d"),
+        ("ð", "d"),
+        ("ł", "l"),
+        ("ħ", "h"),
+        ("ı", "i"),
+        ("æ", "ae"),
+        ("œ", "oe"),
+        ("Þ", "th"),
+    ],
+)
+def test_letters_without_a_decomposition_have_a_plain_form(letter: str, plain: str) -> None:
+    assert words(letter) == (plain,)
+
+
+@pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("Shaw^Amy", ("Shaw", "Amy")),

@@ -271,8 +271,12 @@ async def test_the_time_of_an_observation_is_when_it_held() -> None:
     )
     times = {one.id: one.effective for one in found.require()}
     assert times["undated"] is None
-    at = lambda name: interval_of(times[name].at or times[name].start, LONDON)  # type: ignore[union-attr]  # noqa: E731
-    assert max(("new", "old", "span"), key=lambda name: at(name) or (0, 0)) == "new"
+
+    def began(name: str) -> Any:
+        moment = times[name]
+        return None if moment is None else interval_of(moment.at or moment.start, LONDON)
+
+    assert max(("new", "old", "span"), key=lambda name: began(name) or (0, 0)) == "new"
 
 
 async def test_an_encounter_may_still_be_open() -> None:

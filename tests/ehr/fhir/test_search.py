@@ -490,7 +490,9 @@ async def test_a_server_that_claims_more_than_the_profile_changes_nothing() -> N
 
 
 async def test_a_sample_reads_the_first_pages_only() -> None:
-    page = lambda n: bundle({"resourceType": "Patient", "id": f"p{n}"}, next=f"Patient?page={n + 1}")  # noqa: E731
+    def page(n: int) -> httpx.Response:
+        return bundle({"resourceType": "Patient", "id": f"p{n}"}, next=f"Patient?page={n + 1}")
+
     server = Server({f"Patient?page={n}": page(n) for n in range(2, 5)} | {"Patient": page(1)})
     async with opened(server) as session:
         found = await session.sample("Patient", pages=2)
