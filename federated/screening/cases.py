@@ -182,7 +182,7 @@ def counts(record: Any, ids: frozenset[str], own: frozenset[str] = frozenset()) 
         ids: the patient's ids.
         own: references that are surely the patient's, to save reading them.
     """
-    has: Traits = traits(type(record))
+    has: Traits = traits(record.__class__)
     if has.status and record.status == "entered-in-error":
         return False
     if (
