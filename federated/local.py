@@ -249,7 +249,6 @@ def _execution(
     started: datetime, surroundings: Surroundings, seconds: Mapping[str, float], site: Site
 ) -> Execution:
     names = ("trialveil", "httpx", "aiohttp", "msgspec", "pydantic")
-    counters = getattr(site.adapter, "counters", {})
     return Execution(
         started=started.isoformat(timespec="seconds"),
         ended=surroundings.clock.now().isoformat(timespec="seconds"),
@@ -260,7 +259,7 @@ def _execution(
             "system": platform.system(),
             "cpus": str(os.cpu_count() or 0),
         },
-        requests=dict(sorted(counters.items())),
+        requests=dict(sorted(site.adapter.counters.items())),
     )
 
 

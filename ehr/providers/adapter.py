@@ -6,7 +6,7 @@ complete, verified collection with its state, and says nothing of how many reque
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -115,6 +115,11 @@ class EHRAdapter(Protocol):
     @property
     def profile(self) -> ProviderProfile:
         """The vendor's ways."""
+        ...
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Requests, retries and failures so far, by class; no patient data."""
         ...
 
     async def __aenter__(self) -> Self: ...

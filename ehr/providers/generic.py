@@ -111,6 +111,11 @@ class GenericAdapter:
         """The vendor's ways."""
         return self._parts.profile
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Requests, retries and failures so far, by class; no patient data."""
+        return self._parts.transport.counters
+
     async def __aenter__(self) -> Self:
         return self
 
