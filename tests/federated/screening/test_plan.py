@@ -18,6 +18,7 @@ from federated.screening.plan_nodes import Exists, Latest, leaves
 from federated.screening.plan_values import code_set
 from tests.federated.screening.making import (
     INDEX,
+    KEY,
     age,
     at,
     codes,
