@@ -39,6 +39,7 @@ from ehr.settings import EHRSection, Secret, SiteFile
 from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits, Transport
 
 KEY_BYTES = 32
+_POINTED_TO = {"Medication", "Binary"}  # no kinds of their own: prescriptions and documents point to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ async def _source(
 
 
 def _types_asked_for(file: SiteFile, profile: ProviderProfile) -> set[str]:
-    asked = {resource.__name__ for resources in RESOURCES.values() for resource in resources} | {"Medication"}
+    asked = {resource.__name__ for resources in RESOURCES.values() for resource in resources} | _POINTED_TO
     cohort = file.cohort
     if cohort is not None and cohort.patients is None:
         asked.add("List" if cohort.group is None else "Group")
