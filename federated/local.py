@@ -7,6 +7,7 @@ stopped goes on where it stopped: what is done is kept beside the results until 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 import platform
@@ -25,7 +26,15 @@ from ehr.records import Patient
 from ehr.settings import SiteFile
 from ehr.site import REAL, Site, Surroundings, open_site_async
 from ehr.sync import LoopThread
-from federated.algorithms.criteria_match import UNREAD, Kept, Ongoing, Parameters, Progress, worker
+from federated.algorithms.criteria_match import (
+    UNREAD,
+    Kept,
+    Ongoing,
+    Parameters,
+    Progress,
+    site_facts,
+    worker,
+)
 from federated.errors import ConfigurationError, MissingExtra
 from federated.reports import decisions_csv, documents
 from federated.reports.decisions_csv import Contact
@@ -35,6 +44,7 @@ from federated.screening.criteria import Trial
 from federated.screening.evidence import Decision
 from federated.screening.load import load_trial
 from federated.screening.lock import digest
+from federated.screening.plan import make_plan
 
 if TYPE_CHECKING:
     import pandas
@@ -192,9 +202,7 @@ async def _screened(
     today = options.index_date or started.astimezone(site.zone).date()
     checkpoint: Checkpoint[Kept] | None = None
     if options.out is not None:
-        identity = {"trial": digest(trial), "site": site.file.name, "rows": str(len(rows))}
-        if options.index_date is not None:
-            identity["index_date"] = options.index_date.isoformat()
+        identity = _identity(site, trial, rows, options)
         checkpoint = Checkpoint(_checkpoint_path(options.out), identity, Kept)
         checkpoint.load()
         if checkpoint.resumes:
@@ -211,6 +219,22 @@ async def _screened(
     finally:
         if checkpoint is not None:
             checkpoint.close(finished=False)
+
+
+def _identity(site: Site, trial: Trial, rows: tuple[Row, ...], options: Options) -> dict[str, str]:
+    """What must be equal for an earlier start to be gone on with: all that can change a patient's result."""
+    # Any one day serves: the plan's digest then stands for the trial's constants and the site's facts.
+    plan = make_plan(trial, site_facts(site), date(2000, 1, 1))
+    section = site.file.ehr
+    reading = f"{section.provider}|{section.base_url}|{section.validation}|{section.strict}"
+    return {
+        "tool": version("trialveil"),
+        "trial": digest(trial),
+        "plan": plan.digest,
+        "ehr": hashlib.sha256(reading.encode()).hexdigest(),
+        "rows": str(len(rows)),
+        "index_date": "" if options.index_date is None else options.index_date.isoformat(),
+    }
 
 
 async def _contacts(site: Site, rows: tuple[Row, ...], run: Run) -> dict[int, Contact]:

@@ -19,6 +19,7 @@ from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.server import Sandbox
 from federated.cli.frame import run
 from federated.exit_codes import ExitCode
+from federated.reports.errors import OutputError
 from tests.end_to_end.clinics import TRIAL, Pod, clinic_ehr, make_pod, patients, ring_in, truth
 
 FILES = ("decisions.csv", "decisions.json", "summary.json", "run.json", "report.html")
@@ -216,6 +217,32 @@ def test_a_stopped_run_goes_on_where_it_stopped(stage: Stage, tmp_path: Path) ->
     for file in ("decisions.csv", "decisions.json", "summary.json", "report.html"):
         assert (out / file).read_bytes() == (whole / file).read_bytes()
     assert not checkpoint.exists()
+
+
+def test_what_another_declaration_decided_is_not_mixed_in(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site that says anew what silence means, between a stop and a start, has every patient decided anew."""
+
+    def full(*arguments: object) -> None:
+        raise OutputError("the disk is full")
+
+    out = tmp_path / "out"
+    pod = stage.pod.config
+    before = pod.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr("federated.local.write_site", full)
+        assert stage.screen(out) == ExitCode.USAGE
+    assert (out / ".screening.jsonl").exists()
+    asked = stage.ehr.witness.count(resource_type="Condition")
+    try:
+        pod.write_text(before.replace("  time_zone", "  world: {condition: open}\n  time_zone"))
+        assert stage.screen(out) == ExitCode.DONE
+    finally:
+        pod.write_text(before)
+    assert stage.ehr.witness.count(resource_type="Condition") > asked
+    decided = json.loads((out / "summary.json").read_text())
+    assert decided["criteria"]["wet_amd"]["pass"] == 0  # silence is no proof any more, for nobody
 
 
 def test_probe_says_that_all_is_well_without_patient_data(
