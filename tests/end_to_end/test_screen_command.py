@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -225,7 +226,7 @@ def test_what_another_declaration_decided_is_not_mixed_in(
     """A site that says anew what silence means, between a stop and a start, has every patient decided anew."""
 
     def full(*arguments: object) -> None:
-        raise OutputError("the disk is full")
+        raise OutputError("decisions.csv", errno.ENOSPC)
 
     out = tmp_path / "out"
     pod = stage.pod.config
