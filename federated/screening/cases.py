@@ -92,6 +92,8 @@ class Shelf:
         buckets: list[list[Entry]] = [[] for _ in self.sets]
         own = frozenset(f"Patient/{identity}" for identity in ids)
         memo, everything = self._memo, self._places.get(None)
+        if self.sets == [None]:
+            return ([Entry(record) for record in distinct(items) if counts(record, ids, own)],)
         for record in distinct(items):
             found: dict[int, Entry] = {}
             concepts = record.concepts

@@ -130,12 +130,7 @@ def make_plan(trial: criteria.Trial, facts: SiteFacts, index_date: date) -> Plan
         )
     world = world_of(facts.world, trial.assume_complete, facts.assume_complete)
     setting = Setting(index_date, world, facts.care_since, trial.grain)
-    try:
-        rules = [_rule(criterion, setting) for criterion in trial.criteria]
-    except BadDate:
-        raise PlanRefused("a window or age of the trial leads out of the calendar") from None
-    if not trial.allow_deceased:
-        rules.append(_alive(setting))
+    rules = _rules(trial, setting)
     acuity = _acuity(setting) if "worse_acuity" in trial.study_eye else None
     place = [trial.id, trial.grain, trial.study_eye, index_date.isoformat(), str(facts.zone)]
     return Plan(
@@ -144,7 +139,7 @@ def make_plan(trial: criteria.Trial, facts: SiteFacts, index_date: date) -> Plan
         index_date=index_date,
         zone=facts.zone,
         grain=trial.grain,
-        rules=tuple(rules),
+        rules=rules,
         world=MappingProxyType(world),
         digest=_digest([*place, world, rules, acuity]),
         code_systems=facts.code_systems,
@@ -152,6 +147,14 @@ def make_plan(trial: criteria.Trial, facts: SiteFacts, index_date: date) -> Plan
         study_eye=trial.study_eye,
         acuity=acuity,
     )
+
+
+def _rules(trial: criteria.Trial, setting: Setting) -> tuple[Rule, ...]:
+    try:
+        rules = [_rule(criterion, setting) for criterion in trial.criteria]
+    except BadDate:
+        raise PlanRefused("a window or age of the trial leads out of the calendar") from None
+    return (*rules,) if trial.allow_deceased else (*rules, _alive(setting))
 
 
 def _rule(criterion: criteria.Criterion, setting: Setting) -> Rule:
