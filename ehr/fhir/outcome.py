@@ -35,6 +35,7 @@ from ehr.errors import (
 )
 from ehr.fetched import Issue, Severity, State
 from ehr.people import Resource
+from ehr.transport.response import ISSUE_TYPES
 
 Purpose = Literal["search", "read"]
 
@@ -46,25 +47,6 @@ EXPIRED = "RESTART"
 
 TOO_MANY_CODE = "too-many-matches"
 
-_ISSUE_TYPES = frozenset(
-    {
-        *(
-            "invalid",
-            "structure",
-            "required",
-            "value",
-            "invariant",
-            "security",
-            "login",
-            "unknown",
-            "expired",
-        ),
-        *("forbidden", "suppressed", "processing", "not-supported", "duplicate", "multiple-matches"),
-        *("not-found", "deleted", "too-long", "code-invalid", "extension", "too-costly", "business-rule"),
-        *("conflict", "transient", "lock-error", "no-store", "exception", "timeout", "incomplete"),
-        *("throttled", "informational"),
-    }
-)
 _BAD = frozenset({"error", "fatal"})
 
 
@@ -148,7 +130,7 @@ def _codes(issue: OutcomeIssue) -> tuple[str, ...]:
 
 def _shown(codes: Iterable[str], profile: ProviderProfile) -> str:
     # A code is text from the server: only words that are known beforehand are repeated.
-    known = next((code for code in codes if code in profile.outcome_states or code in _ISSUE_TYPES), "other")
+    known = next((code for code in codes if code in profile.outcome_states or code in ISSUE_TYPES), "other")
     return f"outcome:{known}"
 
 

@@ -50,9 +50,9 @@ _SENT_ALWAYS = {"user-agent": "trialveil", "accept-encoding": "gzip"}
 _STREAM_ATTEMPTS_LONG = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Asked:
-    """The parts of a request that do not depend on the attempt."""
+    """The parts of a request that do not depend on the attempt. Never shown: a form holds an assertion."""
 
     method: str
     url: str

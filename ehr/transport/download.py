@@ -5,10 +5,12 @@ Requirements S17, S21 and S34 of the EHR layer.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +70,7 @@ class Download:
 
         Raises:
             BodyTooLarge, BadBody, ProtocolViolation, ConnectionFailed, TimedOut: nothing was written.
-            ConfigurationError: the folder cannot be written to.
+            ConfigurationError: the folder cannot be written to, or the disk is full.
         """
         part = _Part(path)
         try:
@@ -89,23 +91,26 @@ class _Part:
             handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
         except OSError:
             raise ConfigurationError("The output folder does not exist or cannot be written to.") from None
-        self._file = os.fdopen(handle, "wb")
+        self._file = os.fdopen(handle, "wb", buffering=0)
         self._part: Path | None = Path(name)
         self._digest = hashlib.sha256()
         self._size = 0
 
     def add(self, chunk: bytes) -> None:
-        self._file.write(chunk)
+        with _refusals_told():
+            left = memoryview(chunk)
+            while left:
+                left = left[self._file.write(left) :]
         self._digest.update(chunk)
         self._size += len(chunk)
 
     def keep(self) -> Written:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        if self._part is not None:
-            self._part.replace(self._path)
-            self._part = None
+        with _refusals_told():
+            os.fsync(self._file.fileno())
+            self._file.close()
+            if self._part is not None:
+                self._part.replace(self._path)
+                self._part = None
         return Written(self._size, self._digest.hexdigest())
 
     def discard(self) -> None:
@@ -113,3 +118,13 @@ class _Part:
         if self._part is not None:
             self._part.unlink(missing_ok=True)
             self._part = None
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = "the disk is full" if full else f"the system refused ({type(error).__name__})"
+        raise ConfigurationError(f"The file cannot be written: {reason}. Nothing was kept.") from None

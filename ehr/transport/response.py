@@ -14,6 +14,26 @@ from ehr.transport.body import check_json
 
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CODES_KEPT = 20
+ISSUE_TYPES = frozenset(
+    {
+        *(
+            "invalid",
+            "structure",
+            "required",
+            "value",
+            "invariant",
+            "security",
+            "login",
+            "unknown",
+            "expired",
+        ),
+        *("forbidden", "suppressed", "processing", "not-supported", "duplicate", "multiple-matches"),
+        *("not-found", "deleted", "too-long", "code-invalid", "extension", "too-costly", "business-rule"),
+        *("conflict", "transient", "lock-error", "no-store", "exception", "timeout", "incomplete"),
+        *("throttled", "informational"),
+    }
+)
+"""FHIR R4's issue types (value set ``issue-type``): words that may be repeated, because they are known."""
 _DETAIL_CHARACTERS = 4000
 
 
@@ -93,14 +113,16 @@ def raise_for_status(response: Response) -> None:
     """Nothing for 2xx; everything else is an error.
 
     Raises:
-        HttpStatusError: with the codes of an OperationOutcome. A redirect is one too: none is followed.
+        HttpStatusError: with the codes of an OperationOutcome. A redirect is one too: none is followed. Its
+            message repeats FHIR's own issue types alone: any other code is text from the server.
     """
     status = response.status
     if 200 <= status <= 299:
         return
     codes = outcome_codes(response.body)
     what = "redirected, which is not followed" if status < 400 else "refused the request"
-    shown = f", outcome {', '.join(codes[:3])}" if codes else ""
+    known = [code for code in codes if code in ISSUE_TYPES]
+    shown = f", outcome {', '.join(known[:3])}" if known else ""
     raise HttpStatusError(
         f"The server {what} (HTTP {status}{shown}). Nothing was read.",
         status=status,

@@ -118,3 +118,6 @@ class ClientCertificate:
     certificate: Path
     key: Path | None = None
     password: str | None = field(default=None, repr=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a client certificate with its password is never pickled")
