@@ -1,0 +1,64 @@
+"""``python -m tests.proof``: the long proofs; each writes a page to ``docs/proof``.
+
+python -m tests.proof                            everything at full size
+python -m tests.proof --only mutation --sample 200
+python -m tests.proof --only independent-server
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from tests.proof import mutation
+
+PARTS = ("independent-server", "mutation")
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="run this part; may be given twice")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="try N mutants, drawn by chance, instead of all"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="for the sample")
+    parser.add_argument("--workers", type=int, default=2, help="processes at once")
+    parser.add_argument(
+        "--module",
+        action="append",
+        choices=tuple(mutation.TARGETS),
+        help="mutate this module; may be given twice",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=user_cache_path("trialveil") / "proof",
+        help="where foreign programs are installed",
+    )
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the parts; 0 when each holds."""
+    chosen = _arguments(given)
+    parts = chosen.only or PARTS
+    held: dict[str, bool] = {}
+    if "mutation" in parts:
+        modules = tuple(chosen.module or mutation.TARGETS)
+        tally = mutation.run(chosen.sample, chosen.seed, chosen.workers, modules)
+        held["mutation"] = mutation.report(tally, chosen.seed) >= mutation.GOAL
+    if "independent-server" in parts:
+        from tests.proof import independent_server  # loads the project, which mutants must not find loaded
+
+        held["independent-server"] = independent_server.run(chosen.cache)
+    for part, holds in held.items():
+        sys.stderr.write(f"{part}: {'holds' if holds else 'DOES NOT HOLD'}; see docs/proof/{part}.md\n")
+    return 0 if all(held.values()) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

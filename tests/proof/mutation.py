@@ -1,0 +1,198 @@
+"""The mutation proof: are the tests of the deciding modules able to notice a wrong change?"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.proof import page
+from tests.proof.mutator import Mutant, mutants
+from tests.proof.trials_of_mutants import Verdict, baseline, load_libraries, run_all
+
+ROOT = page.ROOT
+ACCEPTED = Path(__file__).parent / "accepted_survivors.toml"
+GOAL = 0.9
+LIMIT_S = 120.0
+_SCREENING = "tests/federated/screening/"
+_DECIDING = (
+    "test_logic.py",
+    "test_values.py",
+    "test_unknown.py",
+    "test_time.py",
+    "test_evidence*.py",
+    "test_eyes.py",
+    "test_units.py",
+    "test_lookups.py",
+    "test_mutants_*.py",
+    "test_golden_synthea.py",
+    "test_properties*.py",
+)
+
+
+def _screening(*first: str) -> tuple[str, ...]:
+    names = dict.fromkeys((*first, *_DECIDING))
+    return tuple(_SCREENING + name for name in names)
+
+
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "ehr.matching": (
+        "tests/ehr/test_matching*.py",
+        "tests/ehr/test_names*.py",
+        "tests/ehr/test_mutants_*.py",
+    ),
+    "ehr.names": ("tests/ehr/test_names*.py", "tests/ehr/test_matching*.py", "tests/ehr/test_mutants_*.py"),
+    "ehr.dates": ("tests/ehr/test_dates*.py", "tests/ehr/test_mutants_*.py", _SCREENING + "test_time.py"),
+    "federated.screening.logic": _screening("test_logic.py"),
+    "federated.screening.units": _screening("test_units.py"),
+    "federated.screening.values": _screening("test_values.py"),
+    "federated.screening.evaluate": _screening("test_logic.py", "test_evidence*.py"),
+    "federated.screening.leaves_exists": _screening("test_unknown.py"),
+    "federated.screening.leaves_fields": _screening("test_unknown.py", "test_time.py"),
+    "federated.screening.leaves_values": _screening("test_values.py"),
+    "federated.screening.leaves_found": _screening("test_unknown.py"),
+}
+"""Module to the files of tests that must notice, the likeliest first."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was seen; ``set_aside``: files of tests that fail on the unchanged code and were not used."""
+
+    all_there_are: int
+    set_aside: tuple[str, ...] = ()
+    verdicts: dict[Mutant, Verdict] = field(default_factory=dict)
+
+    @property
+    def survivors(self) -> list[Mutant]:
+        """Those that no test noticed, in the order of the files."""
+        found = [mutant for mutant, verdict in self.verdicts.items() if not verdict.killed]
+        return sorted(found, key=lambda mutant: (mutant.module, mutant.index))
+
+
+def tests_of(module: str, root: Path = ROOT) -> list[str]:
+    """The files of tests that there are."""
+    return [str(path.relative_to(root)) for pattern in TARGETS[module] for path in sorted(root.glob(pattern))]
+
+
+def accepted() -> dict[tuple[str, str, str, str], str]:
+    """Survivors that are known, each with the reason why no test can or should notice."""
+    if not ACCEPTED.exists():
+        return {}
+    entries = tomllib.loads(ACCEPTED.read_text(encoding="utf-8")).get("survivor", [])
+    return {
+        (entry["module"], entry["function"], entry["before"], entry["after"]): entry["reason"]
+        for entry in entries
+    }
+
+
+def chosen(sample: int | None, seed: int, modules: Sequence[str]) -> tuple[list[Mutant], int]:
+    """The mutants to try, and how many there are; a sample is drawn over all modules alike."""
+    every: list[Mutant] = []
+    for module in modules:
+        path = ROOT / (module.replace(".", "/") + ".py")
+        every += mutants(module, path.read_text(encoding="utf-8"))
+    if sample is None or sample >= len(every):
+        return every, len(every)
+    return random.Random(seed).sample(every, sample), len(every)
+
+
+def run(sample: int | None, seed: int, workers: int, modules: Sequence[str] = tuple(TARGETS)) -> Tally:
+    """Try the mutants."""
+    load_libraries()
+    picked, count = chosen(sample, seed, modules)
+    plain = _plain_runs(modules)
+    broken = tuple(sorted(name for name, verdict in plain.items() if verdict.killed))
+    tests = {module: [name for name in tests_of(module) if name not in broken] for module in modules}
+    limits = {
+        module: 20.0 + 4 * sum(plain[name].seconds for name in names) for module, names in tests.items()
+    }
+    tally = Tally(count, broken)
+    work = [(mutant, tests[mutant.module], limits[mutant.module]) for mutant in picked]
+
+    def tell(mutant: Mutant, verdict: Verdict) -> None:
+        if not verdict.killed:
+            _say(
+                f"  survived: {mutant.module}:{mutant.line} {mutant.kind}: {mutant.before} -> {mutant.after}"
+            )
+
+    for mutant, verdict in run_all(ROOT, work, workers, tell):
+        tally.verdicts[mutant] = verdict
+        if len(tally.verdicts) % 25 == 0:
+            _say(f"{len(tally.verdicts)} of {len(work)}: {len(tally.survivors)} survived")
+    return tally
+
+
+def _plain_runs(modules: Sequence[str]) -> dict[str, Verdict]:
+    """Each file of tests on the unchanged code."""
+    names = sorted({name for module in modules for name in tests_of(module)})
+    found = {name: baseline(ROOT, [name], LIMIT_S) for name in names}
+    for name, verdict in found.items():
+        _say(f"{name}: {verdict.seconds:.1f} s{', fails and is set aside' if verdict.killed else ''}")
+    return found
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _aside(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    listed = ", ".join(f"`{name}`" for name in names)
+    return [f"Not used, because it failed on the unchanged code when this page was made: {listed}."]
+
+
+def report(tally: Tally, seed: int, folder: Path = page.FOLDER) -> float:
+    """Write the page; gives the share that was killed, known survivors left out."""
+    reasons = accepted()
+    tried: Counter[str] = Counter(mutant.module for mutant in tally.verdicts)
+    left: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in tally.survivors:
+        left[mutant.module].append(mutant)
+    known = [mutant for mutant in tally.survivors if mutant.key in reasons]
+    total, survived = len(tally.verdicts), len(tally.survivors)
+    share = (total - survived) / max(1, total - len(known))
+    slow = sum(verdict.how == "timeout" for verdict in tally.verdicts.values())
+    whole = total == tally.all_there_are
+    scope = (
+        "every mutant was tried"
+        if whole
+        else f"a random sample of {total} of {tally.all_there_are} mutants (seed {seed})"
+    )
+    rows = [
+        (f"`{name}`", tried[name], tried[name] - len(left[name]), sum(m.key in reasons for m in left[name]),
+         sum(m.key not in reasons for m in left[name]))
+        for name in TARGETS if tried[name]
+    ]  # fmt: skip
+    listed = [
+        (f"`{m.module}:{m.function}`", m.kind, f"`{m.before[:70]}`", f"`{m.after[:70]}`",
+         reasons.get(m.key, "**not yet judged**"))
+        for m in tally.survivors
+    ]  # fmt: skip
+    raw = (total - survived) / max(1, total)
+    page.write(
+        "mutation",
+        "Mutation: do the tests notice a wrong change?",
+        [
+            f"**{share:.1%} killed** of the mutants that can change what the code does ({raw:.1%} of all that were "
+            f"tried, {survived} survived, {len(known)} of them with a reason below); the goal is {GOAL:.0%}.",
+            f"Scope: {scope}. A mutant is one small change to one module: a comparison or call swapped, a bound "
+            "moved by one, a condition negated, a constant changed, a result dropped, a statement removed. It is "
+            f"killed when a test of the modules' own fails or does not end in time ({slow} of them). Messages of "
+            "errors, docstrings and types are not changed.",
+            *_aside(tally.set_aside),
+            page.table(("module", "tried", "killed", "survived, with a reason", "survived, without"), rows),
+            "## Survivors",
+            page.table(("where", "change", "before", "after", "why it survives"), listed)
+            if listed
+            else "None.",
+        ],
+        folder,
+    )
+    return share
