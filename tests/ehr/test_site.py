@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Iterator
@@ -436,6 +437,29 @@ def test_closing_a_loop_cancels_what_still_runs() -> None:
     loop.close()
     loop.close()
     assert ended == [True]
+
+
+def test_ctrl_c_cancels_what_is_waited_for() -> None:
+    loop, begun, ended = LoopThread(), threading.Event(), threading.Event()
+
+    async def forever() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def interrupt() -> None:
+        begun.wait(5)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    hand = threading.Thread(target=interrupt)
+    hand.start()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(forever())
+    hand.join()
+    assert ended.wait(5)
+    loop.close()
 
 
 def test_errors_come_through_as_they_are(running: Sandbox, folder: Folder, around: Surroundings) -> None:
