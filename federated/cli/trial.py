@@ -247,9 +247,14 @@ def _write(file: Path, text: str, *, quiet: bool = False) -> None:
     from federated.errors import UsageError
 
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
     except FileExistsError:
         raise UsageError(f"{file.name} exists and is not overwritten; choose another name") from None
+    except OSError as error:
+        raise UsageError(
+            f"{file.name} cannot be written ({type(error).__name__}); choose another place"
+        ) from None
     if not quiet:
         terminal.out(f"wrote {file}")

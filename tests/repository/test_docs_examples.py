@@ -1,0 +1,132 @@
+"""What the pages show works as they show it, and what they link to is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ehr import settings
+from ehr.fetched import State
+from federated.config import PodFile
+from federated.screening.grammar import PREDICATES
+from federated.screening.worlds import DEFAULTS
+from tests.repository.fences import anchors, fences, links, pages
+from tests.repository.scenes import Scene
+from tests.repository.sources import ROOT
+
+DOCS = ROOT / "docs"
+FIRST = DOCS / "quickstart.md"
+"""Other pages go on with its files."""
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in (
+        "TRIALVEIL_OUTPUT_DIR",
+        "TRIALVEIL_TASK_RESULTS_DIR",
+        "BITFOUNT_OUTPUT_DIR",
+        "BITFOUNT_TASK_RESULTS_DIR",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    with ExitStack() as held:
+        yield Scene(tmp_path, held)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_the_examples_of_a_page_work_as_shown(page: Path, scene: Scene) -> None:
+    if page not in (FIRST, ROOT / "README.md"):
+        for fence in fences(FIRST):
+            if fence.language in ("yaml", "csv") or "ehr sandbox" in fence.text or "pod new" in fence.text:
+                scene.play(fence)
+    for fence in fences(page):
+        scene.play(fence)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in links(page):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name} links to {target}, which is not there"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name} links to {target}; there is no such heading"
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    seen: set[Path] = set()
+    ahead = [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        ahead += [
+            (page.parent / target.partition("#")[0]).resolve()
+            for target in links(page)
+            if not re.match(r"https?:|#", target)
+        ]
+    assert {file for file in DOCS.glob("*.md")} <= seen
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_a_page_names_no_machine_of_its_makers(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"/work/|/tmp/|/home/|/root/", text)
+
+
+def test_a_table_of_keys_names_every_key_of_every_predicate() -> None:
+    page = (DOCS / "write-a-trial.md").read_text(encoding="utf-8")
+    for predicate, shape in PREDICATES.items():
+        rows = [line for line in page.splitlines() if line.startswith(f"| `{predicate}`")]
+        assert len(rows) == 1, f"{predicate} has {len(rows)} rows"
+        windows = {"within", "next", "from", "to", "ends"}
+        for key in set(shape.keys) - windows:
+            assert f"`{key}`" in rows[0], f"{predicate} takes {key}, and its row does not say so"
+
+
+def test_the_pod_page_explains_every_key_of_the_file() -> None:
+    page = (DOCS / "run-a-pod.md").read_text(encoding="utf-8")
+    sections = (PodFile, settings.EHRSection, settings.SiteSection, settings.CohortSection, settings.Rate)
+    sections = (*sections, settings.Backend, settings.External, settings.Auth)
+    for section in sections:
+        for key in section.model_fields:
+            assert f"`{key}`" in page, f"{section.__name__}.{key} is not explained"
+    for kind, word in DEFAULTS.items():
+        assert re.search(rf"\| `{kind}` \| {word} \|", page), (
+            f"the default of {kind} is not {word} on the page"
+        )
+
+
+def test_the_python_page_explains_every_state() -> None:
+    page = (DOCS / "python.md").read_text(encoding="utf-8")
+    assert all(f"`{state.name}`" in page for state in State)
+
+
+def test_the_picture_is_small_enough_for_a_slow_line() -> None:
+    assert (DOCS / "images" / "report.png").stat().st_size <= 250_000
+
+
+def test_a_page_that_says_something_wrong_is_noticed(tmp_path: Path, scene: Scene) -> None:
+    page = tmp_path / "page.md"
+    for wrong in (
+        "```console\n$ trialveil --version\ntrialveil 9.9.9\n```\n",
+        "```python\nprint(1 + 1)  # → 3\n```\n",
+        "```yaml pod.yaml\nname: x\nehr: {}\n```\n",
+        "```yaml criteria\n- age: {is: '>= 50', unitt: a}\n```\n",
+        "```console\n$ rm -r everything\n```\n",
+        "```perl\nprint 1\n```\n",
+    ):
+        page.write_text(wrong, encoding="utf-8")
+        fence = next(fences(page))
+        with pytest.raises((AssertionError, ValueError)):
+            scene.play(fence)
+        assert dataclasses.is_dataclass(fence)
