@@ -246,6 +246,9 @@ def extreme(leaf: Extreme, tools: Tools) -> Run:
         reader(one, tools) for one in (asked, _one_sided(asked, low=True), _one_sided(asked, low=False))
     )
     one_by, all_by = (above, below) if leaf.which == "max" else (below, above)
+    # A bound that was not asked is met by any value, even by one that is missing.
+    sides = (asked.own.low != -inf, asked.own.high != inf)
+    reaching, keeping = sides if leaf.which == "max" else sides[::-1]
 
     def run(case: Case) -> Found:
         gathered = gather(case)
@@ -253,21 +256,21 @@ def extreme(leaf: Extreme, tools: Tools) -> Run:
             missing = _shortness(leaf.select, case, gathered) or "NOT_RECORDED"
             return Found(UNKNOWN, gathered.reason if gathered.kept else missing, gathered, gathered.kept)
         short = _shortness(leaf.select, case, gathered)
-        reached = some(both(grade.sure, one_by(grade.entry.record).truth) for grade in gathered.kept)
-        kept_to = every(either(YES - grade.sure, all_by(grade.entry.record).truth) for grade in gathered.kept)
-        if short:
-            reached, kept_to = opened(reached), both(kept_to, UNKNOWN) if _bounded(asked, leaf) else kept_to
+        reached = kept_to = YES
+        if reaching:
+            reached = some(both(grade.sure, one_by(grade.entry.record).truth) for grade in gathered.kept)
+            reached = opened(reached) if short else reached
+        if keeping:
+            kept_to = every(
+                either(YES - grade.sure, all_by(grade.entry.record).truth) for grade in gathered.kept
+            )
+            kept_to = both(kept_to, UNKNOWN) if short else kept_to
         truth = both(reached, kept_to)
         truth = YES - truth if leaf.asked.negated else truth
         values = [Read(grade, whole(grade.entry.record)) for grade in gathered.kept]
         return _extreme_found(truth, short, values, gathered, leaf)
 
     return run
-
-
-def _bounded(asked: Asked, leaf: Extreme) -> bool:
-    """Whether a value that was not read could break the bound that all must keep."""
-    return asked.own.high != inf if leaf.which == "max" else asked.own.low != -inf
 
 
 def _one_sided(asked: Asked, low: bool) -> Asked:

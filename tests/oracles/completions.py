@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from itertools import product
 from typing import Literal
 
-Take = Literal["exists", "latest", "earliest", "any", "max"]
+Take = Literal["exists", "latest", "earliest", "any", "all", "max", "min"]
 FAR = 10_000.0
 
 
@@ -98,4 +98,6 @@ def _of(take: Take, inside: list[Real], fits: Callable[[float], bool]) -> bool:
         return fits(inside[0].value)
     if take == "any":
         return any(fits(real.value) for real in inside)
-    return fits(max(real.value for real in inside))
+    if take == "all":
+        return all(fits(real.value) for real in inside)
+    return fits((max if take == "max" else min)(real.value for real in inside))

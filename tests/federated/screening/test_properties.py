@@ -352,15 +352,24 @@ def as_observation(fact: completions.Fact, number: int) -> Any:
     return observation(fact.value, fact.day, status="final" if fact.sure else None, id=f"o{number}")
 
 
-@settings(max_examples=120, deadline=None)
-@example([completions.Fact("2024-06"), completions.Fact("2024-06-30")], "latest")
-@given(st.lists(FACTS, min_size=1, max_size=3), st.sampled_from(["latest", "earliest", "any", "max"]))
-def test_a_leaf_is_what_all_completions_say(given_facts: list[completions.Fact], take: Any) -> None:
+TAKES = ["latest", "earliest", "any", "all", "max", "min"]
+
+
+@settings(max_examples=150, deadline=None)
+@example([completions.Fact("2024-06"), completions.Fact("2024-06-30")], "latest", ">= 5.5")
+@example([completions.Fact(None, value=None), completions.Fact("2024-06", value=6.0)], "max", ">= 5.5")
+@given(st.lists(FACTS, min_size=1, max_size=3), st.sampled_from(TAKES), st.sampled_from([">= 5.5", "<= 5.5"]))
+def test_a_leaf_is_what_all_completions_say(
+    given_facts: list[completions.Fact], take: Any, asked: str
+) -> None:
     """P13: brute force over every way the records could have been."""
     from tests.federated.screening.making import between
 
-    expected = completions.answer(take, given_facts, WINDOW, lambda value: value >= 5.5, None)
-    leaf = lab(">= 5.5", take=take, window=between(*WINDOW))
+    def fits(value: float) -> bool:
+        return value >= 5.5 if asked[0] == ">" else value <= 5.5
+
+    expected = completions.answer(take, given_facts, WINDOW, fits, None)
+    leaf = lab(asked, take=take, window=between(*WINDOW))
     who = record(*(as_observation(fact, n) for n, fact in enumerate(given_facts)))
     assert truth(leaf, who) == expected
 
