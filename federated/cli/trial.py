@@ -14,8 +14,8 @@ from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from ehr.problems import Problem
     from federated.screening.criteria import Trial
-    from federated.screening.problems import Problem
     from federated.screening.valueset_files import ValueSetFile
 
 trial_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
@@ -225,8 +225,8 @@ def _overrides(settings: list[str] | None) -> dict[str, str]:
 
 
 def _checked(file: Path) -> tuple[Problem, ...]:
+    from ehr.problems import Problem
     from federated.screening.load import check_trial
-    from federated.screening.problems import Problem
 
     try:
         return check_trial(file).problems

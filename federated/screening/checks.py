@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from ehr.dates import BadDate, Duration, shift
+from ehr.problems import Mark, quoted
+from ehr.yaml_nodes import Table
 from federated.screening.criteria import (
     Age,
     AllOf,
@@ -25,10 +27,8 @@ from federated.screening.criteria import (
     walk,
 )
 from federated.screening.lock import canonical
-from federated.screening.problems import Mark, quoted
 from federated.screening.scalars import Reading
 from federated.screening.unit_checks import check_units
-from federated.screening.yaml_nodes import Table
 
 _SOME_DAY = date(2024, 7, 15)
 Sides = tuple[Sequence[Criterion], Sequence[Criterion]]

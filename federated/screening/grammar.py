@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ehr.problems import quoted
+from ehr.yaml_nodes import Table, Text, Yaml, shape
 from federated.screening import predicates as model
 from federated.screening import time_windows
-from federated.screening.problems import quoted
 from federated.screening.scalars import (
     BAD,
     BOOLEAN,
@@ -32,7 +33,6 @@ from federated.screening.scalars import (
 )
 from federated.screening.terms import Comparison
 from federated.screening.time_windows import EVERY, KINDS, WINDOW
-from federated.screening.yaml_nodes import Table, Text, Yaml, shape
 
 Values = dict[str, Any]
 Finish = Callable[[Values, Table, Reading], None]

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ehr.problems import Mark, quoted
+from ehr.yaml_nodes import Items, Table, Text, Yaml, shape
 from federated.screening.criteria import At, Criterion, IndexDate
 from federated.screening.nodes import Spot, read_node
-from federated.screening.problems import Mark, quoted
 from federated.screening.scalars import (
     BAD,
     BOOLEAN,
@@ -23,7 +24,6 @@ from federated.screening.scalars import (
     unknown_keys,
     word,
 )
-from federated.screening.yaml_nodes import Items, Table, Text, Yaml, shape
 
 KINDS = (
     "birth_date", "sex", "deceased", "condition", "procedure", "medication", "order", "allergy", "observation",

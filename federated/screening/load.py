@@ -14,17 +14,18 @@ from errno import EISDIR
 from importlib.resources import files
 from pathlib import Path
 
-from federated.screening import merge, valueset_files, yaml_nodes
+from ehr import yaml_nodes
+from ehr.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
+from ehr.yaml_nodes import Table, Text, Yaml, plain, read_yaml, shape
+from federated.screening import merge, valueset_files
 from federated.screening.checks import check
 from federated.screening.criteria import Parameter, Trial, ValueSet
 from federated.screening.head import CRITERIA_KEYS, SETTINGS, TOP, read_criteria, read_settings
 from federated.screening.lock import digest
 from federated.screening.merge import LinkRefused, Sources
 from federated.screening.nodes import Spot, read_node
-from federated.screening.problems import Mark, Problem, Problems, TrialFileErrors, quoted, suggestion
 from federated.screening.scalars import BOOLEAN, PROSE, Reading, number, unknown_keys
 from federated.screening.valuesets import read_value_set
-from federated.screening.yaml_nodes import Table, Text, Yaml, plain, read_yaml, shape
 
 __all__ = [
     "CRITERIA_KEYS",
@@ -42,6 +43,10 @@ __all__ = [
 
 Overrides = Mapping[str, str | int | float]
 _NAME = re.compile(r"[a-z][A-Za-z0-9_-]*(\.[a-z][A-Za-z0-9_-]*)*\Z")
+
+
+class TrialFileErrors(FileErrors):
+    """A trial file, or a file it uses, has mistakes; all of them are listed."""
 
 
 @dataclass(frozen=True, slots=True)

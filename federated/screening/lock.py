@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from ehr.codes import URIS
+from ehr.yaml_nodes import MAX_BYTES
 from federated.errors import ConfigurationError
 from federated.screening.criteria import Criterion, Trial, ValueSet
-from federated.screening.yaml_nodes import MAX_BYTES
 
 # What explains, and decides nothing.
 _WORDS = frozenset({"text", "source", "title", "why", "tags", "provenance", "at", "merged", "warnings"})

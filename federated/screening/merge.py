@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from federated.screening.problems import Mark, Problems, quoted, suggestion
+from ehr.problems import Mark, Problems, quoted, suggestion
+from ehr.yaml_nodes import Items, Table, Text, Yaml, read_yaml, shape
 from federated.screening.scalars import Reading, unknown_keys
-from federated.screening.yaml_nodes import Items, Table, Text, Yaml, read_yaml, shape
 
 FORMAT = 1
 MAX_USE_DEPTH = 3

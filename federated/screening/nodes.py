@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from ehr.problems import Mark, quoted, suggestion
+from ehr.yaml_nodes import Hole, Items, Table, Yaml, shape
 from federated.screening.criteria import AllOf, AnyOf, At, AtLeast, Node, Not, Predicate
 from federated.screening.grammar import PREDICATES, read_predicate
-from federated.screening.problems import Mark, quoted, suggestion
 from federated.screening.scalars import BAD, TEXT, Reading, integer, unknown_keys
-from federated.screening.yaml_nodes import Hole, Items, Table, Yaml, shape
 
 MAX_NODES = 2000
 MAX_DEPTH = 20

@@ -13,10 +13,10 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from ehr.dates import BadDate, Duration, parse_date, parse_duration
+from ehr.problems import Mark, Problems, quoted, suggestion
+from ehr.yaml_nodes import Hole, Items, Table, Text, Yaml, shape
 from federated.screening.criteria import Parameter, Point
-from federated.screening.problems import Mark, Problems, quoted, suggestion
 from federated.screening.terms import Comparison, Count, Ends, ValueSet
-from federated.screening.yaml_nodes import Hole, Items, Table, Text, Yaml, shape
 
 
 class _Bad:

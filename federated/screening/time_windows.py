@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from ehr.dates import BadDate, Duration, shift
+from ehr.yaml_nodes import Table, Yaml, shape
 from federated.screening.scalars import (
     BAD,
     DURATION,
@@ -19,7 +20,6 @@ from federated.screening.scalars import (
     word,
 )
 from federated.screening.terms import INDEX, Every, Point, Window
-from federated.screening.yaml_nodes import Table, Yaml, shape
 
 KINDS: dict[str, Kind] = {
     "within": duration(zero=True),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ehr.problems import quoted
+from ehr.yaml_nodes import Table
 from federated.screening.criteria import Leaf, Measurement, Observation
-from federated.screening.problems import quoted
 from federated.screening.scalars import Reading
 from federated.screening.units import analyte_of, dimension_of, line
-from federated.screening.yaml_nodes import Table
 
 # What the image half measures, and in which unit.
 METRICS = {

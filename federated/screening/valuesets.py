@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ehr.codes import PREFIX_TREES, URIS, Code, normal_code, system_name
+from ehr.problems import quoted, suggestion
+from ehr.yaml_nodes import Items, Table, Text, Yaml, shape
 from federated.screening.icd10cm import published
-from federated.screening.problems import quoted, suggestion
 from federated.screening.scalars import PROSE, Reading, unknown_keys
 from federated.screening.terms import ValueSet
 from federated.screening.valueset_files import ValueSetFileError, read_valueset_file
-from federated.screening.yaml_nodes import Items, Table, Text, Yaml, shape
 
 SYSTEMS = tuple(name for name in URIS if name != "ucum")
 KEYS = ("title", "include", "exclude", "text_hints", "from", "sha256", "origin")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ehr.problems import Mark, Problems
+from ehr.yaml_nodes import Items, Table, Yaml, read_yaml
 from federated.screening.load import read_trial
-from federated.screening.problems import Mark, Problems
-from federated.screening.yaml_nodes import Items, Table, Yaml, read_yaml
 from tests.federated.screening.trial_texts import errors, read
 
 TEXTS = {

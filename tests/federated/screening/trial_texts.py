@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ehr.problems import Problem
 from federated.screening.load import Checked, Sources, packaged, read_trial
-from federated.screening.problems import Problem
 
 HEAD = """trialveil: 1
 id: test-trial
