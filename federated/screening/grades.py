@@ -20,7 +20,7 @@ from federated.screening.logic import NO, UNKNOWN, YES
 from federated.screening.moments import READERS, covered, inside, overlaps
 from federated.screening.moments import end as end_of
 from federated.screening.moments import start as start_of
-from federated.screening.plan_nodes import CodeSet, Select, Span, StatusRule, TimeRule
+from federated.screening.plan_nodes import BEGINNING, END, CodeSet, Select, Span, StatusRule, TimeRule
 
 ACTIVE = frozenset({"active", "recurrence", "relapse"})
 PRIORITY = (
@@ -86,7 +86,9 @@ class Grader:
     """The checks of one selection, in order; each has the reason of its unknown and the word of its no."""
 
     def __init__(self, select: Select, code_of: CodeOf) -> None:
-        self._times = [(READERS[rule.of], rule.span, _STRETCHES.get(rule.of)) for rule in select.times]
+        self._times = [
+            (READERS[rule.of], rule.span, _STRETCHES.get(rule.of), *_surely(rule)) for rule in select.times
+        ]
         self._checks = list(_checks(select, code_of))
 
     def gather(self, case: Case, entries: list[Entry]) -> Gathered:
@@ -117,9 +119,11 @@ class Grader:
     ) -> tuple[int, str | None, Interval | None]:
         """The grade after the windows, and the record's time by the first of them."""
         first: Interval | None = None
-        for place, (reader, span, stretch) in enumerate(self._times):
+        for place, (reader, span, stretch, lo, hi) in enumerate(self._times):
             moment = reader(entry.record, case.clock)
-            if stretch is None:
+            if moment is not None and lo <= moment[0] and moment[1] <= hi:
+                found = YES
+            elif stretch is None:
                 found = inside(moment, span, case.clock.born)
             else:
                 found = stretch(entry, case, span)
@@ -130,6 +134,14 @@ class Grader:
             if place == 0:
                 first = moment
         return sure, reason, first
+
+
+def _surely(rule: TimeRule) -> tuple[int, int]:
+    """Seconds within which a time counts without a closer look; none for stretches and ages."""
+    span = rule.span
+    if rule.of in _STRETCHES or span.lo_birth is not None or span.hi_birth is not None:
+        return END, BEGINNING
+    return span.lo, span.hi
 
 
 def _active(entry: Entry, case: Case, window: Span) -> int:
@@ -183,11 +195,9 @@ def _status(rule: StatusRule, index_end: int) -> Check:
     if rule.of == "clinical":
         return _clinical(rule, index_end)
 
-    def check(entry: Entry, _: Case) -> int:
-        status = entry.record.verification if rule.of == "verification" else entry.record.status
-        return _listed(status, rule)
-
-    return check
+    if rule.of == "verification":
+        return lambda entry, case: _listed(entry.record.verification, rule)
+    return lambda entry, case: _listed(entry.record.status, rule)
 
 
 def _listed(status: str | None, rule: StatusRule) -> int:
