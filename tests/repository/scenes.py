@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import shlex
 from collections.abc import Callable
@@ -182,9 +183,7 @@ class Scene:
         return self._as_shown(out.getvalue() + err.getvalue())
 
     def _sandbox(self, words: list[str]) -> str:
-        options = {
-            name: value for name, value in zip(words, words[1:], strict=False) if name.startswith("--")
-        }
+        options = {name: value for name, value in itertools.pairwise(words) if name.startswith("--")}
         clients = {}
         if "--client" in options:
             keys = yaml.safe_load((self.folder / options["--jwks"]).read_text(encoding="utf-8"))

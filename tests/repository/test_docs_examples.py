@@ -12,6 +12,7 @@ import pytest
 
 from ehr import settings
 from ehr.fetched import State
+from federated.cli import error_page
 from federated.config import PodFile
 from federated.screening.grammar import PREDICATES
 from federated.screening.worlds import DEFAULTS
@@ -74,7 +75,7 @@ def test_every_page_can_be_reached_from_the_first() -> None:
             for target in links(page)
             if not re.match(r"https?:|#", target)
         ]
-    assert {file for file in DOCS.glob("*.md")} <= seen
+    assert set(DOCS.glob("*.md")) <= seen
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -104,6 +105,16 @@ def test_the_pod_page_explains_every_key_of_the_file() -> None:
         assert re.search(rf"\| `{kind}` \| {word} \|", page), (
             f"the default of {kind} is not {word} on the page"
         )
+
+
+def test_the_page_of_errors_says_what_the_classes_say() -> None:
+    shown = (ROOT / error_page.FILE).read_text(encoding="utf-8")
+    assert shown == error_page.page(), "run: python -m federated.cli.error_page"
+
+
+def test_every_error_class_says_in_words_what_it_means() -> None:
+    for kind, _ in error_page.classes():
+        assert kind.__doc__, f"{kind.__name__} has no docstring"
 
 
 def test_the_python_page_explains_every_state() -> None:

@@ -1,0 +1,91 @@
+"""Every error class and exit status, as one page; ``python -m federated.cli.error_page`` writes docs/errors.md."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import getdoc
+from pathlib import Path
+from pkgutil import walk_packages
+
+from ehr.errors import EHRError
+from federated.errors import FederatedError
+from federated.exit_codes import MEANINGS, exit_code_for
+
+FILE = Path("docs") / "errors.md"
+PACKAGES = ("ehr", "federated")
+ROOTS: tuple[type[Exception], ...] = (EHRError, FederatedError)
+_LEFT_OUT = ("ehr.sandbox", "ehr.testing", "__main__")
+"""Servers to test against, and what would start a program on import."""
+
+HEAD = """# What does this error mean?
+
+Made from the classes by `python -m federated.cli.error_page`; a test compares them.
+
+A message names the field, the shape of what came, what was expected and what to do. It never holds a value, a name, \
+an address, a token or a sentence of a server, so it may be sent to others. \
+`trialveil -v …` shows where an error arose.
+
+A mistake in a file is shown as `file:line:column: code message`, all of them in one run: codes `PV…` are those of \
+[pod files](run-a-pod.md), codes `TV…` those of [trial files](write-a-trial.md#mistakes).
+
+## Exit statuses
+
+| status | means |
+|---|---|
+"""
+
+
+def classes() -> Iterator[tuple[type[Exception], int]]:
+    """Every error class with its depth in the tree, each root with what lies below it."""
+    for package in PACKAGES:
+        for module in walk_packages(import_module(package).__path__, f"{package}."):
+            if not module.name.startswith(_LEFT_OUT[:2]) and not module.name.endswith(_LEFT_OUT[2]):
+                import_module(module.name)
+    for root in ROOTS:
+        yield from _below(root, 0, set())
+
+
+def _below(
+    kind: type[Exception], depth: int, seen: set[type[Exception]]
+) -> Iterator[tuple[type[Exception], int]]:
+    if kind in seen or not kind.__module__.startswith(PACKAGES) or kind.__module__.startswith(_LEFT_OUT):
+        return
+    seen.add(kind)
+    yield kind, depth
+    for inner in sorted(kind.__subclasses__(), key=lambda found: found.__name__):
+        yield from _below(inner, depth + 1, seen)
+
+
+def _status(kind: type[Exception]) -> int:
+    """What a command ends with; some errors decide by their HTTP status, shown here for a server's fault."""
+    error = kind.__new__(kind)
+    vars(error)["status"] = 500
+    return int(exit_code_for(error))
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    parts = [HEAD + "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())]
+    for kind, depth in classes():
+        if depth == 0:
+            parts.append(
+                f"\n## {kind.__name__}\n\nThe root of the errors of `{kind.__module__.partition('.')[0]}`. "
+                "Indented classes are special cases of the one above.\n\n"
+                "| class | means | `ValueError` too | exit status |\n|---|---|---|---|\n"
+            )
+            continue
+        words = " ".join((getdoc(kind) or "").split("\n\n")[0].split())
+        name = "&nbsp;&nbsp;&nbsp;" * (depth - 1) + f"`{kind.__name__}`"
+        also = "yes" if issubclass(kind, ValueError) else ""
+        parts.append(f"| {name} | {words} | {also} | {_status(kind)} |\n")
+    parts.append(
+        "\n`HttpStatusError` ends with 4 where the status is 401. An error of no class above is a fault of ours: 1.\n"
+    )
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{FILE}\n")
