@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 
 from ehr.codes import Code
+from ehr.cohort import READERS
 from ehr.errors import (
     BadBody,
     ConfigurationError,
@@ -25,8 +28,9 @@ from ehr.errors import (
 from ehr.providers.adapter import Window
 from ehr.providers.generic import AdapterParts, GenericAdapter, generic_adapter
 from ehr.providers.registry import provider
-from ehr.records import DocumentReference, Kind, PatientRef, State
+from ehr.records import RESOURCES, DocumentReference, Kind, PatientRef, State
 from ehr.sandbox import Body, Fault, Sandbox, Status, When
+from ehr.sandbox.skin import skin_named
 from ehr.sandbox.store import store_of
 from ehr.site import open_site_async
 from tests.ehr.sandbox.synthetic import condition, observation, patient
@@ -237,16 +241,22 @@ async def test_a_binary_that_is_missing_or_broken_is_an_error(ehr: GenericAdapte
 
 
 async def test_what_the_server_does_not_offer_is_unsupported_and_not_empty(
-    ehr: GenericAdapter, running: Sandbox
+    running: Sandbox, tmp_path: Path
 ) -> None:
-    assert ehr.supports(Kind.CONDITION).answer == "unknown"
-    info = await ehr.discover()
-    assert info.fhir_version == "4.0.1"
-    assert info.types is not None
-    missing = next((kind for kind in Kind if ehr.supports(kind).answer == "no"), None)
-    assert ehr.supports(Kind.CONDITION).answer == "yes"
-    if missing is not None:
-        assert "neither the profile nor the server" in (ehr.supports(missing).reason or "")
+    running.faults = [Fault(Status(404), When(endpoint="metadata"))]
+    async with adapter_of(running, tmp_path) as ehr:
+        assert ehr.supports(Kind.CONDITION).answer == "unknown"
+        running.faults = []
+        info = await ehr.discover()
+        assert info.fhir_version == "4.0.1"
+        assert info.types is not None
+        assert ehr.supports(Kind.CONDITION).answer == "yes"
+        capability = ehr._session.capability
+        assert capability is not None
+        ehr._session.capability = dataclasses.replace(capability, types=info.types - {"Condition"})
+        assert ehr.supports(Kind.CONDITION).answer == "no"
+        assert "neither the profile nor the server" in (ehr.supports(Kind.CONDITION).reason or "")
+        assert (await ehr.conditions(ANA)).state is State.UNSUPPORTED
 
 
 async def test_what_was_not_granted_cannot_be_read(tmp_path: Path) -> None:
@@ -292,3 +302,24 @@ def test_a_profile_that_offers_nothing_makes_no_adapter() -> None:
     parts = AdapterParts(empty, None, None, None, None)  # type: ignore[arg-type]  # only the profile is looked at
     with pytest.raises(ConfigurationError, match="search_parameters"):
         generic_adapter(parts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "without", "state"),
+    [
+        (Kind.MEDICATION, "MedicationStatement", State.EMPTY),
+        (Kind.MEDICATION, "MedicationRequest", State.UNSUPPORTED),
+        (Kind.ORDER, "DeviceRequest", State.UNSUPPORTED),
+        (Kind.ORDER, "ServiceRequest", State.UNSUPPORTED),
+        (Kind.CONDITION, "Condition", State.UNSUPPORTED),
+    ],
+)
+async def test_a_type_that_the_server_lacks_is_a_gap_unless_others_repeat_it(
+    kind: Kind, without: str, state: State, tmp_path: Path
+) -> None:
+    """Only statements of drugs may be absent; "no device was ordered" needs a server that has device orders."""
+    every = frozenset(resource.__name__ for types in RESOURCES.values() for resource in types) | {"Binary"}
+    ways = replace(skin_named("smarthealthit"), types=every - {without})
+    with Sandbox(store_of([patient("ana")]), ways, clients=clients()) as running:
+        async with adapter_of(running, tmp_path) as ehr:
+            assert (await READERS[kind](ehr, ANA)).state is state
