@@ -32,6 +32,7 @@ from ehr.fetched import Fetched, Issue, Kind, Severity, State, complete, joined,
 from ehr.people import Patient, Practitioner, Resource
 
 __all__ = [
+    "MAY_BE_ABSENT",
     "RESOURCES",
     "AllergyIntolerance",
     "Appointment",
@@ -86,6 +87,10 @@ RESOURCES: Mapping[Kind, tuple[type[Resource], ...]] = MappingProxyType(
     }
 )
 """Which resource types make up a kind."""
+
+MAY_BE_ABSENT: frozenset[type[Resource]] = frozenset({MedicationStatement})
+"""Types without which a kind is whole on a server that does not offer them: statements repeat what was ordered or
+what patients say. Any other type that is not offered leaves a gap: nobody can say that there is none."""
 
 
 @dataclass(frozen=True, slots=True)

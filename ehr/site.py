@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -24,7 +24,7 @@ from ehr.auth.signed_jwt import BackendJWT
 from ehr.auth.tokens import TokenSource
 from ehr.cohort import Bounds, Reading, read_cohort
 from ehr.config import ProviderProfile
-from ehr.errors import ConfigurationError
+from ehr.errors import ConfigurationError, HttpStatusError, TransportError
 from ehr.fhir.session import FhirSession
 from ehr.identity import MatchResult, Person
 from ehr.people_file import Row, read_people
@@ -226,6 +226,9 @@ async def open_site_async(
         )
         adapter = found.make(AdapterParts(found.profile, transport, authenticator, session, endpoints))
         async with Site(file, adapter, key, folder) as site:
+            # What the server does not offer is not asked for. Where it says nothing, the profile alone decides.
+            with suppress(TransportError, HttpStatusError):
+                await adapter.discover()
             yield site
 
 

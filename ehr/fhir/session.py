@@ -25,7 +25,14 @@ from ehr.fhir.read import Reading, Validation, read_resource
 from ehr.fhir.search import Params, Plan, plan
 from ehr.identity import Person
 from ehr.people import Patient, Resource
-from ehr.records import RESOURCES, Medication, MedicationRequest, MedicationStatement, PatientRef
+from ehr.records import (
+    MAY_BE_ABSENT,
+    RESOURCES,
+    Medication,
+    MedicationRequest,
+    MedicationStatement,
+    PatientRef,
+)
 from ehr.transport.client import Transport, outcome_codes
 
 R = TypeVar("R", bound=Resource)
@@ -166,9 +173,9 @@ class FhirSession:
             OK or EMPTY only where every page of every part was read to its end.
         """
         shapes = self._shapes(what)
-        offered = [shape for shape in shapes if self.offers(_name(shape))]
-        # A type that the server does not have holds nothing; the other types of a kind are the whole.
-        parts = await _all([self._search(shape, params, patient) for shape in offered or shapes])
+        several = len(shapes) > 1
+        asked = [s for s in shapes if not several or s not in MAY_BE_ABSENT or self.offers(_name(s))]
+        parts = await _all([self._search(shape, params, patient) for shape in asked])
         return joined(parts) if len(parts) > 1 else parts[0]
 
     async def pages(

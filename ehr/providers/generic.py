@@ -27,6 +27,7 @@ from ehr.providers.contents import Content, open_content
 from ehr.providers.members import members
 from ehr.providers.probe import ProbeReport, run_probe
 from ehr.records import (
+    MAY_BE_ABSENT,
     RESOURCES,
     AllergyIntolerance,
     Appointment,
@@ -260,10 +261,11 @@ class GenericAdapter:
         return members(self._session, source)
 
     async def _kind(self, kind: Kind, ref: PatientRef) -> Fetched[Resource]:
-        # A server that does not offer one of the types of a kind has none of it; all missing is unsupported.
-        types = [resource for resource in RESOURCES[kind] if self._session.offers(resource.__name__)]
-        if not types:
-            return nothing(State.UNSUPPORTED, Issue(f"unsupported:{kind}", Severity.INFORMATION))
+        types = [
+            resource
+            for resource in RESOURCES[kind]
+            if self._session.offers(resource.__name__) or resource not in MAY_BE_ABSENT
+        ]
         return joined(await together(self._search(resource, ref) for resource in types))
 
     async def _read(self, resource: type[T], resource_id: str) -> Fetched[T]:
