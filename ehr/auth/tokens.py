@@ -23,7 +23,8 @@ SKEW_S = 60
 """A difference of clocks above this is named as the cause when an assertion is refused (S4)."""
 
 _LONGEST_S = 10 * 365 * 86_400
-_BEARER = re.compile(r"[\x21-\x7e]+")
+# Longer headers are refused by servers, with an answer that does not say why.
+_BEARER = re.compile(r"[\x21-\x7e]{1,16384}")
 _CODE = re.compile(r"[a-z][a-z_]{1,39}")
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _TERMINAL = frozenset({"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope", "access_denied",
@@ -104,7 +105,7 @@ def token_from(response: httpx.Response, *, life_s: float) -> Token:
 
 
 def usable(value: object) -> TypeGuard[str]:
-    """Whether something can be sent as a bearer token: one word of visible ASCII (RFC 6750, 2.1)."""
+    """Whether something can be sent as a bearer token: one short word of visible ASCII (RFC 6750, 2.1)."""
     return isinstance(value, str) and _BEARER.fullmatch(value) is not None
 
 
