@@ -85,7 +85,12 @@ async def test_s10_an_http_base_that_is_not_loopback_is_refused_before_any_looku
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: asked.append(args) or [])
+
+    def looked_up(*args: object, **_: object) -> list[object]:
+        asked.append(args)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
     config = folder.write("http://rebound.example/r4")
     with pytest.raises(ConfigurationError, match="https"):
         async with open_site_async(config):
@@ -448,6 +453,3 @@ async def test_s16_one_more_authority_may_be_named(authority: ThrowawayCA) -> No
         server = await held.enter_async_context(misbehaving(says(answer()), tls=authority.server()))
         client = await held.enter_async_context(Transport(server.base, ca_file=authority.ca_file))
         assert (await client.request("GET", "Patient")).status == 200
-        with pytest.raises(HttpStatusError):
-            async with client.stream("GET", "Binary/1") as _:
-                raise HttpStatusError("reached", status=400)

@@ -44,7 +44,7 @@ def said(document: Any, status: str = "200 OK", **headers: str) -> bytes:
 
 def token(value: str = TOKEN, **more: Any) -> bytes:
     """A good token response."""
-    return said({"access_token": value, "token_type": "bearer", "expires_in": 3600, **more})
+    return said({"access_token": value, "token_type": "bearer", "expires_in": 3600} | more)
 
 
 def condition(key: str = "c1", of: str = "ana") -> dict[str, Any]:
