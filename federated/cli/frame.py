@@ -212,6 +212,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _ended_by(error: BaseException) -> int:
     """The exit status for an error, after its sentence was shown."""
+    if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+        return ExitCode.STOPPED  # whoever read stdout has gone: there is nobody to tell
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.FAULT
     if isinstance(error, BaseExceptionGroup):
