@@ -21,6 +21,7 @@ from federated.screening.plan_nodes import Age, Field, Unread
 from federated.screening.values import judge
 
 NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?\Z")
+SEXES = frozenset({"female", "male", "other", "unknown"})
 NOT_KNOWN = frozenset({"unknown", "unk", "asku", "asked-unknown", ""})
 
 
@@ -107,12 +108,13 @@ def field(leaf: Field, code_of: CodeOf) -> Run:
 def _sex(patient: Patient, leaf: Field) -> Found:
     which: Any = leaf.name
     recorded = patient.sex(which)
+    shown = recorded if recorded in SEXES else None
     if recorded in leaf.values:
-        return Found(YES, "CODE_PRESENT", shown=recorded)
+        return Found(YES, "CODE_PRESENT", shown=shown)
     if recorded is None or recorded in NOT_KNOWN:
         silent = recorded is None and leaf.world == "closed"
-        return Found(NO if silent else UNKNOWN, "NOT_EQUAL" if silent else "NOT_RECORDED", shown=recorded)
-    return Found(NO, "NOT_EQUAL", shown=recorded)
+        return Found(NO if silent else UNKNOWN, "NOT_EQUAL" if silent else "NOT_RECORDED", shown=shown)
+    return Found(NO, "NOT_EQUAL", shown=shown)
 
 
 def _deceased(patient: Patient, case: Case, leaf: Field) -> Found:
@@ -139,7 +141,9 @@ def _column(case: Case, leaf: Field, code_of: CodeOf) -> Found:
         return Found(NO, "NOT_EQUAL") if closed else Found(UNKNOWN, "MISSING_COLUMN")
     if leaf.asked is None:
         fits = cell in leaf.values
-        return Found(YES if fits else NO, "CODE_PRESENT" if fits else "NOT_EQUAL", shown=cell)
+        # A cell that was not asked for may be anything, so it is not repeated.
+        reason = "CODE_PRESENT" if fits else "NOT_EQUAL"
+        return Found(YES if fits else NO, reason, shown=cell if fits else None)
     if NUMBER.match(cell) is None:
         return Found(UNKNOWN, "NOT_NUMERIC")
     judged = judge(Quantity(value=Decimal(cell), unit=leaf.asked.unit), leaf.asked, code_of)

@@ -7,6 +7,7 @@ the same bytes (``trial-matching`` 3.8).
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
@@ -40,6 +41,7 @@ from federated.screening.plan_nodes import (
 SHOWN = 5
 FACT: Mapping[int, Fact] = MappingProxyType({NO: Fact.NO, UNKNOWN: Fact.UNKNOWN, YES: Fact.YES})
 PRECISION: Mapping[int, str] = MappingProxyType({4: "year", 7: "month", 10: "day"})
+CODE = re.compile(r"[a-z-]{1,32}\Z")
 RESULTS = frozenset({"Latest", "Each", "Extreme", "Mean"})
 
 Narrator = Callable[[Found, Verdict, Case], Evidence]
@@ -188,7 +190,7 @@ def _record(grade: Grade, select: Select, key: bytes, code_of: CodeOf) -> Record
         display=None if grade.entry.coding is None else grade.entry.coding.display,
         date=at,
         precision=None if at is None else PRECISION.get(len(at), "second"),
-        status=status,
+        status=status if status is not None and CODE.match(status) else None,
         eye=None if select.eye is None else laterality(grade.entry, code_of),
         match="definite" if grade.sure == YES else "possible",
     )

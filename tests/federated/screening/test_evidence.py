@@ -190,3 +190,24 @@ def test_states_name_the_kinds_that_decide() -> None:
 
 def test_the_plan_names_the_kinds_it_reads() -> None:
     assert plan_of(has()).kinds == {Kind.PATIENT, Kind.CONDITION}
+
+
+def test_words_of_the_record_are_never_repeated() -> None:
+    from ehr.elements import CodeableConcept, Extension
+
+    secret = "ana secret"
+    spoken = observation(None, value_string=secret)
+    written = observation(None, value_codeable_concept=CodeableConcept(text=secret))
+    acuity: dict[str, Any] = {"codes": codes("4548-4", system="loinc"), "unit": "{letters}"}
+    sexes = patient(extension=(Extension(url="http://x/us-core-birthsex", value_string=secret),))
+    for found in (
+        evidence(lab(None, unit=None, texts=("detected",)), record(spoken)),
+        evidence(lab(None, unit=None, texts=("detected",)), record(written)),
+        evidence(lab(None, unit=None, code_in=codes("1", system="snomed")), record(written)),
+        evidence(lab(">= 0", **acuity), record(spoken)),
+        evidence(c.Column(name="arm", texts=("A",), at=at()), record(arm=secret)),
+        evidence(c.Sex(values=("male",), which="birth", at=at()), record(person=sexes)),
+        evidence(done(), record(procedure(status=secret.upper()))),
+    ):
+        assert "secret" not in json.dumps(plain(found)).lower()
+    assert evidence(lab(None, unit=None, texts=(secret,)), record(spoken)).value == secret
