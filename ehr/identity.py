@@ -42,7 +42,10 @@ class Grade(IntEnum):
     ======  ==========================================================================================
     A       the id is equal, or the medical record number and the full birth date are
     B       full birth date, family name and given names are equal (an initial counts, and a list of
-            given names that is the beginning of the other)
+            given names that is the beginning of the other); or a current identifier that is marked as a
+            medical record number is equal, of the same system if one was asked for, and each name that was
+            given agrees while the birth date was not given or is not fully known on both sides. Such a
+            number stands for one person only where no other candidate has it in any form
     C       birth date equal and one part of the name is unknown or one letter off, or the parts are
             swapped; or the names are equal and the birth date is compatible but not fully known
     X       anything else, and every contradiction

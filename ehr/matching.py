@@ -12,15 +12,16 @@ from enum import StrEnum
 
 from ehr.config import ProviderProfile
 from ehr.dates import BadDate, PartialDate, is_sentinel, parse_date
-from ehr.elements import Identifier
 from ehr.fetched import Issue, Severity, State
 from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
 from ehr.names import Likeness, NameParts, family_likeness, given_likeness, parts_of, split_name, ways
 from ehr.people import Patient
+from ehr.record_numbers import MRN_TYPES, identifies, record_numbers, same_number
 from ehr.records import PatientRef
 
 __all__ = [
     "CONFLICTS",
+    "MRN_TYPES",
     "Ambiguous",
     "Assessment",
     "BirthDate",
@@ -38,10 +39,6 @@ __all__ = [
     "search_plans",
     "survivors_to_read",
 ]
-
-MRN_TYPES = ("MR", "MRN", "Medical Record Number")
-"""How identifiers are marked that are medical record numbers: v2-0203's code, and words in use."""
-
 
 CONFLICTS = frozenset(
     {"id-birth-date-conflict", "mrn-birth-date-conflict", "merge-birth-date-conflict", "merge-unresolved"}
@@ -96,37 +93,6 @@ def compare_birth_dates(asked: str | None, recorded: str | None) -> BirthDate:
     return {True: BirthDate.EQUAL, False: BirthDate.DIFFERENT, None: BirthDate.OPEN}[left.same(right)]
 
 
-def record_numbers(patient: Patient, mrn_types: Sequence[str] = MRN_TYPES) -> tuple[Identifier, ...]:
-    """The medical record numbers of a patient, current ones first.
-
-    An identifier counts by its type's code or text; where none is marked, by ``use: usual`` without a type.
-    """
-    wanted = {word.casefold() for word in mrn_types}
-    marked = [one for one in patient.identifier if one.value and _marks(one) & wanted]
-    if not marked:
-        marked = [one for one in patient.identifier if one.value and one.type is None and one.use == "usual"]
-    return tuple(sorted(marked, key=lambda one: one.use == "old"))
-
-
-def _marks(identifier: Identifier) -> set[str]:
-    kind = identifier.type
-    if kind is None:
-        return set()
-    return {text.casefold() for text in (kind.text, *(coding.code for coding in kind.coding)) if text}
-
-
-def _same_number(asked: str, identifier: Identifier) -> bool:
-    system, bar, value = asked.strip().rpartition("|")
-    if bar and system and identifier.system and system.casefold() != identifier.system.strip().casefold():
-        # A vendor's type of number may stand where the system should.
-        return system.casefold() in _marks(identifier) and value.strip().casefold() == _plain(identifier)
-    return value.strip().casefold() == _plain(identifier)
-
-
-def _plain(identifier: Identifier) -> str:
-    return (identifier.value or "").strip().casefold()
-
-
 def best_name(person: Person, patient: Patient) -> tuple[Likeness, Likeness]:
     """(family, given) likeness of the record's name that fits best."""
     asked = parts_of(person.family, person.given)
@@ -156,7 +122,7 @@ def assess(person: Person, patient: Patient, mrn_types: Sequence[str] = MRN_TYPE
     born = compare_birth_dates(person.birth_date, patient.birth_date)
     same_id = person.id is not None and person.id == patient.id
     numbers = record_numbers(patient, mrn_types)
-    same_mrn = person.mrn is not None and any(_same_number(person.mrn, one) for one in numbers)
+    same_mrn = person.mrn is not None and any(same_number(person.mrn, one) for one in numbers)
     family, given = best_name(person, patient)
     evidence = tuple(
         name
@@ -176,6 +142,13 @@ def assess(person: Person, patient: Patient, mrn_types: Sequence[str] = MRN_TYPE
     grade = _grade(born, same_id, same_mrn, (family, given))
     if grade is Grade.C and _sex(person, patient) is False:
         grade = Grade.X
+    names_agree = all(
+        likeness is Likeness.SAME
+        for text, likeness in ((person.family, family), (person.given, given))
+        if text
+    )
+    if grade is Grade.C and names_agree and person.mrn is not None and identifies(person.mrn, numbers):
+        grade = Grade.B
     twin = born is BirthDate.EQUAL and given is Likeness.SAME and grade is not Grade.X
     return Assessment(grade, evidence, twin=twin)
 
@@ -311,7 +284,13 @@ def _pick(people: Sequence[_Candidate], policy: Grade) -> MatchResult:
         return NotFound()
     grades = tuple(sorted(one.best.grade for one in people))
     best = [one for one in people if one.best.grade == grades[0]]
-    rivals = [one for one in people if one is not best[0] and one.best.twin]
+    # Who is told by a number alone is told by it only if nobody else has that number in any form.
+    by_number = "birth_date" not in best[0].best.evidence
+    rivals = [
+        one
+        for one in people
+        if one is not best[0] and (one.best.twin or (by_number and "mrn" in one.best.evidence))
+    ]
     if len(best) > 1 or grades[0] > policy or rivals:
         return Ambiguous(len(people), grades)
     chosen = best[0]

@@ -160,10 +160,79 @@ def test_an_id_that_disagrees_with_the_birth_date_is_undetermined() -> None:
     )
 
 
-def test_a_number_alone_is_not_certain() -> None:
+@pytest.mark.parametrize("asked", ["0042", " 0042 ", "urn:mrn|0042", "MR|0042"])
+def test_a_number_alone_is_enough_where_one_patient_has_it(asked: str) -> None:
+    result = choose(Person(mrn=asked), [patient(identifier=[number("0042", system="urn:mrn")])])
+    assert isinstance(result, Matched)
+    assert (result.grade, result.evidence) == (Grade.B, ("mrn",))
+
+
+def test_a_number_alone_that_two_have_is_ambiguous() -> None:
+    two = [patient("a", identifier=[number("7")]), patient("b", given="Joan", identifier=[number("7")])]
+    assert choose(Person(mrn="7"), two) == Ambiguous(2, (Grade.B, Grade.B))
+
+
+@pytest.mark.parametrize("weak", [{"use": "old"}, {"type": None, "use": "usual"}])
+def test_a_number_alone_that_another_had_or_may_have_is_ambiguous(weak: dict[str, object]) -> None:
+    other = number("7") | weak
+    if weak.get("type", "") is None:
+        del other["type"]
+    two = [patient("a", identifier=[number("7")]), patient("b", given="Joan", identifier=[other])]
+    for candidates in (two, two[::-1]):
+        assert choose(Person(mrn="7"), candidates) == Ambiguous(2, (Grade.B, Grade.C))
+    assert choose(Person(mrn="7"), two[1:]) == Ambiguous(1, (Grade.C,))
+
+
+def test_a_number_alone_of_an_unnamed_system_is_not_that_of_the_system_asked_for() -> None:
+    assert grade(Person(mrn="urn:mrn|7"), patient(identifier=[number("7")])) is Grade.C
+    assert choose(Person(mrn="urn:x|7"), [patient(identifier=[number("7", system="urn:mrn")])]) == NotFound()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"family": "Shaw"}, Grade.B),
+        ({"family": "Shaw", "given": "Amy"}, Grade.B),
+        ({"given": "A"}, Grade.B),
+        ({"sex": "female"}, Grade.B),
+        ({"birth_date": "1987"}, Grade.B),
+        ({"birth_date": "1900-01-01"}, Grade.B),
+        ({"birth_date": "1987-02-20"}, Grade.A),
+        ({"family": "Shaws"}, Grade.C),
+        ({"family": "Stone"}, Grade.C),
+        ({"given": "Joan"}, Grade.C),
+        ({"sex": "male"}, Grade.X),
+        ({"birth_date": "1987-02-21"}, Grade.X),
+        ({"birth_date": "1950"}, Grade.X),
+    ],
+)
+def test_what_is_said_beside_a_number_can_speak_against_it(said: dict[str, str], expected: Grade) -> None:
+    record = patient(identifier=[number("0042")], gender="female")
+    assert grade(Person(mrn="0042", **said), record) is expected
+
+
+@pytest.mark.parametrize("asked", ["|", "urn:mrn|", " | ", ""])
+def test_a_number_that_is_none_fits_nobody(asked: str) -> None:
+    assert choose(Person(mrn=asked), [patient(identifier=[number(" ", system="urn:mrn")])]) == NotFound()
+
+
+def test_a_number_alone_is_refused_by_a_stricter_policy() -> None:
     record = patient(identifier=[number("0042")])
-    assert choose(Person(mrn="0042"), [record]) == Ambiguous(1, (Grade.C,))
-    assert grade(Person(mrn="0042", birth_date="1987"), record) is Grade.C
+    assert choose(Person(mrn="0042"), [record], policy=Grade.A) == Ambiguous(1, (Grade.B,))
+
+
+def test_a_number_alone_does_not_hide_that_a_birth_date_conflicts() -> None:
+    record = patient(identifier=[number("0042")])
+    result = choose(Person(mrn="0042", birth_date="1950-01-01"), [record])
+    assert isinstance(result, Undetermined)
+    assert [issue.code for issue in result.issues] == ["mrn-birth-date-conflict"]
+
+
+def test_a_number_alone_follows_a_merge_to_the_survivor() -> None:
+    merged = patient("old", identifier=[number("7")], link=replaced_by("p1"))
+    result = choose(Person(mrn="7"), [merged, patient("p1")])
+    assert isinstance(result, Matched)
+    assert (result.ref.id, result.evidence) == ("p1", ("mrn",))
 
 
 def test_the_id_is_certain_by_itself() -> None:
