@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any, Protocol, TypeVar, overload
 
@@ -135,15 +135,15 @@ class FhirSession:
         )
 
     async def sample(self, type_name: str, *, pages: int = 1) -> Fetched[Any]:
-        """The first pages of a search without criteria, for a probe; PARTIAL where there is more."""
+        """The first pages of a search without criteria, fully validated, for a probe; PARTIAL where there is more."""
         shape = _SHAPES[type_name]
         refused = self._refused(type_name)
         if refused is not None:
             return refused
         query = plan(shape, None, None, self.profile, self.understands(type_name)).queries[0]
         collection = Collection(query.page_size, self.quarantine_rate)
-        steps = walk(self._route, query)
-        taken = _first(steps, pages)
+        route = replace(self._route, reading=replace(self._reading, validation="full"))
+        taken = _first(walk(route, query), pages)
         await collect(taken, collection)
         collection.finished = False
         return collection.fetched(self.clock.now())

@@ -196,10 +196,13 @@ async def _searches(session: FhirSession) -> AsyncIterator[Check]:
 
 def _validity(sample: Fetched[Any]) -> Check:
     repairs = sum(issue.count for issue in sample.issues if issue.code.startswith("repair:"))
-    if repairs or sample.quarantined:
-        detail = f"{repairs} repairs and {sample.quarantined} quarantined in the sample"
-        return Check("validation", "warning", detail)
-    return Check("validation", "ok", "the sample is valid FHIR R4")
+    invalid = [issue for issue in sample.issues if issue.code == "invalid"]
+    if not repairs and not invalid and not sample.quarantined:
+        return Check("validation", "ok", "the sample is valid FHIR R4")
+    count = sum(issue.count for issue in invalid)
+    detail = f"in the sample: {count} faults, {repairs} repairs, {sample.quarantined} entries set aside"
+    paths = sorted({issue.path for issue in invalid if issue.path is not None})
+    return Check("validation", "warning", detail + (f"; at {', '.join(paths[:5])}" if paths else ""))
 
 
 def _refusal(error: AuthError) -> Check:

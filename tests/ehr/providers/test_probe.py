@@ -202,6 +202,19 @@ async def test_a_server_that_went_away_is_a_failed_connection(
     assert not report.refused
 
 
+async def test_the_sample_is_checked_against_the_whole_of_r4(folder: Folder, time: FakeClock) -> None:
+    odd = {
+        **patient("odd", "Canaryson", "Cat", "1970-01-01"),
+        "maritalStatus": ["an element that we never read"],
+    }
+    with Sandbox(store_of([*people(), odd]), clients=clients(), clock=time.now) as running:
+        report = await probe(folder, running, time)
+    assert check(report, "validation").result == "warning"
+    assert "1 faults" in check(report, "validation").detail
+    assert "$.maritalStatus" in check(report, "validation").detail
+    assert report.ok  # what we read of it can be read
+
+
 async def test_without_a_login_its_steps_are_skipped_and_never_passed(
     folder: Folder, store: Store, time: FakeClock
 ) -> None:
