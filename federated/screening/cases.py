@@ -94,15 +94,21 @@ class Shelf:
         memo, everything = self._memo, self._places.get(None)
         if self.sets == [None]:
             return ([Entry(record) for record in distinct(items) if counts(record, ids, own)],)
+        plain = everything is None and not self._hints
         for record in distinct(items):
-            found: dict[int, Entry] = {}
+            found: dict[int, Entry] | None = None
             concepts = record.concepts
             for concept in concepts:
                 for coding in concept.coding:
                     known = memo.get((coding.system, coding.code)) or self._learn(coding)
-                    for place in known[0]:
-                        if place not in found:
-                            found[place] = Entry(record, coding, known[1])
+                    if known[0]:
+                        found = found or {}
+                        for place in known[0]:
+                            if place not in found:
+                                found[place] = Entry(record, coding, known[1])
+            if found is None and plain and concepts:
+                continue  # most records: no set of the plan is about them
+            found = found or {}
             if everything is not None:
                 found.setdefault(everything, Entry(record))
             if not concepts or self._hints:
