@@ -55,6 +55,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "summary": Document("federated.reports.document_models:SummaryDocument"),
         "run": Document("federated.reports.document_models:RunDocument"),
         "overview": Document("federated.reports.document_models:OverviewDocument"),
+        "screening-benchmark": Document("federated.cli.documents:ScreeningBenchmark"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }

@@ -67,3 +67,21 @@ class CheckDocument(_Document):
     schema_: Annotated[Literal["trialveil/check/1"], Field(alias="schema")]
     ok: bool
     problems: tuple[Mistake, ...]
+
+
+class EngineRow(_Document):
+    """One engine of the screening benchmark; CPU seconds of evaluation, larger speed-ups are better."""
+
+    engine: str
+    patients: Annotated[int, Field(ge=1)]
+    criteria: Annotated[int, Field(ge=1)]
+    seconds: Annotated[float, Field(ge=0)]
+    speedup_over_dicts: float | None
+    peak_bytes: Annotated[int, Field(ge=0)]
+
+
+class ScreeningBenchmark(_Document):
+    """What ``python benchmarks/screening.py --json`` prints."""
+
+    schema_: Annotated[Literal["trialveil/screening-benchmark/1"], Field(alias="schema")]
+    rows: tuple[EngineRow, ...]

@@ -1,0 +1,79 @@
+"""The benchmarks run, compare results before times, and print what the interface promises."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from federated.cli.documents import ScreeningBenchmark
+from tests.repository.sources import ROOT
+
+
+@pytest.fixture(scope="module")
+def screening() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("screening_benchmark", ROOT / "benchmarks" / "screening.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def found(screening: Any) -> dict[str, Any]:
+    return {name: engine(80) for name, engine in screening.ENGINES.items()}
+
+
+def test_a_plain_loop_over_dictionaries_and_the_engine_agree_on_every_cell(found: dict[str, Any]) -> None:
+    assert found["dicts"].verdicts == found["closures"].verdicts
+    assert {value for row in found["dicts"].verdicts for value in row} == {0, 1, 2}
+
+
+def test_the_document_is_as_promised(screening: Any, found: dict[str, Any]) -> None:
+    made = screening.document(found)
+    ScreeningBenchmark.model_validate_json(json.dumps(made))
+    assert [row["engine"] for row in made["rows"]] == ["dicts", "closures"]
+    assert {(row["patients"], row["criteria"]) for row in made["rows"]} == {(80, 10)}
+    assert made["rows"][0]["speedup_over_dicts"] == 1
+
+
+def test_no_time_is_shown_where_two_engines_differ(screening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        def __init__(self, *_: object) -> None: ...
+        def __enter__(self) -> Process:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def apply(self, engine: Any, arguments: tuple[int]) -> Any:
+            return engine(*arguments)
+
+    class Context:
+        Pool = Process
+
+    monkeypatch.setattr(screening.multiprocessing, "get_context", lambda method: Context())
+    wrong = screening.Measured(1.0, ((2,), (0,)), 1)
+    right = screening.Measured(1.0, ((2,), (1,)), 1)
+    monkeypatch.setattr(screening, "ENGINES", {"dicts": lambda n: right, "closures": lambda n: wrong})
+    with pytest.raises(SystemExit, match="patient 2"):
+        screening.measure(2)
+
+
+def test_patients_are_repeated_under_ids_of_their_own(screening: Any) -> None:
+    made = list(screening.replicas(90))
+    ids = [json.loads(kinds["Patient"][0])["id"] for kinds in made]
+    assert len(set(ids)) == 90
+    for own, kinds in zip(ids, made, strict=True):
+        for name in screening.TYPES[1:]:
+            assert all(json.loads(line)["subject"]["reference"] == f"Patient/{own}" for line in kinds[name])
+
+
+def test_each_benchmark_says_how_it_is_called() -> None:
+    for file in (ROOT / "benchmarks").glob("*.py"):
+        assert "--json" in file.read_text(encoding="utf-8"), Path(file).name
