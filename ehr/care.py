@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 from ehr.elements import (
+    CLINICAL,
+    VERIFICATION,
     CodeableConcept,
     Coding,
     Element,
@@ -15,8 +17,8 @@ from ehr.elements import (
     Quantity,
     Reference,
     When,
-    codes_in,
     one_choice,
+    status_in,
     when,
 )
 from ehr.people import Resource
@@ -214,12 +216,12 @@ class AllergyIntolerance(Resource, frozen=True):
     @property
     def clinical(self) -> str | None:
         """``active``, ``inactive``, ``resolved`` or None."""
-        return next(iter(codes_in(self.clinical_status)), None)
+        return status_in(self.clinical_status, CLINICAL)
 
     @property
     def verification(self) -> str | None:
         """``confirmed``, ``unconfirmed``, ``refuted``, ``entered-in-error`` or None."""
-        return next(iter(codes_in(self.verification_status)), None)
+        return status_in(self.verification_status, VERIFICATION)
 
     @property
     def onset(self) -> When | None:

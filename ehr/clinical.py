@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from ehr.elements import (
+    CLINICAL,
+    VERIFICATION,
     CodeableConcept,
     Element,
     Period,
@@ -16,6 +18,7 @@ from ehr.elements import (
     When,
     codes_in,
     one_choice,
+    status_in,
     when,
 )
 from ehr.people import Resource
@@ -67,12 +70,12 @@ class Condition(Resource, frozen=True):
     @property
     def clinical(self) -> str | None:
         """``active``, ``recurrence``, ``relapse``, ``inactive``, ``remission``, ``resolved`` or None."""
-        return next(iter(codes_in(self.clinical_status)), None)
+        return status_in(self.clinical_status, CLINICAL)
 
     @property
     def verification(self) -> str | None:
         """``confirmed``, ``provisional``, ``refuted``, ``entered-in-error``, … or None."""
-        return next(iter(codes_in(self.verification_status)), None)
+        return status_in(self.verification_status, VERIFICATION)
 
     @property
     def categories(self) -> tuple[str, ...]:

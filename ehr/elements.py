@@ -10,6 +10,12 @@ from decimal import Decimal
 
 import msgspec
 
+CLINICAL = ("relapse", "recurrence", "active", "remission", "resolved", "inactive")
+VERIFICATION = (
+    "entered-in-error", "refuted", "differential", "provisional", "presumed", "unconfirmed", "confirmed",
+)  # fmt: skip
+"""FHIR R4's words for clinical and verification status; the narrower and the more cautious first."""
+
 
 class Element(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True, kw_only=True):
     """Base of all structs: frozen, untracked by the garbage collector, silent about its content."""
@@ -204,6 +210,20 @@ def codes_in(concepts: tuple[CodeableConcept, ...] | CodeableConcept | None) -> 
         return ()
     every = (concepts,) if isinstance(concepts, CodeableConcept) else concepts
     return tuple(c.code.strip().lower() for concept in every for c in concept.coding if c.code)
+
+
+def status_in(concept: CodeableConcept | None, words: tuple[str, ...]) -> str | None:
+    """The status that a concept names: FHIR's own word in any of its codings, else the first code as it is.
+
+    Vendors put a code of their own before or after FHIR's.
+
+    Args:
+        words: FHIR's words, the one that wins first.
+    """
+    found = codes_in(concept)
+    if len(found) > 1:
+        return next((word for word in words if word in found), found[0])
+    return found[0] if found else None
 
 
 def one_choice(*choices: object) -> None:
