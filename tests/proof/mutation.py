@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.proof import page
-from tests.proof.mutator import Mutant, mutants
+from tests.proof.mutator import Key, Mutant, mutants
 from tests.proof.trials_of_mutants import Verdict, baseline, load_libraries, run_all
 
 ROOT = page.ROOT
@@ -79,13 +79,13 @@ def tests_of(module: str, root: Path = ROOT) -> list[str]:
     return [str(path.relative_to(root)) for pattern in TARGETS[module] for path in sorted(root.glob(pattern))]
 
 
-def accepted() -> dict[tuple[str, str, str, str], str]:
+def accepted() -> dict[Key, str]:
     """Survivors that are known, each with the reason why no test can or should notice."""
     if not ACCEPTED.exists():
         return {}
     entries = tomllib.loads(ACCEPTED.read_text(encoding="utf-8")).get("survivor", [])
     return {
-        (entry["module"], entry["function"], entry["before"], entry["after"]): entry["reason"]
+        (entry["module"], entry["function"], entry["text"], entry["before"], entry["after"]): entry["reason"]
         for entry in entries
     }
 
@@ -185,7 +185,7 @@ def report(tally: Tally, seed: int, folder: Path = page.FOLDER) -> float:
             f"Scope: {scope}. A mutant is one small change to one module: a comparison or call swapped, a bound "
             "moved by one, a condition negated, a constant changed, a result dropped, a statement removed. It is "
             f"killed when a test of the modules' own fails or does not end in time ({slow} of them). Messages of "
-            "errors, docstrings and types are not changed.",
+            "errors, docstrings, types and the `strict` of a zip are not changed.",
             *_aside(tally.set_aside),
             page.table(("module", "tried", "killed", "survived, with a reason", "survived, without"), rows),
             "## Survivors",

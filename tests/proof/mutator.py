@@ -38,6 +38,9 @@ _CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _SKIPPED_CALLS = frozenset({"TypeVar", "NewType", "field", "dataclass"})
 
 
+Key = tuple[str, str, str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One change.
@@ -49,6 +52,7 @@ class Mutant:
         line: of the file as it is now.
         kind: the operator's name.
         before, after: the changed piece of code.
+        text: the line, without the space around it.
     """
 
     module: str
@@ -58,11 +62,12 @@ class Mutant:
     kind: str
     before: str
     after: str
+    text: str
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> Key:
         """What names it when lines move."""
-        return (self.module, self.function, self.before, self.after)
+        return (self.module, self.function, self.text, self.before, self.after)
 
 
 Place = tuple[ast.AST, str, str, ast.AST, str]
@@ -111,6 +116,8 @@ class _Walker:
         yield from self._children(node, function)
 
     def _children(self, node: ast.AST, function: str) -> Iterator[Place]:
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            return  # of zip: a check of ours, no behaviour
         for name, value in ast.iter_fields(node):
             if name in ("annotation", "returns", "decorator_list", "pattern", "type_params"):
                 continue
@@ -235,9 +242,11 @@ def _has_text(node: ast.BinOp) -> bool:
 def mutants(module: str, source: str) -> list[Mutant]:
     """Every change of a module, in the order of the file."""
     found = []
+    lines = source.splitlines()
     for index, (node, kind, function, _, text) in enumerate(_Walker(ast.parse(source)).places()):
         line = getattr(node, "lineno", 0)
-        found.append(Mutant(module, index, function, line, kind, ast.unparse(node), text))
+        whole = lines[line - 1].strip()
+        found.append(Mutant(module, index, function, line, kind, ast.unparse(node), text, whole))
     return found
 
 

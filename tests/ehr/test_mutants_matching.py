@@ -1,0 +1,26 @@
+"""What survived the mutation proof once: matching."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr.matching import Person, assess, best_name
+from ehr.names import Likeness
+from tests.ehr.people import patient
+
+
+def test_of_two_names_that_fit_as_well_the_evener_one_counts() -> None:
+    """One letter wrong in both is nearer than a family name that fits beside another given name."""
+    person = Person(family="Smith", given="Amelia", birth_date="1987-02-20")
+    names = [{"family": "Smith", "given": ["Robert"]}, {"family": "Smyth", "given": ["Amelja"]}]
+    for entries in (names, names[::-1]):
+        found = best_name(person, patient(name=entries))
+        assert found == (Likeness.NEAR, Likeness.NEAR)
+
+
+@pytest.mark.parametrize(("asked", "recorded"), [("female", "male"), ("male", "female")])
+def test_another_sex_speaks_against_and_the_same_speaks_for(asked: str, recorded: str) -> None:
+    person = Person(family="Shaw", given="Amy", birth_date="1987-02-20", sex=asked)
+    assert "sex" in assess(person, patient(gender=asked)).evidence
+    assert "sex" not in assess(person, patient(gender=recorded)).evidence
+    assert "sex" not in assess(person, patient(gender="unknown")).evidence
