@@ -11,18 +11,15 @@ from typing import Any, NamedTuple
 
 from ehr.codes import Code
 from ehr.dates import DAY_S, Interval
-from ehr.elements import CodeableConcept, Coding
 from ehr.fetched import Kind, State
-from federated.screening import eyes
-from federated.screening.cases import Case, Entry, counts
-from federated.screening.eyes import Laterality
+from federated.screening.cases import Case, Entry, counts, distinct
 from federated.screening.logic import NO, UNKNOWN, YES
 from federated.screening.moments import READERS, covered, inside, overlaps
 from federated.screening.moments import end as end_of
 from federated.screening.moments import start as start_of
-from federated.screening.plan_nodes import BEGINNING, END, CodeSet, Select, Span, StatusRule, TimeRule
+from federated.screening.plan_nodes import BEGINNING, END, Select, Span, TimeRule
+from federated.screening.record_checks import ACTIVE, CodeOf, checks, laterality
 
-ACTIVE = frozenset({"active", "recurrence", "relapse"})
 PRIORITY = (
     "SOURCE_UNAVAILABLE", "SOURCE_PARTIAL", "SOURCE_FORBIDDEN", "SOURCE_UNSUPPORTED", "CODE_NOT_MAPPED",
     "NOT_CONFIRMED", "DATE_UNCERTAIN", "EYE_UNKNOWN", "VALUE_MISSING", "NOT_NUMERIC", "UNIT_MISSING",
@@ -43,11 +40,18 @@ SOURCE: Mapping[State, str] = MappingProxyType(
 )
 """State of an incomplete fetch to the reason it gives."""
 
-NO_KNOWN_ALLERGY = frozenset({"716186003", "no-known-allergies"})
+IPS = "uri:http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips"
+NO_KNOWN_ALLERGY = frozenset({Code("snomed", "716186003"), Code(IPS, "no-known-allergies")})
 """SNOMED CT and International Patient Summary codes of the statement that there is no allergy at all."""
 
-CodeOf = Callable[[Coding], Code | None]
-Check = Callable[[Entry, Case], int]
+NONE_OF_A_KIND = frozenset(
+    {Code("snomed", code) for code in ("409137002", "428607008", "429625007")}
+    | {Code(IPS, f"no-known-{of}-allergies") for of in ("medication", "environmental", "food")}
+)
+"""The same of drugs, surroundings, food: no allergies either, and no statement about all."""
+
+NOTHING = frozenset({"refuted", "entered-in-error"})
+OVER = frozenset({"inactive", "resolved"})
 
 
 class Grade(NamedTuple):
@@ -89,7 +93,7 @@ class Grader:
         self._times = [
             (READERS[rule.of], rule.span, _STRETCHES.get(rule.of), *_surely(rule)) for rule in select.times
         ]
-        self._checks = list(_checks(select, code_of))
+        self._checks = list(checks(select, code_of))
 
     def gather(self, case: Case, entries: list[Entry]) -> Gathered:
         """Grade every entry."""
@@ -147,7 +151,8 @@ def _surely(rule: TimeRule) -> tuple[int, int]:
 def _active(entry: Entry, case: Case, window: Span) -> int:
     record = entry.record
     begun = READERS["active"](record, case.clock)
-    return overlaps(begun, end_of(record.abatement, case.clock), record.clinical in ACTIVE, window)
+    ended = end_of(record.abatement, case.clock)
+    return overlaps(begun, ended, record.clinical in ACTIVE, window, case.clock.born)
 
 
 def _whole(entry: Entry, case: Case, window: Span) -> int:
@@ -159,148 +164,6 @@ _STRETCHES: Mapping[str, Callable[[Entry, Case, Span], int]] = MappingProxyType(
     {"active": _active, "whole": _whole}
 )
 """Rules about a beginning and an end; the length of a stretch is no uncertainty about when it was."""
-
-
-def _checks(select: Select, code_of: CodeOf) -> list[tuple[Check, str, str]]:
-    made: list[tuple[Check, str, str]] = []
-    for rule in select.statuses:
-        made.append((_status(rule, select.index_end), "NOT_CONFIRMED", "status"))
-    if select.sources:
-        made.append((lambda entry, _: YES if entry.record.kind in select.sources else NO, "", "source"))
-    if select.intents:
-        made.append((_word(lambda record: record.intent, select.intents), "NOT_CONFIRMED", "intent"))
-    if select.classes:
-        made.append((_word(lambda record: record.class_code, select.classes), "CODE_NOT_MAPPED", "class"))
-    if select.specimen:
-        wanted = frozenset({select.specimen.lower()})
-        made.append((_word(_specimen, wanted), "CODE_NOT_MAPPED", "specimen"))
-    if select.categories:
-        made.append(
-            (_words(lambda record: record.categories, select.categories), "CODE_NOT_MAPPED", "category")
-        )
-    if select.types:
-        made.append((_words(_type_words, select.types), "CODE_NOT_MAPPED", "type"))
-    if select.locations:
-        made.append((_words(_places, select.locations), "CODE_NOT_MAPPED", "location"))
-    if select.discharge is not None:
-        made.append((_discharge(select.discharge, code_of), "CODE_NOT_MAPPED", "discharge"))
-    if select.eye is not None:
-        made.append((_eye(select.eye, code_of), "EYE_UNKNOWN", "eye"))
-    return made
-
-
-def _status(rule: StatusRule, index_end: int) -> Check:
-    if rule.of == "clinical" and rule.yes is None:
-        return lambda entry, case: YES
-    if rule.of == "clinical":
-        return _clinical(rule, index_end)
-
-    if rule.of == "verification":
-        return lambda entry, case: _listed(entry.record.verification, rule)
-    return lambda entry, case: _listed(entry.record.status, rule)
-
-
-def _listed(status: str | None, rule: StatusRule) -> int:
-    if rule.yes is None or status in rule.yes:
-        return YES
-    if status is None:
-        return UNKNOWN
-    word = status.strip().lower()
-    if word in rule.yes:
-        return YES
-    return UNKNOWN if word in rule.maybe else NO
-
-
-def _clinical(rule: StatusRule, index_end: int) -> Check:
-    """The clinical status is that of the fetch; where the record says when it ended, the index date decides."""
-
-    def check(entry: Entry, case: Case) -> int:
-        record = entry.record
-        stated = _listed(record.clinical, rule)
-        ended = end_of(getattr(record, "abatement", None), case.clock)
-        if ended is None or record.clinical is None:
-            return stated
-        asks_active = rule.yes is not None and not rule.yes.isdisjoint(ACTIVE)
-        if record.clinical not in ACTIVE and asks_active and stated == NO and ended.hi > index_end:
-            return YES if ended.lo > index_end else UNKNOWN
-        if record.clinical in ACTIVE and stated == YES and ended.hi <= index_end:
-            return UNKNOWN  # it says both that it is active and that it has ended
-        return stated
-
-    return check
-
-
-def _word(read: Callable[[Any], str | None], wanted: frozenset[str]) -> Check:
-    def check(entry: Entry, _: Case) -> int:
-        word = read(entry.record)
-        if word is None:
-            return UNKNOWN
-        return YES if word in wanted else NO
-
-    return check
-
-
-def _words(read: Callable[[Any], tuple[str, ...]], wanted: frozenset[str]) -> Check:
-    def check(entry: Entry, _: Case) -> int:
-        words = read(entry.record)
-        if not words:
-            return UNKNOWN
-        return YES if any(word in wanted for word in words) else NO
-
-    return check
-
-
-def _specimen(record: Any) -> str | None:
-    text = record.specimen.display if record.specimen is not None else None
-    return None if text is None else text.strip().lower()
-
-
-def _type_words(record: Any) -> tuple[str, ...]:
-    found: list[str] = []
-    for concept in record.concepts:
-        found += [word for coding in concept.coding for word in (coding.code, coding.display) if word]
-        found += [concept.text] if concept.text else []
-    found += [record.description] if record.description else []
-    return tuple(" ".join(word.lower().split()) for word in found)
-
-
-def _places(record: Any) -> tuple[str, ...]:
-    return (" ".join(record.location.lower().split()),) if record.location else ()
-
-
-def _discharge(codes: CodeSet, code_of: CodeOf) -> Check:
-    def check(entry: Entry, _: Case) -> int:
-        concept: CodeableConcept | None = entry.record.discharge
-        found = [] if concept is None else [code for c in concept.coding if (code := code_of(c)) is not None]
-        if any(codes.has(code) for code in found):
-            return YES
-        # A stay without a disposition has not ended so; one in words, or in another system, may have.
-        if concept is None:
-            return NO
-        return NO if any(code.system in codes.systems for code in found) else UNKNOWN
-
-    return check
-
-
-def laterality(entry: Entry, code_of: CodeOf) -> Laterality | None:
-    """The eye of a record: body site, else the ICD-10-CM character, else a CPT modifier."""
-    site = getattr(entry.record, "body_site", None) or ()
-    sites = (site,) if isinstance(site, CodeableConcept) else site
-    codes = [code for concept in sites for coding in concept.coding if (code := code_of(coding)) is not None]
-    named = eyes.of_sites(sites, codes) if sites else None
-    if named is None and entry.code is not None:
-        named = eyes.of_code(entry.code)
-    return named or eyes.of_modifier(entry.record.concepts)
-
-
-def _eye(wanted: str, code_of: CodeOf) -> Check:
-    def check(entry: Entry, case: Case) -> int:
-        eye: eyes.Eye = "left" if wanted == "left" else "right"
-        if wanted in ("this", "fellow") and case.eye is not None:
-            eye = case.eye if wanted == "this" else eyes.other(case.eye)
-        return eyes.about(laterality(entry, code_of), eye)
-
-    return check
 
 
 def same_day(time: Interval | None) -> int | None:
@@ -326,31 +189,32 @@ def silence(select: Select, span: Span, known_none: Callable[[Case], bool]) -> C
     return why
 
 
-def no_known(select: Select) -> Callable[[Case], bool]:
-    """Whether a patient has the coded statement that there is no allergy."""
+def no_known(select: Select, code_of: CodeOf) -> Callable[[Case], bool]:
+    """Whether a patient has the coded statement that there is no allergy, and none that contradicts it."""
     if select.kind is not Kind.ALLERGY:
         return lambda case: False
 
     def stated(case: Case) -> bool:
         fetched = case.record.kinds.get(Kind.ALLERGY)
-        return fetched is not None and any(
-            _says_none(record) and counts(record, case.record.ref.ids) for record in fetched.items
-        )
+        if fetched is None:
+            return False
+        found = False
+        for record in distinct(fetched.items):
+            if not counts(record, case.record.ref.ids) or record.verification in NOTHING:
+                continue
+            codes = {code_of(coding) for concept in record.concepts for coding in concept.coding}
+            if not codes.isdisjoint(NO_KNOWN_ALLERGY):
+                found = found or (record.verification == "confirmed" and record.clinical in (None, "active"))
+            elif codes.isdisjoint(NONE_OF_A_KIND) and record.clinical not in OVER:
+                return False
+        return found
 
     return stated
 
 
-def _says_none(record: Any) -> bool:
-    codes = {coding.code for concept in record.concepts for coding in concept.coding}
-    return (
-        not codes.isdisjoint(NO_KNOWN_ALLERGY)
-        and record.verification in (None, "confirmed")
-        and record.clinical in (None, "active")
-    )
-
-
 __all__ = [
     "SOURCE",
+    "CodeOf",
     "Gathered",
     "Grade",
     "Grader",

@@ -58,7 +58,7 @@ class Gatherer:
     def __init__(self, select: Select, tools: Tools, span: Span | None = None) -> None:
         self._entries: Sorter = sorter(tools.shelves, select.kind, select.codes, tools.extra)
         self._grader = Grader(select, tools.code_of)
-        self.why_silent = silence(select, span or select.span, no_known(select))
+        self.why_silent = silence(select, span or select.span, no_known(select, tools.code_of))
 
     def __call__(self, case: Case) -> Gathered:
         return self._grader.gather(case, self._entries(case))

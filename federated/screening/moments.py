@@ -176,25 +176,34 @@ def inside(time: Interval | None, window: Span, born: Interval | None = None) ->
 def covered(
     begun: Interval | None, ended: Interval | None, window: Span, born: Interval | None = None
 ) -> int:
-    """Whether a stretch lies wholly in a window: its beginning does, and its end; without an end, the beginning."""
-    return min(inside(begun, window, born), inside(ended or begun, window, born))
+    """Whether a stretch lies wholly in a window: its beginning does, and its end, which is later if not known."""
+    if begun is not None and ended is not None and ended.hi < begun.lo:
+        return UNKNOWN  # nobody can tell which of the two is wrong
+    last = ended or Interval(BEGINNING if begun is None else begun.lo, END)
+    return min(inside(begun, window, born), inside(last, window, born))
 
 
-def overlaps(begun: Interval | None, ended: Interval | None, ongoing: bool, window: Span) -> int:
+def overlaps(
+    begun: Interval | None, ended: Interval | None, ongoing: bool, window: Span, born: Interval | None = None
+) -> int:
     """Whether a stretch from an uncertain beginning to an uncertain end touches a window.
 
     Args:
         begun: when it began; None: not known.
         ended: when it ended; None: it goes on (``ongoing``), or the end is not known.
+        window, born: see `inside`.
     """
     first, last = begun or Interval(BEGINNING, END), ended or Interval(BEGINNING, END)
+    if last.hi < first.lo:
+        return UNKNOWN  # nobody can tell which of the two is wrong
     if ongoing and ended is None:
         last = Interval(END, END)
+    lo, hi = _ends(window, born)
     # It never ends before it begins.
     earliest_end = max(last.lo, first.lo)
-    if first.hi <= window.hi and earliest_end >= window.lo:
+    if lo.hi <= hi.lo and first.hi <= hi.lo and earliest_end >= lo.hi:
         return YES
-    return NO if first.lo > window.hi or last.hi < window.lo else UNKNOWN
+    return NO if first.lo > hi.hi or last.hi < lo.lo else UNKNOWN
 
 
 def _ends(window: Span, born: Interval | None) -> tuple[Interval, Interval]:
