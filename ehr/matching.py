@@ -197,7 +197,7 @@ def _survivor(patient: Patient, by_id: Mapping[str, Patient]) -> Patient | None:
     return patient
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Candidate:
     patient: Patient
     best: Assessment

@@ -83,6 +83,9 @@ class QueryResult:
     def __iter__(self) -> Iterator[Reading]:
         return iter(self.readings)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a query result is never pickled: it holds the site's key; keep .table() instead")
+
     def table(self, now: datetime) -> list[dict[str, Any]]:
         """One row each with `COLUMNS` and ``… Status`` columns. It identifies patients: it stays in the pod.
 

@@ -33,6 +33,9 @@ class ExternalCallable:
     def __repr__(self) -> str:
         return "<ExternalCallable>"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a token source is never pickled")  # a partial may hold what it logs in with
+
     @property
     def mode(self) -> AuthMode:
         """``external``."""

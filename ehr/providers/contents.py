@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ehr.auth.authenticator import Authenticator
+from ehr.elements import Element
 from ehr.errors import BadBody, ReadError
 from ehr.records import Attachment, DocumentReference
 from ehr.transport.client import Transport, raise_for_status
@@ -73,11 +74,11 @@ async def _binary(transport: Transport, auth: Authenticator, attachment: Attachm
         wrapped = msgspec.json.decode(response.body, type=_Binary)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadBody("the Binary is not readable JSON.", reason="not-json") from None
-    return Content(wrapped.contentType or accept, _decoded(wrapped.data or ""))
+    return Content(wrapped.content_type or accept, _decoded(wrapped.data or ""))
 
 
-class _Binary(msgspec.Struct, frozen=True):
-    contentType: str | None = None  # noqa: N815 - FHIR's own name
+class _Binary(Element, frozen=True):
+    content_type: str | None = None
     data: str | None = None
 
 

@@ -58,7 +58,7 @@ class Origin:
         return self.scheme, self.host, self.port
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Parts:
     scheme: str
     host: str

@@ -73,21 +73,28 @@ class Response:
             raise BadBody("The body is not valid JSON.", reason="not-json") from None
 
 
-class _Coding(msgspec.Struct):
+class _Silent(msgspec.Struct):
+    """What a server says; never shown."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class _Coding(_Silent):
     code: str | None = None
 
 
-class _Details(msgspec.Struct):
+class _Details(_Silent):
     coding: list[_Coding] = []
 
 
-class _Issue(msgspec.Struct):
+class _Issue(_Silent):
     code: str | None = None
     severity: str | None = None
     details: _Details | None = None
 
 
-class _Outcome(msgspec.Struct):
+class _Outcome(_Silent):
     resourceType: str  # noqa: N815 - FHIR's own spelling
     issue: list[_Issue] = []
 
