@@ -239,10 +239,7 @@ def _result(reading: Reading, decider: Decider, site: Site) -> PatientResult:
     day = decider.day_of(row)
     if record is None:
         ref = pseudonym(site.key, f"row/{row_key(site.key, _identity(row))}/{row.number}")
-        issues = (
-            () if isinstance(reading.match, Matched) else tuple(issue.code for issue in reading.match.issues)
-        )
-        return PatientResult(row.number, ref, _match_state(reading), issues=issues)
+        return PatientResult(row.number, ref, _match_state(reading), issues=_why_nobody(reading))
     ref = pseudonym(site.key, f"Patient/{record.ref.id}")
     states = {str(kind): fetched.state.name for kind, fetched in sorted(record.kinds.items())}
     if day is None:
