@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 
 from tests.proof.mutator import Mutant, mutated
@@ -90,6 +91,9 @@ def _run(tests: Sequence[str], finder: _Finder | None) -> int:
         os.dup2(nowhere, stream)
     if finder is not None:
         sys.meta_path.insert(0, finder)
+    # Drawn examples are the same in every run: a failure comes from the mutant, and not from luck.
+    hypothesis.settings.register_profile("proof", derandomize=True, database=None, deadline=None)
+    hypothesis.settings.load_profile("proof")
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "--no-header"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries are loaded before pytest runs
     return int(pytest.main([*options, *tests]))
