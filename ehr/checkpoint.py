@@ -1,7 +1,8 @@
 """What is done already: one line a patient, so that the same command goes on where it stopped.
 
-The file lies beside the results, is its owner's alone, and is removed when the run is complete. Its first line says
-which run it belongs to; a line that was cut by a crash is ignored. Line by line:
+The file lies beside the results, is its owner's alone, is never reached through a link, belongs to one process at a
+time, and is removed when the run is complete. Its first line says which run it belongs to; a line that was cut by a
+crash is ignored. Line by line:
 
     {"run": {...}}
     {"row": 1, "key": "…", "again": false, "result": {...}}
@@ -14,6 +15,8 @@ import errno
 import hashlib
 import hmac
 import os
+import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -21,6 +24,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from ehr.errors import ConfigurationError
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 PUT_ASIDE = ".other-run"
@@ -69,14 +75,15 @@ class Checkpoint(Generic[T]):
         It is then kept under its name with `PUT_ASIDE`, in place of one put aside before.
 
         Raises:
-            ConfigurationError: the file cannot be read, or not be put aside.
+            ConfigurationError: the file cannot be read, or not be put aside, or another process uses it now.
         """
         try:
-            lines = self._path.read_bytes().split(b"\n")
-            head = _object(lines[0])
-            if head is None or head.get("run") != self._run or not isinstance(head.get("facts"), dict):
-                self._path.replace(self._path.with_name(self._path.name + PUT_ASIDE))
-                return
+            with os.fdopen(_opened(self._path, os.O_RDWR), "rb") as file:
+                lines = file.read().split(b"\n")
+                head = _object(lines[0])
+                if head is None or head.get("run") != self._run or not isinstance(head.get("facts"), dict):
+                    self._path.replace(self._path.with_name(self._path.name + PUT_ASIDE))
+                    return
         except FileNotFoundError:
             return
         except OSError as error:
@@ -103,17 +110,21 @@ class Checkpoint(Generic[T]):
         """Open the file for adding; writes the head where there is none.
 
         Raises:
-            ConfigurationError: the folder cannot be written.
+            ConfigurationError: the folder cannot be written, or another process began meanwhile.
         """
         if not self._resumes:
             self.facts = dict(facts)
+        new = 0 if self._resumes else os.O_CREAT | os.O_EXCL
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._handle = _opened(self._path, os.O_WRONLY | os.O_APPEND | new)
             if self._resumes:
                 self._append(b"\n")  # ends a line that a crash may have cut
             else:
                 self._write({"run": self._run, "facts": self.facts})
+        except (FileExistsError, FileNotFoundError):
+            self.close(finished=False)
+            raise ConfigurationError(_BUSY) from None
         except OSError as error:
             self.close(finished=False)
             raise ConfigurationError(_unwritable(error)) from None
@@ -160,6 +171,35 @@ class Checkpoint(Generic[T]):
             self._path.unlink(missing_ok=True)
 
 
+_BUSY = "another run writes into this folder. Wait until it has ended, or choose another with --out."
+
+
+def _opened(path: Path, flags: int) -> int:
+    """The file itself, for this process and its owner alone.
+
+    Raises:
+        ConfigurationError: another process has it.
+        OSError: it cannot be opened, is a link or no plain file, or went away.
+    """
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.ELOOP, "not a plain file")
+        if sys.platform != "win32":
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(handle, 0o600)
+            if not os.path.samestat(about, path.lstat()):
+                raise FileNotFoundError  # who had the lock has finished and removed it
+    except BlockingIOError:
+        os.close(handle)
+        raise ConfigurationError(_BUSY) from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
 def _mapping(value: Any) -> Any:
     """A read-only mapping as a plain one; nothing else is expected."""
     if isinstance(value, Mapping):
@@ -178,4 +218,6 @@ def _object(line: bytes) -> dict[str, Any] | None:
 def _unwritable(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full. What was done is kept; free some space and start the same command again."
+    if error.errno == errno.ELOOP:
+        return "a link, or no plain file, lies where the run keeps its progress. Remove it, or choose another --out."
     return f"the output folder cannot be used ({type(error).__name__}). Choose another with --out."

@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from importlib.metadata import version
@@ -173,18 +174,20 @@ async def screen_async(
         )
     started = surroundings.clock.now()
     began = time.perf_counter()
-    async with open_site_async(config, surroundings) as site:
-        rows = await site.rows(chosen.patients)
-        opened = time.perf_counter()
-        run = await _screened(site, checked, rows, chosen, started)
-        contacts = await _contacts(site, rows, run) if chosen.with_identifiers else None
-        read = time.perf_counter()
-        execution = _execution(started, surroundings, {"open": opened - began, "read": read - opened}, site)
-    decisions = Decisions(replace(run, execution=execution), contacts)
-    if chosen.out is not None:
-        decisions.write(chosen.out)
-        _checkpoint_path(chosen.out).unlink(missing_ok=True)
-    return decisions
+    with ExitStack() as held:  # the output folder is this run's until everything is written
+        async with open_site_async(config, surroundings) as site:
+            rows = await site.rows(chosen.patients)
+            opened = time.perf_counter()
+            run = await _screened(site, checked, rows, chosen, started, held)
+            contacts = await _contacts(site, rows, run) if chosen.with_identifiers else None
+            read = time.perf_counter()
+            seconds = {"open": opened - began, "read": read - opened}
+            execution = _execution(started, surroundings, seconds, site)
+        decisions = Decisions(replace(run, execution=execution), contacts)
+        if chosen.out is not None:
+            decisions.write(chosen.out)
+            _checkpoint_path(chosen.out).unlink(missing_ok=True)
+        return decisions
 
 
 def _loaded(path: Path, options: Options) -> Trial:
@@ -197,7 +200,7 @@ def _loaded(path: Path, options: Options) -> Trial:
 
 
 async def _screened(
-    site: Site, trial: Trial, rows: tuple[Row, ...], options: Options, started: datetime
+    site: Site, trial: Trial, rows: tuple[Row, ...], options: Options, started: datetime, held: ExitStack
 ) -> Run:
     today = options.index_date or started.astimezone(site.zone).date()
     checkpoint: Checkpoint[Kept] | None = None
@@ -205,6 +208,7 @@ async def _screened(
         identity = _identity(site, trial, rows, options)
         checkpoint = Checkpoint(_checkpoint_path(options.out), identity, Kept)
         checkpoint.load()
+        held.callback(checkpoint.close, finished=False)
         if checkpoint.resumes:
             options.say(
                 f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done."
@@ -214,11 +218,7 @@ async def _screened(
     parameters = Parameters(
         trial=trial, index_date=today, on_unknown=options.on_unknown, tool_version=version("trialveil")
     )
-    try:
-        return (await worker(parameters, site, rows, Ongoing(checkpoint, options.progress))).local
-    finally:
-        if checkpoint is not None:
-            checkpoint.close(finished=False)
+    return (await worker(parameters, site, rows, Ongoing(checkpoint, options.progress))).local
 
 
 def _identity(site: Site, trial: Trial, rows: tuple[Row, ...], options: Options) -> dict[str, str]:
