@@ -67,6 +67,7 @@ class RoundSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
         length: coordinates of an update.
         schema_hash: SHA-256 over names, shapes and types, in order; 32 bytes.
         model_hash: SHA-256 of the global model that the pods start from; 32 bytes.
+        previous_model_hash: the model hash of the round before, 32 bytes; zeros for round 0.
         dp: noise inside the mask.
         deadlines_s: seconds allowed for each of the five messages of a pod.
     """
@@ -85,6 +86,7 @@ class RoundSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     length: int
     schema_hash: bytes
     model_hash: bytes
+    previous_model_hash: bytes
     dp: DpSpec
     deadlines_s: tuple[float, float, float, float, float]
 
@@ -168,8 +170,8 @@ def check_spec(spec: RoundSpec) -> None:
         ),
         (1 <= spec.length <= LENGTH_LIMIT, f"length must be 1 to {LENGTH_LIMIT}"),
         (
-            len(spec.schema_hash) == 32 and len(spec.model_hash) == 32,
-            "schema_hash and model_hash must be 32 bytes",
+            {len(spec.schema_hash), len(spec.model_hash), len(spec.previous_model_hash)} == {32},
+            "schema_hash, model_hash and previous_model_hash must be 32 bytes",
         ),
         (
             HARD_MINIMUM_SURVIVORS <= spec.minimum_survivors <= pods,
@@ -240,12 +242,14 @@ class RoundIdentity(msgspec.Struct, frozen=True):
         number: from 0.
         model_hash: SHA-256 of the global model, 32 bytes.
         schema_hash: SHA-256 over names, shapes and types in order, 32 bytes.
+        previous_model_hash: the model hash of the round before, 32 bytes; zeros for round 0.
     """
 
     task: bytes
     number: int
     model_hash: bytes
     schema_hash: bytes
+    previous_model_hash: bytes = bytes(32)
 
 
 def make_spec(
@@ -277,6 +281,7 @@ def make_spec(
         length=parameters.length,
         schema_hash=identity.schema_hash,
         model_hash=identity.model_hash,
+        previous_model_hash=identity.previous_model_hash,
         dp=parameters.dp,
         deadlines_s=parameters.deadlines_s,
     )
