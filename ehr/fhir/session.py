@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, tzinfo
@@ -33,6 +32,7 @@ from ehr.records import (
     MedicationStatement,
     PatientRef,
 )
+from ehr.together import together
 from ehr.transport.client import Transport, outcome_codes
 
 R = TypeVar("R", bound=Resource)
@@ -175,7 +175,7 @@ class FhirSession:
         shapes = self._shapes(what)
         several = len(shapes) > 1
         asked = [s for s in shapes if not several or s not in MAY_BE_ABSENT or self.offers(_name(s))]
-        parts = await _all([self._search(shape, params, patient) for shape in asked])
+        parts = await together([self._search(shape, params, patient) for shape in asked])
         return joined(parts) if len(parts) > 1 else parts[0]
 
     async def pages(
@@ -271,7 +271,7 @@ class FhirSession:
             return nothing(
                 State.UNSUPPORTED, *asked.issues, Issue("nothing-narrows-the-search", Severity.ERROR)
             )
-        collections = await _all(
+        collections = await together(
             [
                 collect(walk(self._route, query), Collection(query.page_size, self.quarantine_rate))
                 for query in asked.queries
@@ -284,14 +284,6 @@ class FhirSession:
         from ehr.fhir.drugs import with_drugs
 
         return await with_drugs(self, fetched)
-
-
-async def _all(jobs: Sequence[Any]) -> list[Any]:
-    if len(jobs) == 1:
-        return [await jobs[0]]
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(job) for job in jobs]
-    return [task.result() for task in tasks]
 
 
 async def _first(pages: AsyncGenerator[Page, None], count: int) -> AsyncIterator[Page]:
