@@ -106,17 +106,29 @@ class Shelf:
                         for place in known[0]:
                             if place not in found:
                                 found[place] = Entry(record, coding, known[1])
-            if found is None and plain and concepts:
+            parts = getattr(record, "component", ())
+            if found is None and plain and not parts and concepts and concepts[0].coding:
                 continue  # most records: no set of the plan is about them
             found = found or {}
+            self._hinted(record, concepts, found)
             if everything is not None:
                 found.setdefault(everything, Entry(record))
-            if not concepts or self._hints:
-                self._hinted(record, concepts, found)
-            if found and counts(record, ids, own):
-                for place, entry in found.items():
+            inside = [entry for entry in self._inside(record, parts) if entry[0] not in found]
+            if (found or inside) and counts(record, ids, own):
+                for place, entry in (*found.items(), *inside):
                     buckets[place].append(entry)
         return buckets
+
+    def _inside(self, record: Any, parts: Iterable[Any]) -> Iterator[tuple[int, Entry]]:
+        """Results that a panel holds as parts; each is read as a result of its own."""
+        for part in parts:
+            for coding in () if part.code is None else part.code.coding:
+                places, code = self._memo.get((coding.system, coding.code)) or self._learn(coding)
+                if places:
+                    own = msgspec.structs.replace(
+                        record, component=(), **{name: getattr(part, name) for name in part.__struct_fields__}
+                    )
+                    yield from ((place, Entry(own, coding, code)) for place in places)
 
     def code(self, coding: Coding) -> Code | None:
         """A coding as it is compared."""
@@ -132,10 +144,11 @@ class Shelf:
         return places, code
 
     def _hinted(self, record: Any, concepts: Sequence[CodeableConcept], found: dict[int, Entry]) -> None:
-        """Entries that only words, or an unread reference, point to."""
-        if not concepts and _points_elsewhere(record):
-            for place in range(len(self.sets)):
-                found.setdefault(place, Entry(record, hint=True))
+        """Entries that only words point to, and those that do not say what they are about."""
+        if not found and not any(_says(concept) for concept in concepts):
+            for place, known in enumerate(self.sets):
+                if known is not None:
+                    found[place] = Entry(record, hint=True)
         for place, systems, pattern in self._hints:
             if place in found:
                 continue
@@ -155,15 +168,16 @@ def _texts(concepts: Iterable[CodeableConcept]) -> Iterator[str]:
                 yield coding.display
 
 
-def _points_elsewhere(record: Any) -> bool:
-    """A drug or device that is only a reference, whose target was not read: it may be anything."""
-    return bool(getattr(record, "medication_reference", None) or getattr(record, "code_reference", None))
+def _says(concept: CodeableConcept) -> bool:
+    """Whether a concept says anything; a record of which none does may be about anything."""
+    return bool(concept.text) or any(coding.code or coding.display for coding in concept.coding)
 
 
 class Traits(NamedTuple):
     """What records of one type have, so that it is asked once per type and not once per record."""
 
     status: bool
+    of_content: bool
     verification: bool
     forbids: bool
     categories: bool
@@ -176,6 +190,7 @@ def traits(kind: Hashable) -> Traits:
     names = set(getattr(kind, "__struct_fields__", ()))
     return Traits(
         status="status" in names,
+        of_content="doc_status" in names,
         verification="verification_status" in names,
         forbids="do_not_perform" in names,
         categories=kind is Condition,
@@ -192,6 +207,8 @@ def counts(record: Any, ids: frozenset[str], own: frozenset[str] = frozenset()) 
     """
     has: Traits = traits(record.__class__)
     if has.status and record.status == "entered-in-error":
+        return False
+    if has.of_content and (record.doc_status or "").lower() == "entered-in-error":
         return False
     if (
         has.verification

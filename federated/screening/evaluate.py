@@ -250,8 +250,11 @@ class Evaluator:
         if self.acuity is None:
             return None
         case.eye = eye
-        judged = self.acuity(case).judged
-        return None if judged is None or judged.low != judged.high else judged.low
+        found = self.acuity(case)
+        judged = found.judged
+        if found.truth != YES or judged is None or judged.low != judged.high:
+            return None
+        return judged.low
 
 
 def _contact_limit(plan: Plan) -> int:

@@ -93,7 +93,7 @@ def of_modifier(concepts: Iterable[CodeableConcept]) -> Laterality | None:
     named: set[Laterality] = set()
     for concept in concepts:
         for coding in concept.coding:
-            side = _MODIFIERS.get(coding.code or "")
+            side = _MODIFIERS.get((coding.code or "").strip().upper())
             if side is not None:
                 named.add(side)
         for text in (*(coding.display for coding in concept.coding), concept.text):

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from ehr.dates import Duration, Interval, birthday, day_of
+from ehr.dates import DAY_S, Duration, Interval, birthday, day_of
 from ehr.elements import Quantity
 from ehr.fetched import Kind
 from ehr.people import Patient
@@ -22,7 +22,11 @@ from federated.screening.values import judge
 
 NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?\Z")
 SEXES = frozenset({"female", "male", "other", "unknown"})
-NOT_KNOWN = frozenset({"unknown", "unk", "asku", "asked-unknown", ""})
+NOT_KNOWN = frozenset({"unknown"})
+EMPTY = frozenset(
+    {"unknown", "unk", "not known", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
+)
+"""What people write into a cell of which they do not know the content."""
 
 
 def unread(leaf: Unread) -> Run:
@@ -58,6 +62,8 @@ def age(leaf: Age) -> Run:
         truth = inside(born, leaf.born)
         if leaf.negated:
             truth = YES - truth
+        if born.lo >= leaf.at + DAY_S:
+            truth = UNKNOWN  # nobody is younger than new-born: the date is wrong, or meant for another person
         low, high = completed(born, leaf)
         reason = "AGE_UNCERTAIN" if truth == UNKNOWN else "IN_RANGE"
         margin = None
@@ -111,7 +117,7 @@ def _sex(patient: Patient, leaf: Field) -> Found:
     shown = recorded if recorded in SEXES else None
     if recorded in leaf.values:
         return Found(YES, "CODE_PRESENT", shown=shown)
-    if recorded is None or recorded in NOT_KNOWN:
+    if recorded not in SEXES or recorded in NOT_KNOWN:  # a word that is none of FHIR's may mean any of them
         silent = recorded is None and leaf.world == "closed"
         return Found(NO if silent else UNKNOWN, "NOT_EQUAL" if silent else "NOT_RECORDED", shown=shown)
     return Found(NO, "NOT_EQUAL", shown=shown)
@@ -134,16 +140,25 @@ def _deceased(patient: Patient, case: Case, leaf: Field) -> Found:
     return Found(truth, reason or ("CODE_PRESENT" if truth == YES else "NOT_EQUAL"), shown=words[dead])
 
 
+def _text_cell(cell: str, leaf: Field) -> Found:
+    """Texts are compared exactly; one that differs in case alone is no answer, and no *no* either."""
+    if cell in leaf.values:
+        return Found(YES, "CODE_PRESENT", shown=cell)
+    # A cell that was not asked for may be anything, so it is not repeated.
+    if cell.casefold() in EMPTY:
+        return Found(UNKNOWN, "MISSING_COLUMN")
+    if cell.casefold() in {text.casefold() for text in leaf.values}:
+        return Found(UNKNOWN, "CODE_NOT_MAPPED")
+    return Found(NO, "NOT_EQUAL")
+
+
 def _column(case: Case, leaf: Field, code_of: CodeOf) -> Found:
     cell = case.record.columns.get(leaf.name, "").strip()
     if not cell:
         closed = leaf.world == "closed" and leaf.name in case.record.columns
         return Found(NO, "NOT_EQUAL") if closed else Found(UNKNOWN, "MISSING_COLUMN")
     if leaf.asked is None:
-        fits = cell in leaf.values
-        # A cell that was not asked for may be anything, so it is not repeated.
-        reason = "CODE_PRESENT" if fits else "NOT_EQUAL"
-        return Found(YES if fits else NO, reason, shown=cell if fits else None)
+        return _text_cell(cell, leaf)
     if NUMBER.match(cell) is None:
         return Found(UNKNOWN, "NOT_NUMERIC")
     judged = judge(Quantity(value=Decimal(cell), unit=leaf.asked.unit), leaf.asked, code_of)

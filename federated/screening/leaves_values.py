@@ -40,7 +40,7 @@ def reader(asked: Asked, tools: Tools) -> Judge:
 
     def read(record: Any) -> Judged:
         parts = [
-            judge(part.value, asked, tools.code_of)
+            judge(part.value if part.data_absent_reason is None else None, asked, tools.code_of)
             for part in record.component
             if part.code is not None
             and any(

@@ -102,7 +102,7 @@ class Plan:
     @property
     def kinds(self) -> frozenset[Kind]:
         """The kinds of record that decide something."""
-        found = {Kind.PATIENT}
+        found = {Kind.PATIENT} if self.acuity is None else {Kind.PATIENT, self.acuity.select.kind}
         for rule in self.rules:
             for node in (*leaves(rule.applies_if), *leaves(rule.where)):
                 select = getattr(node, "select", None)

@@ -16,7 +16,7 @@ from ehr.codes import Code
 from ehr.elements import CodeableConcept, Coding, Quantity, Range, Ratio
 from federated.screening.logic import NO, UNKNOWN, YES
 from federated.screening.plan_nodes import Asked, CodeSet, Scale
-from federated.screening.units import repaired
+from federated.screening.units import dimension_of, repaired
 
 CodeOf = Callable[[Coding], Code | None]
 
@@ -139,9 +139,7 @@ def _quantity(value: Quantity, asked: Asked) -> Judged:
         return Judged(UNKNOWN, "VALUE_MISSING", unit=value.unit_code)
     number = float(value.value)
     original = f"{value.comparator or ''}{value.value}"
-    scale = scale_of(value.code, asked) if value.code else None
-    if scale is None:
-        scale = scale_of(value.unit, asked)
+    scale = _scale_of(value, asked)
     if scale is None:
         reason = "UNIT_NOT_CONVERTIBLE" if value.unit_code else "UNIT_MISSING"
         return Judged(UNKNOWN, reason, original=original, unit=value.unit_code)
@@ -152,6 +150,18 @@ def _quantity(value: Quantity, asked: Asked) -> Judged:
             return Judged(UNKNOWN, "NOT_NUMERIC", original=original, unit=value.unit_code)
         span = bound(number)
     return _placed(span, scale, asked, original, value.unit_code)
+
+
+def _scale_of(value: Quantity, asked: Asked) -> Scale | None:
+    """The bounds by the coded unit, else by the printed one; None where the two name different units."""
+    if not value.code or not value.unit or value.code == value.unit:
+        return scale_of(value.code or value.unit, asked)
+    coded, printed = scale_of(value.code, asked), scale_of(value.unit, asked)
+    if coded is None:
+        return None if dimension_of(value.code) is not None else printed
+    if printed is None:
+        return None if dimension_of(value.unit) is not None else coded
+    return coded if coded == printed else None
 
 
 def _range(value: Range, asked: Asked) -> Judged:
