@@ -1,0 +1,122 @@
+"""What survived the mutation proof once: margins, reasons and the side that a leaf speaks for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from federated.screening import criteria as c
+from federated.screening import terms
+from federated.screening.evaluate import compile_plan
+from federated.screening.evidence import Evidence, Verdict
+from federated.screening.plan import make_plan
+from tests.federated.screening.making import (
+    INDEX,
+    at,
+    compare,
+    condition,
+    done,
+    evidence,
+    facts,
+    has,
+    lab,
+    observation,
+    procedure,
+    record,
+    rule,
+    several,
+    trial,
+    truth,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "near"), [("6.3", True), ("6.295", False), ("6.29", False), ("6.31", True)]
+)
+def test_a_near_miss_ends_exactly_at_its_percentage(value: str, near: bool) -> None:
+    """Ten percent of 7 is 0.7: 6.3 is near, a hundredth less is not."""
+    plan = make_plan(trial(rule(lab(">= 7"), near=Decimal(10))), facts(), INDEX)
+    outcome = compile_plan(plan)(record(observation(value)))
+    assert outcome.criteria[0].verdict is Verdict.FAIL
+    assert outcome.criteria[0].near_miss is near
+
+
+def test_what_a_criterion_applies_to_speaks_for_the_patient() -> None:
+    for side in ("inclusion", "exclusion"):
+        where = lab(">= 5.7") if side == "inclusion" else lab("> 9")
+        plan = make_plan(trial(rule(where, side, applies_if=has())), facts(), INDEX)
+        found = compile_plan(plan)(record(condition(), observation("6.0"))).criteria[0]
+        assert found.verdict is Verdict.PASS
+        assert found.evidence[0].verdict is Verdict.PASS
+
+
+def _counted(op: str, n: int, days: int) -> Evidence:
+    leaf = done(count=terms.Count(op, n))  # type: ignore[arg-type]  # the parameter is a text here
+    made = several(procedure(f"2024-05-{day:02}") for day in range(1, days + 1))
+    return evidence(leaf, record(*made))
+
+
+@pytest.mark.parametrize(
+    ("op", "n", "days", "margin"),
+    [(">=", 3, 5, 2), (">=", 3, 1, -2), ("<=", 2, 1, 1), ("<=", 2, 5, -3), ("=", 2, 2, 0), ("=", 2, 5, -3)],
+)
+def test_the_margin_of_a_count_is_the_distance_to_what_is_asked(
+    op: str, n: int, days: int, margin: float
+) -> None:
+    assert _counted(op, n, days).margin == margin
+
+
+@pytest.mark.parametrize(
+    ("cell", "asked", "reason"),
+    [
+        ("5", ">= 3", "IN_RANGE"),
+        ("2", ">= 3", "BELOW_MIN"),
+        ("4", "<= 3", "ABOVE_MAX"),
+        ("3", "<= 3", "IN_RANGE"),
+        ("many", ">= 3", "NOT_NUMERIC"),
+        ("", ">= 3", "MISSING_COLUMN"),
+    ],
+)
+def test_a_number_in_a_column_has_its_reason(cell: str, asked: str, reason: str) -> None:
+    leaf = c.Column(name="score", compare=compare(asked), at=at())
+    assert evidence(leaf, record(score=cell)).reason == reason
+
+
+@pytest.mark.parametrize("take", ["max", "min"])
+def test_an_extreme_is_told_by_the_sure_value_that_decides_it(take: str) -> None:
+    """A provisional result, and one without a value, are no evidence for the extreme."""
+    sure = [observation("6.5", "2024-06-01"), observation("7.5", "2024-06-02")]
+    other = [observation(None, "2024-06-03", status="final")]
+    leaf = lab(">= 5.7", take=take)
+    told = evidence(leaf, record(*several(sure)))
+    assert told.value == (7.5 if take == "max" else 6.5)
+    assert len(told.records) == 1
+    with_a_gap = record(*several(sure + other))
+    assert truth(leaf, with_a_gap) == (2 if take == "max" else 1)
+    if take == "max":
+        assert evidence(leaf, with_a_gap).value == 7.5
+
+
+def test_values_without_a_unit_are_told_alike_in_any_order() -> None:
+    one = observation("6.5", "2024-06-01", None)
+    two = observation("6.5", "2024-06-01", "%")
+    told = [evidence(lab(">= 5.7"), record(*several(order))) for order in ([one, two], [two, one])]
+    assert (told[0].original_value, told[0].original_unit) == (told[1].original_value, told[1].original_unit)
+    assert told[0].outcome == told[1].outcome == "unknown"
+
+
+def test_a_result_of_unknown_status_is_no_evidence_for_the_highest() -> None:
+    made = several([observation("6.5", "2024-06-01"), observation("9.0", "2024-06-02", status="unknown")])
+    told = evidence(lab(">= 5.7", take="max"), record(*made))
+    assert told.outcome == "yes"
+    assert told.value == 6.5
+
+
+def test_a_doubtful_result_alone_is_not_all_there_is() -> None:
+    """Recorded: what is surely there is taken as all; one that may not count proves nothing."""
+    doubtful = record(observation("4.0", status="unknown"))
+    leaf = lab(">= 5.7", take="any")
+    assert truth(leaf, doubtful) == 1
+    assert truth(leaf, doubtful, world={"observation": "closed"}) == 0
+    assert truth(leaf, record(observation("4.0"))) == 0
