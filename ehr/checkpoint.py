@@ -117,6 +117,9 @@ class Checkpoint(Generic[T]):
         new = 0 if self._resumes else os.O_CREAT | os.O_EXCL
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(_unwritable(error)) from None
+        try:
             self._handle = _opened(self._path, os.O_WRONLY | os.O_APPEND | new)
             if self._resumes:
                 self._append(b"\n")  # ends a line that a crash may have cut

@@ -40,6 +40,8 @@ Progress = Callable[[int, int], None]
 
 UNREAD = "IDENTITY_UNREAD"
 """Issue of a row whose patient could not be looked for, because the server failed."""
+REPEATED = "SAME_PERSON"
+"""Issue of a row that names the person of an earlier row."""
 
 _NO_LONGER = frozenset({"cancelled", "noshow", "entered-in-error", "fulfilled"})
 
@@ -112,12 +114,28 @@ async def worker(
         trial=trial_head(decider.trial, decider.plan),
         site=site_head(site, decider.plan),
         index_date=decider.plan.index_date.isoformat(),
-        patients=_with_lookups(decider.plan, [one.result for one in kept]),
+        patients=_with_lookups(decider.plan, _once_each(decider, rows, [one.result for one in kept])),
         on_unknown=parameters.on_unknown,
         value_sets=value_set_heads(decider.trial),
         work=added_up(one.work for one in kept),
     )
     return WorkerResult(run)
+
+
+def _once_each(
+    decider: Decider, rows: Sequence[Row], results: Sequence[PatientResult]
+) -> list[PatientResult]:
+    """A second row about the same person and day is no second patient: it would be counted twice."""
+    seen: set[tuple[str, date | None]] = set()
+    kept = []
+    for row, result in zip(rows, results, strict=True):
+        key = (result.ref, decider.day_of(row))
+        if result.outcome is not None and key in seen:
+            result = PatientResult(row.number, result.ref, MatchState.DUPLICATE, issues=(REPEATED,))
+        elif result.outcome is not None:
+            seen.add(key)
+        kept.append(result)
+    return kept
 
 
 def _with_lookups(plan: Plan, results: Sequence[PatientResult]) -> list[PatientResult]:

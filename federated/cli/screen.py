@@ -113,7 +113,7 @@ def show(summary: dict[str, Any], out: Path) -> None:
         "eligible": "eligible, to be confirmed by the investigator",
         "undecided": "undecided: something must be looked up",
         "not_eligible": "not eligible",
-        "not_evaluated": "not evaluated: nobody certain was found, or the EHR did not answer",
+        "not_evaluated": "not evaluated: the report says why",
     }
     terminal.out(f"{summary['trial']['id']}, {counts['input']} patients:")
     for name, text in words.items():
