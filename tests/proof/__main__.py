@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -25,6 +26,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=int, metavar="N", help="try N mutants, drawn by chance, instead of all"
     )
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no mutant after so many")
     parser.add_argument("--seed", type=int, default=1, help="for the sample")
     parser.add_argument("--workers", type=int, default=2, help="processes at once")
     parser.add_argument(
@@ -49,7 +51,8 @@ def main(given: Sequence[str] | None = None) -> int:
     held: dict[str, bool] = {}
     if "mutation" in parts:
         modules = tuple(chosen.module or mutation.TARGETS)
-        tally = mutation.run(chosen.sample, chosen.seed, chosen.workers, modules)
+        effort = mutation.Effort(chosen.sample, chosen.seed, chosen.workers, chosen.minutes)
+        tally = mutation.run(effort, modules)
         held["mutation"] = mutation.report(tally, chosen.seed) >= mutation.GOAL
     if "independent-server" in parts:
         from tests.proof import independent_server  # loads the project, which mutants must not find loaded

@@ -8,6 +8,7 @@ import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from tests.proof import page
@@ -96,15 +97,24 @@ def chosen(sample: int | None, seed: int, modules: Sequence[str]) -> tuple[list[
     for module in modules:
         path = ROOT / (module.replace(".", "/") + ".py")
         every += mutants(module, path.read_text(encoding="utf-8"))
-    if sample is None or sample >= len(every):
-        return every, len(every)
-    return random.Random(seed).sample(every, sample), len(every)
+    size = len(every) if sample is None else min(sample, len(every))
+    return random.Random(seed).sample(every, size), len(every)
 
 
-def run(sample: int | None, seed: int, workers: int, modules: Sequence[str] = tuple(TARGETS)) -> Tally:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much to try: ``sample`` mutants drawn with ``seed`` (None: all, in chance order), at most ``minutes``."""
+
+    sample: int | None = None
+    seed: int = 1
+    workers: int = 2
+    minutes: float = inf
+
+
+def run(effort: Effort, modules: Sequence[str] = tuple(TARGETS)) -> Tally:
     """Try the mutants."""
     load_libraries()
-    picked, count = chosen(sample, seed, modules)
+    picked, count = chosen(effort.sample, effort.seed, modules)
     plain = _plain_runs(modules)
     broken = tuple(sorted(name for name, verdict in plain.items() if verdict.killed))
     tests = {module: [name for name in tests_of(module) if name not in broken] for module in modules}
@@ -120,7 +130,7 @@ def run(sample: int | None, seed: int, workers: int, modules: Sequence[str] = tu
                 f"  survived: {mutant.module}:{mutant.line} {mutant.kind}: {mutant.before} -> {mutant.after}"
             )
 
-    for mutant, verdict in run_all(ROOT, work, workers, tell):
+    for mutant, verdict in run_all(ROOT, work, effort.workers, tell, effort.minutes):
         tally.verdicts[mutant] = verdict
         if len(tally.verdicts) % 25 == 0:
             _say(f"{len(tally.verdicts)} of {len(work)}: {len(tally.survivors)} survived")

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import ModuleType
 
@@ -150,6 +151,7 @@ def run_all(
     work: Sequence[tuple[Mutant, Sequence[str], float]],
     workers: int,
     tell: Callable[[Mutant, Verdict], None],
+    minutes: float = inf,
 ) -> Iterator[tuple[Mutant, Verdict]]:
     """Try mutants, some at a time; yields each as it is decided.
 
@@ -158,11 +160,15 @@ def run_all(
         work: mutant, its tests, its time limit in seconds.
         workers: how many processes at once.
         tell: is told of each.
+        minutes: after so many none is begun any more.
     """
     waiting = list(reversed(work))
     limits = {mutant: limit for mutant, _, limit in work}
     running: list[_Child] = []
+    until = time.monotonic() + minutes * 60
     while waiting or running:
+        if time.monotonic() > until:
+            waiting.clear()
         while waiting and len(running) < workers:
             mutant, tests, _ = waiting.pop()
             running.append(_fork(root, mutant, tests))

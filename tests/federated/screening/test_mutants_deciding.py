@@ -22,6 +22,7 @@ from tests.federated.screening.making import (
     has,
     lab,
     observation,
+    patient,
     procedure,
     record,
     rule,
@@ -120,3 +121,31 @@ def test_a_doubtful_result_alone_is_not_all_there_is() -> None:
     assert truth(leaf, doubtful) == 1
     assert truth(leaf, doubtful, world={"observation": "closed"}) == 0
     assert truth(leaf, record(observation("4.0"))) == 0
+
+
+@pytest.mark.parametrize("same_day", ["lowest", "highest"])
+def test_a_day_ends_before_the_next_one_begins(same_day: str) -> None:
+    for before, after, expected in (("9.0", "5.0", 0), ("5.0", "9.0", 2)):
+        made = [
+            observation(before, "2024-06-01T23:59:59+02:00"),
+            observation(after, "2024-06-02T00:00:00+02:00"),
+        ]
+        leaf = lab(">= 5.7", same_day=same_day)
+        assert truth(leaf, record(*several(made))) == expected
+
+
+def test_what_is_not_known_of_a_person_is_named() -> None:
+    leaf = c.Sex(values=("female",), at=at())
+    assert evidence(leaf, record(person=patient(gender=None))).reason == "NOT_RECORDED"
+    assert evidence(leaf, record(person=patient(gender="unknown"))).reason == "NOT_RECORDED"
+    assert evidence(leaf, record(person=patient(gender="male"))).reason == "NOT_EQUAL"
+
+
+@pytest.mark.parametrize(
+    ("died", "word"), [(None, "alive"), ("2024-06-29", "deceased"), ("2024-07-02", "alive")]
+)
+def test_death_is_told_as_of_the_index_date(died: str | None, word: str) -> None:
+    leaf = c.Deceased(value=False, at=at())
+    told = evidence(leaf, record(person=patient(deceased_date_time=died)))
+    assert told.value == word
+    assert told.outcome == ("yes" if word == "alive" else "no")
