@@ -193,7 +193,7 @@ class Decider:
         if self.trial.index_date.kind != "column" or column is None:
             return self.plan.index_date
         try:
-            named = parse_date(row.columns.get(column.lower(), row.columns.get(column, "")))
+            named = parse_date(row.columns.get(column, row.columns.get(column.lower(), "")))
         except BadDate:
             return None
         return named.first() if named.day is not None else None
@@ -217,7 +217,7 @@ async def screen_rows(
             reading = await anext(fresh)
             kept = Kept(_result(reading, decider, site), work_of(reading))
             if checkpoint is not None:
-                checkpoint.add(row.number, row_key(site.key, _identity(row)), kept, again=reading.again)
+                checkpoint.add(row.number, _row_key(site.key, row), kept, again=reading.again)
         ongoing.progress(done, len(rows))
         yield kept
 
@@ -245,10 +245,16 @@ def _identity(row: Row) -> tuple[str | None, ...]:
     return () if person is None else (person.id, person.mrn, person.family, person.given, person.birth_date)
 
 
+def _row_key(key: bytes, row: Row) -> str:
+    """What a stored result stands for: who is meant, and every cell that the trial may ask about."""
+    cells = [text for pair in sorted(row.columns.items()) for text in pair]
+    return row_key(key, (*_identity(row), *cells))
+
+
 def _stored(checkpoint: Checkpoint[Kept] | None, rows: Sequence[Row], key: bytes) -> Mapping[int, Kept]:
     if checkpoint is None:
         return {}
-    keys = {row.number: row_key(key, _identity(row)) for row in rows}
+    keys = {row.number: _row_key(key, row) for row in rows}
     return {number: result for number, (name, result) in checkpoint.done.items() if keys.get(number) == name}
 
 
