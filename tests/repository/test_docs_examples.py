@@ -14,13 +14,16 @@ from ehr import settings
 from ehr.fetched import State
 from federated.cli import error_page
 from federated.config import PodFile
+from federated.reports.wording import REASONS
 from federated.screening.grammar import PREDICATES
+from federated.screening.head import CRITERIA_KEYS, TOP
 from federated.screening.worlds import DEFAULTS
 from tests.repository.fences import anchors, fences, links, pages
 from tests.repository.scenes import Scene
 from tests.repository.sources import ROOT
 
 DOCS = ROOT / "docs"
+FURTHER = (ROOT / "CONTRIBUTING.md", *sorted((ROOT / "examples").rglob("*.md")))
 FIRST = DOCS / "quickstart.md"
 """Other pages go on with its files."""
 
@@ -42,7 +45,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_the_examples_of_a_page_work_as_shown(page: Path, scene: Scene) -> None:
-    if page not in (FIRST, ROOT / "README.md"):
+    if page != FIRST:
         for fence in fences(FIRST):
             if fence.language in ("yaml", "csv") or "ehr sandbox" in fence.text or "pod new" in fence.text:
                 scene.play(fence)
@@ -50,7 +53,7 @@ def test_the_examples_of_a_page_work_as_shown(page: Path, scene: Scene) -> None:
         scene.play(fence)
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*pages(), *FURTHER], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in links(page):
         if re.match(r"https?:", target):
@@ -86,6 +89,12 @@ def test_a_table_of_keys_names_every_key_of_every_predicate() -> None:
         windows = {"within", "next", "from", "to", "ends"}
         for key in set(shape.keys) - windows:
             assert f"`{key}`" in rows[0], f"{predicate} takes {key}, and its row does not say so"
+
+
+def test_the_page_about_trials_explains_every_reason_and_every_key_of_the_top_level() -> None:
+    page = (DOCS / "write-a-trial.md").read_text(encoding="utf-8")
+    for word in (*REASONS, *TOP, *CRITERIA_KEYS):
+        assert f"`{word}`" in page or word == "digest", f"{word} is not explained"
 
 
 def test_the_pod_page_explains_every_key_of_the_file() -> None:
