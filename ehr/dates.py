@@ -123,8 +123,8 @@ def day_of(second: int) -> date:
 
 
 def is_sentinel(text: str) -> bool:
-    """Whether the text is one of the dates that stand for "unknown" (S38)."""
-    return text[:10] in SENTINELS
+    """Whether the text is one of the dates that stand for "unknown" (S38): those of the list, and any of 1800."""
+    return text[:10] in SENTINELS or text[:5] == "1800-"
 
 
 def is_time_text(text: str) -> bool:

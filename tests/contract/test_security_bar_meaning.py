@@ -1,0 +1,168 @@
+"""The security bar, S35 to S38: what an answer means, from the socket to the criteria."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ehr.dates import interval_of, is_sentinel
+from ehr.errors import NotMatched, Unavailable
+from ehr.fetched import Fetched, State, nothing
+from ehr.identity import Ambiguous, Matched, NotFound, Person, Undetermined
+from ehr.matching import known_date
+from ehr.query import status_column
+from ehr.records import Kind, PatientRef
+from ehr.site import Surroundings, open_site_async, site_today
+from ehr.transport.client import Clock
+from tests.contract.wire import ANA as RECORD
+from tests.contract.wire import page, said, wired
+from tests.ehr.site_folder import Folder
+from tests.fakes.clock import FakeClock
+
+ANA = PatientRef("ana")
+INCOMPLETE = [state for state in State if state not in (State.OK, State.EMPTY)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "site")
+
+
+@pytest.fixture
+def around() -> Surroundings:
+    return Surroundings(clock=FakeClock().clock)
+
+
+@pytest.mark.parametrize("state", INCOMPLETE)
+def test_s35_a_failure_is_never_taken_for_nothing(state: State) -> None:
+    found: Fetched[object] = nothing(state)
+    assert not found.complete
+    with pytest.raises(Unavailable):
+        found.require()
+    for ask in (bool, len, iter, list):
+        with pytest.raises(TypeError):
+            ask(found)
+
+
+@pytest.mark.parametrize(
+    "status", ["401 No", "403 No", "404 No", "408 No", "410 No", "429 No", "500 No", "503 No"]
+)
+async def test_s35_an_error_of_the_server_is_never_an_empty_record(
+    folder: Folder, around: Surroundings, status: str
+) -> None:
+    async with (
+        wired(Condition=lambda _: said({}, status)) as ehr,
+        open_site_async(folder.write(ehr.base), around) as site,
+    ):
+        result = await site.query([Person(id="ana")], ["conditions"])
+    row = result.table(datetime(2026, 3, 1, tzinfo=UTC))[0]
+    assert row["ICD10"] is None
+    assert row[status_column(Kind.CONDITION)] not in ("OK", "EMPTY")
+
+
+TWIN = RECORD | {"id": "eve"}
+DOUBTFUL = {
+    "two of one name and birth date": page(RECORD, TWIN),
+    "another birth date than the number's": page(RECORD | {"birthDate": "1960-01-01"}),
+    "a merge that leads nowhere": page(
+        RECORD | {"link": [{"type": "replaced-by", "other": {"reference": "Patient/gone"}}]}
+    ),
+    "a part of the candidates": page(RECORD, next="http://evil.example/r4/Patient?page=2"),
+    "nobody": page(),
+    "an outage": said({}, "503 No"),
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTFUL)
+async def test_s36_who_is_not_certain_is_never_asked_about(
+    folder: Folder, around: Surroundings, doubt: str
+) -> None:
+    person = Person(family="Canaryfamily", given="Ana", birth_date="1950-02-03", mrn="M-1")
+    raw = DOUBTFUL[doubt]
+    gone = said({"resourceType": "OperationOutcome", "issue": []}, "404 No")
+    async with wired(Patient=lambda _: raw, _search=lambda _: raw, gone=lambda _: gone) as ehr:
+        async with open_site_async(folder.write(ehr.base), around) as site:
+            result = await site.query([person], ["conditions", "observations", "medications"])
+        reading = next(iter(result))
+        assert not isinstance(reading.match, Matched)
+        assert reading.record is None
+        with pytest.raises(NotMatched):
+            reading.match.require()
+        assert not ehr.asked("Condition") and not ehr.asked("Observation")
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (page(RECORD), Matched),
+        (page(RECORD, TWIN), Ambiguous),
+        (page(RECORD | {"identifier": []}), NotFound),
+        (said({}, "503 No"), Undetermined),
+    ],
+)
+async def test_s36_a_number_alone_is_one_patient_or_nobody_s(
+    folder: Folder, around: Surroundings, raw: bytes, kind: type
+) -> None:
+    async with (
+        wired(Patient=lambda _: raw, _search=lambda _: raw) as ehr,
+        open_site_async(folder.write(ehr.base), around) as site,
+    ):
+        assert isinstance(await site.find(Person(mrn="M-1")), kind)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York", "Pacific/Pago_Pago", "UTC"])
+def test_s37_a_birth_date_is_a_calendar_day_in_every_zone(zone: str) -> None:
+    for text in ("1950-02-03", "1950-02-03T00:00:00Z", "1950-02-03T23:59:59-11:00", "1950-02-03T00:00:00"):
+        assert str(known_date(text)) == "1950-02-03"
+    day = interval_of("1950-02-03", ZoneInfo(zone))
+    assert day is not None and day.hi - day.lo == 86_399
+
+
+@pytest.mark.parametrize(
+    ("zone", "today"),
+    [
+        ("Pacific/Kiritimati", date(2026, 3, 2)),
+        ("Pacific/Pago_Pago", date(2026, 3, 1)),
+        ("UTC", date(2026, 3, 1)),
+    ],
+)
+async def test_s37_today_is_the_site_s_day(folder: Folder, zone: str, today: date) -> None:
+    time = FakeClock()
+    clock: Clock = time.clock
+    async with wired() as ehr:
+        config = folder.write(ehr.base)
+        config.write_text(config.read_text().replace("America/New_York", zone))
+        async with open_site_async(config, Surroundings(clock=clock)) as site:
+            assert site_today(site, clock) == today
+
+
+def test_s37_a_time_without_a_zone_is_the_site_s_and_precision_stays() -> None:
+    zone = ZoneInfo("America/New_York")
+    naive, aware = interval_of("2026-03-01T08:00:00", zone), interval_of("2026-03-01T08:00:00-05:00", zone)
+    assert naive == aware
+    month = interval_of("2026-03", zone)
+    assert month is not None and month.hi - month.lo > 30 * 86_400
+    assert str(known_date("1950-02")) == "1950-02" and str(known_date("1950")) == "1950"
+
+
+SENTINELS = ["0001-01-01", "1900-01-01", "1800-01-01", "1800-12-28", "0001-01-01T00:00:00Z", "9999-12-31"]
+
+
+@pytest.mark.parametrize("text", SENTINELS)
+def test_s38_a_placeholder_is_no_date(text: str) -> None:
+    assert is_sentinel(text)
+    assert known_date(text) is None
+    assert interval_of(text, ZoneInfo("UTC")) is None
+
+
+async def test_s38_two_people_with_a_placeholder_are_not_one(folder: Folder, around: Surroundings) -> None:
+    raw = page(RECORD | {"birthDate": "1900-01-01", "identifier": []})
+    async with (
+        wired(Patient=lambda _: raw, _search=lambda _: raw) as ehr,
+        open_site_async(folder.write(ehr.base), around) as site,
+    ):
+        match = await site.find(Person(family="Canaryfamily", given="Ana", birth_date="1900-01-01"))
+    assert not isinstance(match, Matched)
