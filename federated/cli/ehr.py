@@ -172,9 +172,11 @@ def _query_document(reading: Reading) -> dict[str, Any]:
 def _show(document: dict[str, Any]) -> None:
     terminal.out(document["match_detail"])
     for kind, part in document["kinds"].items():
-        rows = [(_label(item), _date(item), str(item.get("status", ""))) for item in part["items"]]
+        rows = [(_label(item), _date(item), _status(item)) for item in part["items"]]
         terminal.out_table(
-            ("What", "When", "Status"), rows, title=f"{kind}: {part['state']}, {len(rows)} entries"
+            ("What", "When", "Status"),
+            rows,
+            title=f"{kind}: {part['state']}, {len(rows)} {'entry' if len(rows) == 1 else 'entries'}",
         )
         for issue in part["issues"]:
             terminal.say(f"  {issue}")
@@ -200,6 +202,15 @@ def _label(item: dict[str, Any]) -> str:
     return str(item.get("description") or item.get("resourceType", ""))
 
 
+def _status(item: dict[str, Any]) -> str:
+    """The record's own status; of a diagnosis the clinical one, and the verification where it is in doubt."""
+    words = [str(item["status"])] if "status" in item else []
+    for key in ("clinicalStatus", "verificationStatus"):
+        coding: dict[str, Any] = next(iter((item.get(key) or {}).get("coding", [])), {})
+        words += [str(coding["code"])] if coding.get("code") not in (None, "confirmed") else []
+    return ", ".join(words)
+
+
 def _date(item: dict[str, Any]) -> str:
     for key in (
         "birthDate",
@@ -208,6 +219,7 @@ def _date(item: dict[str, Any]) -> str:
         "effectiveDateTime",
         "start",
         "authoredOn",
+        "recordedDate",
         "date",
     ):
         if key in item:

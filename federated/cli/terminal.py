@@ -33,6 +33,8 @@ class _State:
 
 state = _State()
 
+_NAME = 48
+"""Longest name of ours in a first column; what is longer are words, and may be folded."""
 _MISTAKE = re.compile(r"[^\n:]+:\d+:\d+: ")
 
 
@@ -70,13 +72,16 @@ def out_json(document: Mapping[str, Any]) -> None:
 
 
 def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Write a table for people to stdout; on a narrow terminal the first column stays whole."""
+    """Write a table for people to stdout; on a narrow terminal a first column of names stays whole."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left")
+    names = max((len(row[0]) for row in rows), default=0) <= _NAME
     for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place == 0, min_width=min(len(column), 12))
+        table.add_column(
+            column, overflow="fold", no_wrap=names and place == 0, min_width=min(len(column), 12)
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console(sys.stdout).print(table)
