@@ -206,9 +206,13 @@ def _import_document(read: ValueSetFile, digest: str) -> ImportDocument:
 
 
 def _load(file: Path, settings: list[str] | None) -> Trial:
+    from federated.errors import ConfigurationError
     from federated.screening.load import check_trial
 
-    checked = check_trial(file, overrides=_overrides(settings))
+    try:
+        checked = check_trial(file, overrides=_overrides(settings))
+    except OSError as error:
+        raise ConfigurationError(f"{file.name}: cannot be read: {error.strerror}.") from None
     trial = checked.require()
     for problem in checked.problems:
         terminal.say(str(problem))

@@ -119,15 +119,21 @@ def test_a_patients_file_that_is_not_there_or_a_folder_is_said(
         assert "patients" in said.sentence
 
 
-def test_a_patient_who_is_listed_twice_gets_two_equal_rows(stage: Stage, tmp_path: Path) -> None:
-    text = patients("north", [3, 2, 3, 3])
-    (tmp_path / "people.csv").write_text(text, encoding="utf-8")
+def test_a_patient_who_is_listed_twice_is_decided_and_counted_once(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(patients("north", [3, 2, 3, 3]), encoding="utf-8")
     options = Options(patients=tmp_path / "people.csv")
-    run_ = asyncio.run(screen_async(stage.pod.config, TRIAL, options)).run
-    by_row = {patient.input_row: patient for patient in run_.patients}
-    assert sorted(by_row) == [1, 2, 3, 4]
-    assert by_row[1].outcome == by_row[3].outcome == by_row[4].outcome
-    assert by_row[1].ref == by_row[3].ref == by_row[4].ref != by_row[2].ref
+    decisions = asyncio.run(screen_async(stage.pod.config, TRIAL, options))
+    rows = {patient.input_row: patient for patient in decisions.run.patients}
+    assert sorted(rows) == [1, 2, 3, 4]
+    assert [rows[number].match.value for number in (1, 2, 3, 4)] == [
+        "matched",
+        "matched",
+        "duplicate",
+        "duplicate",
+    ]
+    assert rows[3].outcome is rows[4].outcome is None
+    counts = decisions.summary["counts"]
+    assert (counts["input"], counts["evaluated"]) == (4, 2)
 
 
 def _peak_memory() -> int:
@@ -362,8 +368,8 @@ def test_a_trial_that_is_none_is_said(
     said = screen(capsys, stage.pod.config, tmp_path / "out", trial=trial)
     assert said.status == ExitCode.BAD_FILE
     assert said.sentence.strip()
-    checked = command(capsys, "trial", "check", trial)
-    assert checked.status == ExitCode.BAD_FILE
+    for asked in ("check", "explain", "lock"):
+        assert command(capsys, "trial", asked, trial).status == ExitCode.BAD_FILE
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
@@ -409,3 +415,30 @@ def test_a_full_disk_behind_stdout_is_said() -> None:
     assert done.returncode == ExitCode.FAULT
     assert b"No space left on device" in done.stderr
     assert b"Exception" not in done.stderr
+
+
+CODE_LISTS = {
+    "empty": b"",
+    "NUL": b'{"resourceType": "ValueSet", \x00}',
+    "deep": b"[" * 200_000,
+    "not UTF-8": b"\x80\x81",
+    "a filter": b'{"resourceType": "ValueSet", "compose": {"include": [{"system": "http://loinc.org", "filter": '
+    b'[{"property": "a", "op": "=", "value": "Zzyzxova"}]}]}}',
+    "cut short": b'{"resourceType": "ValueSet", "expansion": {"total": 9, "contains": [{"system": '
+    b'"http://loinc.org", "code": "4548-4"}]}}',
+}
+
+
+@pytest.mark.parametrize("case", [*CODE_LISTS, "a folder", "missing"])
+def test_a_code_list_that_is_none_or_not_whole_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    source = tmp_path / "codes.json"
+    if case == "a folder":
+        source.mkdir()
+    elif case != "missing":
+        source.write_bytes(CODE_LISTS[case])
+    said = command(capsys, "valueset", "import", source, "--out", tmp_path / "out.json")
+    assert said.status == ExitCode.BAD_FILE
+    assert said.sentence.startswith("trialveil: ")
+    assert not (tmp_path / "out.json").exists()

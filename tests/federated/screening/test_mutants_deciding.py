@@ -149,3 +149,10 @@ def test_death_is_told_as_of_the_index_date(died: str | None, word: str) -> None
     told = evidence(leaf, record(person=patient(deceased_date_time=died)))
     assert told.value == word
     assert told.outcome == ("yes" if word == "alive" else "no")
+
+
+def test_no_value_at_all_is_told_as_such_where_silence_means_no() -> None:
+    leaf = lab(">= 5.7", take="any")
+    told = evidence(leaf, record(), world={"observation": "closed"})
+    assert (told.outcome, told.reason) == ("no", "CODE_ABSENT")
+    assert evidence(leaf, record()).reason == "NOT_RECORDED"
