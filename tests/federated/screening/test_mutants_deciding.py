@@ -156,3 +156,15 @@ def test_no_value_at_all_is_told_as_such_where_silence_means_no() -> None:
     told = evidence(leaf, record(), world={"observation": "closed"})
     assert (told.outcome, told.reason) == ("no", "CODE_ABSENT")
     assert evidence(leaf, record()).reason == "NOT_RECORDED"
+
+
+def test_a_doubtful_record_is_the_reason_of_a_count_that_is_not_decided() -> None:
+    made = several([procedure("2024-05-01"), procedure("2024-05-02", status="unknown")])
+    told = evidence(done(count=terms.Count(">=", 2)), record(*made))
+    assert (told.outcome, told.reason) == ("unknown", "NOT_CONFIRMED")
+
+
+def test_a_result_of_nought_is_the_lowest_of_its_day() -> None:
+    made = several([observation("0.5", "2024-06-01T08:00:00Z"), observation("0", "2024-06-01T10:00:00Z")])
+    assert truth(lab("<= 0.2", same_day="lowest"), record(*made)) == 2
+    assert truth(lab("<= 0.2", same_day="highest"), record(*made)) == 0
