@@ -186,11 +186,6 @@ def own_mask_commitment(spec_hash: bytes, owner: str, seed: bytes) -> bytes:
     return hashlib.sha256(b"sa1/b" + spec_hash + _named(owner) + seed).digest()
 
 
-def nonce_commitment(task: bytes, owner: str, nonce: bytes) -> bytes:
-    """What a pod publishes about its part of the graph's seed before the specification exists: 32 bytes."""
-    return hashlib.sha256(b"sa1/nonce" + task + _named(owner) + nonce).digest()
-
-
 class Channel:
     """One direction between two pods in one round; good for one message.
 

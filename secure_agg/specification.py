@@ -129,6 +129,11 @@ def spec_hash(data: bytes) -> bytes:
     return hashlib.sha256(b"sa1/spec" + data).digest()
 
 
+def rotation_seed(spec: bytes) -> bytes:
+    """The public seed of the rotation of 16-bit words, from the specification's hash: 32 bytes."""
+    return hashlib.sha256(b"sa1/rotation" + spec).digest()
+
+
 def read_spec(data: bytes) -> RoundSpec:
     """A specification from its bytes, checked.
 

@@ -1,0 +1,399 @@
+"""One pod in one round: a message in, a message out.
+
+The machine does no I/O and has no clock and no entropy of its own. It believes nothing that the server says
+about other pods: keys are pinned, adverts and confirmations are signed by their authors, and shares are
+opened only for a survivor set that enough pods have signed with exactly the same bytes.
+
+Whatever is wrong ends the round for this pod: its state is ABORTED, its secrets are overwritten, and nothing
+more is ever sent in this round. A refusal of the pod's own input happens before its first message.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from secure_agg.errors import (
+    OutOfOrder,
+    ParameterError,
+    RosterRefused,
+    SchemaMismatchError,
+    SharesRefused,
+    SurvivorsRefused,
+)
+from secure_agg.fixed_point import Encoded, Extras, encode
+from secure_agg.journal import PodJournal, PodPolicy, admit, release
+from secure_agg.keys import Entropy, Signer, sign, verify
+from secure_agg.messages import (
+    ADVERT,
+    CONFIRM,
+    FORWARD,
+    INVITATION,
+    PROOFS,
+    REVEAL,
+    SHARES,
+    SURVIVORS,
+    Advert,
+    Envelope,
+    Forward,
+    Invitation,
+    Proofs,
+    Reveal,
+    Shares,
+    Survivors,
+    decode,
+    encode_body,
+    kind_of,
+    names_hash,
+)
+from secure_agg.messages import encode as frame
+from secure_agg.parameters import COHORT_LIMIT
+from secure_agg.pod_secrets import PodSecrets
+from secure_agg.roster import CheckedRoster, Round, check_names, check_pins, read_roster
+from secure_agg.specification import RoundSpec, read_spec, rotation_seed, spec_hash
+from secure_agg.transitions import PodState, pod_move
+from secure_agg.uploads import Seen, encode_upload, upload_header
+
+MODELLER = "modeller"
+
+
+@dataclass(frozen=True, slots=True)
+class PodSetup:
+    """What a pod brings to every round.
+
+    Attributes:
+        name: this pod.
+        signer: its long-term identity.
+        pinned: every pod it agrees to add with, itself included: name to raw Ed25519 public key.
+        modeller: raw Ed25519 public key that signs specifications.
+        policy: what the owner of this pod allows.
+        threads: threads for masking; None takes up to four.
+    """
+
+    name: str
+    signer: Signer
+    pinned: Mapping[str, bytes] = field(repr=False)
+    modeller: bytes = field(repr=False)
+    policy: PodPolicy = field(default_factory=PodPolicy)
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What a pod adds to the sum.
+
+    Attributes:
+        values: shape ``(length,)``, the update (local minus global).
+        weight: above 0; 1 where every pod counts the same.
+        model_hash: SHA-256 of the model that the update was made from, 32 bytes.
+        schema_hash: SHA-256 over its names, shapes and types, 32 bytes.
+        tensors: (name, coordinates) in order, so that a refusal can name the tensor.
+        graph_nonce: for a sparse graph, the 32 bytes that this pod committed to.
+    """
+
+    values: NDArray[Any] = field(repr=False)
+    model_hash: bytes = field(repr=False)
+    schema_hash: bytes = field(repr=False)
+    weight: float = field(default=1.0, repr=False)
+    tensors: tuple[tuple[str, int], ...] = ()
+    graph_nonce: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a pod does next: perhaps store its journal, then send its messages.
+
+    Attributes:
+        journal: to be stored durably before anything is sent; None where nothing has changed.
+    """
+
+    journal: PodJournal | None
+    _messages: tuple[bytes, ...] = field(repr=False)
+
+    def send_after(self, store: Callable[[PodJournal], None]) -> tuple[bytes, ...]:
+        """The messages, after ``store`` has kept the journal (and has not raised)."""
+        if self.journal is not None:
+            store(self.journal)
+        return self._messages
+
+
+class Client:
+    """The state machine of one pod in one round.
+
+    Args:
+        setup: who this pod is, and whom it trusts.
+        journal: everything this pod has entered before.
+        entropy: gives bytes that nobody can predict; `os.urandom` outside tests.
+    """
+
+    def __init__(self, setup: PodSetup, journal: PodJournal, entropy: Entropy) -> None:
+        self._setup = setup
+        self._journal = journal
+        self._entropy = entropy
+        self._state = PodState.IDLE
+        self._ends_at = float("inf")
+        self._round: Round | None = None
+        self._roster: CheckedRoster | None = None
+        self._secrets: PodSecrets | None = None
+        self._encoded: Encoded | None = None
+        self._advert = b""
+        self._shared: tuple[str, ...] = ()
+        self._statement = b""
+        self._survivors: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._setup.name} {self._state.value}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("Client holds secrets and cannot be pickled or copied")
+
+    @property
+    def state(self) -> PodState:
+        """Where this pod is."""
+        return self._state
+
+    def start(self, invitation: bytes, contribution: Contribution, now: float) -> Step:
+        """Enter a round with an update, or refuse it before anything was sent.
+
+        Args:
+            invitation: the server's first message.
+            contribution: this pod's update; not changed.
+            now: seconds, of a clock that does not go back.
+
+        Raises:
+            ProtocolError: the invitation is not what was agreed.
+            PolicyRefused: this pod's rules forbid the round.
+            InputRefused: the update cannot be masked.
+        """
+        with _Guard(self):
+            move = pod_move("active", self._state, kind_of(invitation))
+            spec = self._read_invitation(invitation)
+            self._journal = admit(self._journal, spec, self._this.hash, self._setup.policy)
+            self._encoded = self._encode(contribution)
+            advert = self._make_advert(contribution.graph_nonce)
+            self._ends_at = now + sum(spec.deadlines_s)
+            self._state = move.then
+            return Step(self._journal, (advert,))
+
+    def receive(self, data: bytes, now: float) -> Step:
+        """Take the server's next message.
+
+        Args:
+            data: the message.
+            now: seconds, of the clock that was used for `start`.
+
+        Raises:
+            ProtocolError: the message breaks the protocol, came twice, or too late. The round is over
+                for this pod, its secrets are overwritten, and nothing was sent.
+        """
+        with _Guard(self):
+            if now > self._ends_at:
+                raise OutOfOrder("A message came after the deadlines of its round. Nothing was sent.")
+            kind = kind_of(data)
+            move = pod_move(self._round.spec.mode if self._round else "active", self._state, kind)
+            if kind == INVITATION:
+                raise OutOfOrder("An invitation is given to start(), with the update. Nothing was sent.")
+            message = self._answer(kind, data)
+            self._state = move.then
+            if move.journal:
+                self._wipe()
+            return Step(self._journal if move.journal else None, (message,))
+
+    def close(self) -> None:
+        """Overwrite all secrets; the pod says nothing more in this round."""
+        self._wipe()
+        if self._state is not PodState.ABORTED:
+            self._state = PodState.CLOSED
+
+    def _abort(self) -> None:
+        self._wipe()
+        self._state = PodState.ABORTED
+
+    def _wipe(self) -> None:
+        if self._secrets is not None:
+            self._secrets.wipe()
+        if self._encoded is not None:
+            self._encoded.vector[:] = 0
+            self._encoded.lane[:] = 0
+        self._secrets, self._encoded = None, None
+
+    @property
+    def _this(self) -> Round:
+        if self._round is None:
+            raise OutOfOrder("No round was started.")
+        return self._round
+
+    @property
+    def _seen(self) -> CheckedRoster:
+        if self._roster is None:
+            raise OutOfOrder("No roster was seen.")
+        return self._roster
+
+    @property
+    def _kept(self) -> PodSecrets:
+        if self._secrets is None:
+            raise OutOfOrder("The secrets of this round were overwritten.")
+        return self._secrets
+
+    def _answer(self, kind: bytes, data: bytes) -> bytes:
+        if kind == FORWARD:
+            return self._on_forward(data)
+        if kind == SURVIVORS:
+            return self._on_survivors(data)
+        return self._on_proofs(data) if kind == PROOFS else self._on_roster(data)
+
+    def _read_invitation(self, data: bytes) -> RoundSpec:
+        invitation = decode(data, INVITATION, Invitation, COHORT_LIMIT)
+        keys = {MODELLER: self._setup.modeller}
+        verify(keys, MODELLER, INVITATION, invitation.spec, invitation.signature)
+        spec = read_spec(invitation.spec)
+        check_pins(spec, self._setup.pinned)
+        me = self._setup.name
+        if me not in spec.names or self._setup.pinned[me] != self._setup.signer.public:
+            raise RosterRefused("This pod is not in the cohort under its own key. Nothing was sent.")
+        self._round = Round(spec, spec_hash(invitation.spec), self._setup.pinned)
+        return spec
+
+    def _encode(self, contribution: Contribution) -> Encoded:
+        spec = self._this.spec
+        for what in ("model_hash", "schema_hash"):
+            if not hmac.compare_digest(getattr(contribution, what), getattr(spec, what)):
+                raise SchemaMismatchError(f"The update has another {what} than the round. Nothing was sent.")
+        if contribution.values.shape != (spec.length,):
+            raise SchemaMismatchError(
+                f"The update has shape {contribution.values.shape}; expected ({spec.length},). Nothing was sent."
+            )
+        extras = Extras(rotation_seed=rotation_seed(self._this.hash), tensors=contribution.tensors)
+        return encode(contribution.values, contribution.weight, spec.encoding, self._entropy(32), extras)
+
+    def _make_advert(self, nonce: bytes) -> bytes:
+        if (self._this.spec.graph == "sparse") != bool(nonce):
+            raise ParameterError("graph_nonce belongs to a sparse graph, and only to one. Nothing was sent.")
+        self._secrets = PodSecrets(self._setup.name, self._entropy)
+        advert = Advert(
+            sender=self._setup.name,
+            spec_hash=self._this.hash,
+            mask_key=self._secrets.mask_public,
+            channel_key=self._secrets.channel_public,
+            own_mask_commitment=self._secrets.commitment(self._this.hash),
+            graph_nonce=nonce,
+        )
+        self._advert = self._signed(ADVERT, encode_body(advert))
+        return self._advert
+
+    def _signed(self, kind: bytes, body: bytes) -> bytes:
+        return frame(kind, Envelope(self._setup.name, body, sign(self._setup.signer, kind, body)))
+
+    def _on_roster(self, data: bytes) -> bytes:
+        roster, frames = read_roster(data, self._this)
+        if self._advert not in frames:
+            raise RosterRefused(
+                "The roster does not hold this pod's own advert, unchanged. Nothing was sent."
+            )
+        self._roster = roster
+        sealed = self._kept.seal_shares(self._this, roster, self._entropy)
+        return self._signed(
+            SHARES, encode_body(Shares(self._setup.name, self._this.hash, roster.hash, sealed))
+        )
+
+    def _on_forward(self, data: bytes) -> bytes:
+        forward = decode(data, FORWARD, Forward, len(self._this.spec.cohort))
+        self._check_round(forward)
+        me, roster = self._setup.name, self._seen
+        check_names(forward.shared, roster.names, "pods that have shared")
+        if me not in forward.shared or len(forward.shared) < self._floor:
+            raise SharesRefused(
+                f"{len(forward.shared)} pods have shared, and the round needs {self._floor} with this one. "
+                "Nothing was sent."
+            )
+        self._shared = forward.shared
+        expected = [name for name in roster.neighbours[me] if name in set(forward.shared)]
+        if [sender for sender, _ in forward.sealed] != expected:
+            raise SharesRefused("The shares are not those of exactly the neighbours that have shared.")
+        self._kept.open_shares(dict(forward.sealed), roster)
+        return self._upload()
+
+    def _upload(self) -> bytes:
+        encoded, roster = self._encoded, self._seen
+        if encoded is None:
+            raise OutOfOrder("The update of this round was overwritten.")
+        self._kept.mask(encoded, self._shared, self._setup.threads)
+        seen = Seen(self._this.hash, roster.hash, names_hash(self._this.hash, self._shared))
+        header = upload_header(seen, self._setup.name, encoded.lane, encoded.vector)
+        signature = sign(self._setup.signer, header[4:5], header)
+        message = encode_upload(header, signature, encoded.vector)
+        self._encoded = None
+        return message
+
+    def _on_survivors(self, data: bytes) -> bytes:
+        survivors = decode(data, SURVIVORS, Survivors, len(self._this.spec.cohort))
+        self._check_round(survivors)
+        check_names(survivors.survivors, self._shared, "survivors")
+        if self._setup.name not in survivors.survivors:
+            raise SurvivorsRefused(
+                "The survivor set leaves out this pod, which has uploaded. Nothing was sent."
+            )
+        if len(survivors.survivors) < self._floor:
+            raise SurvivorsRefused(
+                f"The survivor set has {len(survivors.survivors)} pods; this pod opens a sum over at least "
+                f"{self._floor}. Nothing was sent."
+            )
+        self._survivors = survivors.survivors
+        if self._this.spec.mode == "semi_honest":
+            return self._reveal()
+        self._statement = encode_body(survivors)
+        return self._signed(CONFIRM, self._statement)
+
+    def _on_proofs(self, data: bytes) -> bytes:
+        proofs = decode(data, PROOFS, Proofs, len(self._this.spec.cohort))
+        self._check_round(proofs)
+        signers = tuple(name for name, _ in proofs.confirmations)
+        check_names(signers, self._survivors, "pods that have confirmed")
+        if len(signers) < self._this.spec.threshold:
+            raise SurvivorsRefused(
+                f"{len(signers)} pods have confirmed the survivors; {self._this.spec.threshold} must. "
+                "Nothing was sent."
+            )
+        for name, signature in proofs.confirmations:
+            verify(self._setup.pinned, name, CONFIRM, self._statement, signature)
+        return self._reveal()
+
+    def _reveal(self) -> bytes:
+        me, here = self._setup.name, {self._setup.name, *self._seen.neighbours[self._setup.name]}
+        live = [name for name in self._survivors if name in here]
+        lost = [name for name in self._shared if name in here and name not in set(self._survivors)]
+        self._journal = release(self._journal, self._this.hash)
+        reveal = Reveal(
+            sender=me,
+            spec_hash=self._this.hash,
+            roster_hash=self._seen.hash,
+            own_masks=tuple((name, self._kept.own_mask_share(name)) for name in live),
+            mask_keys=tuple((name, self._kept.mask_key_share(name)) for name in lost),
+        )
+        return self._signed(REVEAL, encode_body(reveal))
+
+    @property
+    def _floor(self) -> int:
+        return max(self._this.spec.floor, self._setup.policy.minimum_survivors)
+
+    def _check_round(self, message: Forward | Survivors | Proofs) -> None:
+        if message.spec_hash != self._this.hash or message.roster_hash != self._seen.hash:
+            raise OutOfOrder("A message belongs to another round or another roster. Nothing was sent.")
+
+
+class _Guard:
+    """Whatever goes wrong inside is the end of the round for the pod."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._client._abort()
