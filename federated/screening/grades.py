@@ -94,6 +94,7 @@ class Grader:
             (READERS[rule.of], rule.span, _STRETCHES.get(rule.of), *_surely(rule)) for rule in select.times
         ]
         self._checks = list(checks(select, code_of))
+        self._kind = select.kind
 
     def gather(self, case: Case, entries: list[Entry]) -> Gathered:
         """Grade every entry."""
@@ -132,12 +133,22 @@ class Grader:
             else:
                 found = stretch(entry, case, span)
             if found == NO:
-                return NO, "window", moment
+                if moment is None or moment.lo <= self._newest(case):
+                    return NO, "window", moment
+                found, moment = UNKNOWN, None  # later than the day it was read: the date is wrong
             if found == UNKNOWN and sure == YES:
                 sure, reason = UNKNOWN, "DATE_UNCERTAIN"
             if place == 0:
                 first = moment
         return sure, reason, first
+
+    def _newest(self, case: Case) -> int:
+        """The last second that a record can be about: a day after it was read, for clocks differ."""
+        fetched = case.record.kinds.get(self._kind)
+        if self._kind is Kind.APPOINTMENT or fetched is None or fetched.fetched_at is None:
+            return END
+        read = case.clock.interval(fetched.fetched_at.isoformat())
+        return END if read is None else read.hi + DAY_S
 
 
 def _surely(rule: TimeRule) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +16,7 @@ from federated.screening.criteria import Trial
 from federated.screening.evaluate import compile_plan, compile_verdicts
 from federated.screening.evidence import Outcome
 from federated.screening.plan import Plan, make_plan
-from tests.federated.screening.making import INDEX, NOW, ZONE, broken, facts
+from tests.federated.screening.making import INDEX, ZONE, broken, facts
 from tests.federated.screening.trial_texts import HEAD, read
 
 SETS = """value_sets:
@@ -47,6 +47,9 @@ SYSTEMS = {
     "ver": "http://terminology.hl7.org/CodeSystem/condition-ver-status",
     "act": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
 }  # fmt: skip
+READ = datetime(2024, 8, 15, 9, tzinfo=UTC)
+"""When the records were read: after the index date, as with a date of the past."""
+
 BY_NAME = {shape.__name__: (shape, kind) for kind, shapes in RESOURCES.items() for shape in shapes}
 
 
@@ -108,10 +111,10 @@ def patient_record(records: Iterable[dict[str, Any]], more: Mapping[str, Any] = 
     held: dict[Kind, list[Any]] = {kind: [] for kind in RESOURCES}
     for number, one in enumerate(records):
         held[BY_NAME[one["resourceType"]][1]].append(resource({"id": f"r{number}"} | one))
-    kinds: dict[Kind, Fetched[Any]] = {kind: complete(items, NOW) for kind, items in held.items()}
+    kinds: dict[Kind, Fetched[Any]] = {kind: complete(items, READ) for kind, items in held.items()}
     for name, state in more.get("states", {}).items():
         kinds[Kind(name)] = broken(tuple(held[Kind(name)]), State[state])
-    kinds[Kind.PATIENT] = complete((who,), NOW)
+    kinds[Kind.PATIENT] = complete((who,), READ)
     ref = PatientRef("p", frozenset(more.get("aliases", ())))
     return PatientRecord(ref, who, kinds, more.get("columns", {}))
 
@@ -190,6 +193,3 @@ def visit(start: str | None, end: str | None = None, **more: Any) -> dict[str, A
 def booking(start: str | None, status: str | None = "booked", **more: Any) -> dict[str, Any]:
     """An appointment."""
     return {"resourceType": "Appointment", "status": status, "start": start} | more
-
-
-DAY = date

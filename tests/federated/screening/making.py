@@ -104,15 +104,19 @@ def patient(born: str | None = "1960-05-05", **more: Any) -> Patient:
 
 
 def record(
-    *items: Any, person: Patient | None = None, states: Mapping[Kind, State] | None = None, **columns: str
+    *items: Any,
+    person: Patient | None = None,
+    states: Mapping[Kind, State] | None = None,
+    read: datetime = NOW,
+    **columns: str,
 ) -> PatientRecord:
     """A patient with these records, every kind complete but for ``states``."""
     who = person or patient()
-    kinds: dict[Kind, Fetched[Any]] = {Kind.PATIENT: complete((who,), NOW)}
+    kinds: dict[Kind, Fetched[Any]] = {Kind.PATIENT: complete((who,), read)}
     for kind in ALL[1:]:
         mine = tuple(item for item in items if kind_of(item) is kind)
         state = (states or {}).get(kind)
-        kinds[kind] = complete(mine, NOW) if state is None or state.complete else broken(mine, state)
+        kinds[kind] = complete(mine, read) if state is None or state.complete else broken(mine, state)
     return PatientRecord(PatientRef("p"), who, kinds, columns)
 
 

@@ -21,6 +21,7 @@ from federated.screening.plan_times import age as age_leaf
 from federated.screening.plan_times import day_end, periods, span, until
 from tests.federated.screening.making import (
     INDEX,
+    NOW,
     ZONE,
     age,
     at,
@@ -263,6 +264,7 @@ def test_shifting_all_days_changes_nothing(results: list[tuple[date, int]], days
             observation(value, (day + timedelta(days=by)).isoformat(), id=f"{n}")
             for n, (day, value) in enumerate(results)
         ]
-        return truth(lab(window=within("60 d")), record(*moved), INDEX + timedelta(days=by))
+        who = record(*moved, read=NOW + timedelta(days=by))
+        return truth(lab(window=within("60 d")), who, INDEX + timedelta(days=by))
 
     assert of(0) == of(days)
