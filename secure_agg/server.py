@@ -23,7 +23,7 @@ from secure_agg.errors import (
     TooFewPods,
 )
 from secure_agg.fixed_point import decode
-from secure_agg.layout import LANE_WORDS, encoded_length
+from secure_agg.layout import encoded_length
 from secure_agg.keys import Signer, sign, verify
 from secure_agg.messages import (
     ADVERT,
@@ -55,7 +55,7 @@ from secure_agg.reports import RoundReport, RoundResult
 from secure_agg.roster import CheckedRoster, Round, check_pins, check_roster, make_roster, read_advert
 from secure_agg.specification import RoundSpec, check_spec, rotation_seed, spec_hash
 from secure_agg.transitions import ServerState, kind_name, server_move
-from secure_agg.uploads import decode_upload
+from secure_agg.uploads import LANE_WORDS, decode_upload
 
 _PHASES = (
     ServerState.ADVERTS,
@@ -203,10 +203,11 @@ class Server:
     def _take(self, kind: bytes, data: bytes) -> str:
         envelope = read(data, kind, Envelope, len(self._spec.cohort))
         sender = self._expected_sender(envelope.sender)
-        verify(self._round.pinned, sender, kind, envelope.body, envelope.signature)
         if kind == ADVERT:
             self._adverts[sender], self._frames[sender] = read_advert(data, self._round), data
-        elif kind == SHARES:
+            return sender
+        verify(self._round.pinned, sender, kind, envelope.body, envelope.signature)
+        if kind == SHARES:
             self._take_shares(sender, decode_body(SHARES, envelope.body, Shares))
         elif kind == CONFIRM:
             if envelope.body != self._statement:
