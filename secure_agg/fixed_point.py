@@ -12,8 +12,9 @@ Everything that can be wrong with an update is found here, before anything is ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,11 @@ from secure_agg.errors import (
     WeightError,
 )
 from secure_agg.keystream import Cursor, Words, stream_key
+from secure_agg.layout import CHUNK, canaries, encoded_length, payload_length, pieces
 from secure_agg.parameters import LANE_SCALE, Bits, Encoding
 from secure_agg.rotation import rotate, rotated_length, unrotate
 
-CANARY_WORDS = 8
-CANARY_SEGMENT_BYTES = 1 << 20
 LANE_WORDS = 4
-_CHUNK = 32_768  # coordinates; three buffers of them stay in the second cache
 _UNIFORM_BITS = 22  # 31 bits before the point and 22 after it are the 53 of a float64
 _DTYPES = {16: ("<u2", "<i2"), 32: ("<u4", "<i4"), 64: ("<u8", "<i8")}
 
@@ -93,39 +92,6 @@ class Extras:
     tensors: Sequence[tuple[str, int]] = ()
 
 
-def payload_length(length: int, bits: Bits) -> int:
-    """Words that carry numbers: the coordinates, padded for the rotation where words are short."""
-    return rotated_length(length) if bits == 16 else length
-
-
-def encoded_length(length: int, bits: Bits) -> int:
-    """Words of an encoded vector of ``length`` coordinates, canaries included; 8 for an empty one."""
-    payload = payload_length(length, bits)
-    return payload + CANARY_WORDS * max(1, -(-payload // _run(bits)))
-
-
-def _run(bits: Bits) -> int:
-    """Payload words between two groups of canaries."""
-    return CANARY_SEGMENT_BYTES * 8 // bits - CANARY_WORDS
-
-
-def _pieces(payload: int, bits: Bits) -> Iterator[tuple[slice, slice]]:
-    """Where each short piece of the payload lies, and where in the encoded vector."""
-    run = _run(bits)
-    for number, first in enumerate(range(0, payload, run)):
-        for start in range(first, min(first + run, payload), _CHUNK):
-            end = min(start + _CHUNK, first + run, payload)
-            shift = number * CANARY_WORDS
-            yield slice(start, end), slice(start + shift, end + shift)
-
-
-def _canaries(vector: Words, payload: int, bits: Bits) -> Iterator[Words]:
-    run = _run(bits)
-    for number in range(max(1, -(-payload // run))):
-        start = min((number + 1) * run, payload) + number * CANARY_WORDS
-        yield vector[start : start + CANARY_WORDS]
-
-
 def encode(
     update: NDArray[Any], weight: float, encoding: Encoding, seed: bytes, extras: Extras | None = None
 ) -> Encoded:
@@ -150,13 +116,7 @@ def encode(
     if encoding.bits == 64:
         vector, clipped = _encode_exactly(update, encoding, extras)
     else:
-        values = np.ascontiguousarray(update)
-        _check_finite(values, extras.tensors)
-        shrink = _l2_factor(values, encoding.l2_clip)
-        if encoding.bits == 16:
-            values = rotate(values, extras.rotation_seed)
-        vector, clipped = _round_all(values, relative / LANE_SCALE, shrink, encoding, seed)
-        _add_noise(vector, len(values), encoding.bits, extras.noise)
+        vector, clipped = _encode_reals(update, relative / LANE_SCALE, encoding, seed, extras)
     return Encoded(vector, np.array([1, relative, clipped, 0], "<u8"))
 
 
@@ -190,18 +150,19 @@ def _relative_weight(weight: float, encoding: Encoding) -> int:
 
 
 def _check_finite(values: NDArray[Any], tensors: Sequence[tuple[str, int]]) -> None:
-    start = 0
-    for name, size in tensors or (("update", len(values)),):
-        part = values[start : start + size]
-        if size and not (np.isfinite(part.min()) and np.isfinite(part.max())):
-            raise NonFiniteUpdateError(f"{name!r} holds NaN or infinity. Nothing was sent.")
-        start += size
+    if not len(values) or (np.isfinite(values.min()) and np.isfinite(values.max())):
+        return
+    at = int(np.argmin(np.isfinite(values)))
+    ends = accumulate(size for _, size in tensors)
+    named = (name for (name, _), end in zip(tensors, ends, strict=True) if at < end)
+    raise NonFiniteUpdateError(f"{next(named, 'update')!r} holds NaN or infinity. Nothing was sent.")
 
 
-def _l2_factor(values: NDArray[Any], bound: float) -> float:
+def _l2_factor(values: NDArray[Any], bound: float, tensors: Sequence[tuple[str, int]]) -> float:
     """What the update is multiplied by, so that its L2 norm is at most ``bound``; 0 means no bound."""
     if not bound:
         return 1.0
+    _check_finite(values, tensors)
     norm = l2_norm(values)
     return min(1.0, bound / norm) if norm else 1.0
 
@@ -212,53 +173,65 @@ def l2_norm(values: NDArray[Any]) -> float:
     if not largest:
         return 0.0
     squares = (
-        float(np.sum(np.square(values[i : i + _CHUNK].astype(np.float64) / largest)))
-        for i in range(0, len(values), _CHUNK)
+        float(np.sum(np.square(values[i : i + CHUNK].astype(np.float64) / largest)))
+        for i in range(0, len(values), CHUNK)
     )
     return largest * math.sqrt(math.fsum(squares))
 
 
-def _round_all(
-    values: NDArray[Any], relative: float, shrink: float, encoding: Encoding, seed: bytes
+def _encode_reals(
+    update: NDArray[Any], relative: float, encoding: Encoding, seed: bytes, extras: Extras
 ) -> tuple[Words, int]:
     bits = encoding.bits
+    shrink = _l2_factor(update, encoding.l2_clip, extras.tensors)
+    if bits == 16:
+        _check_finite(update, extras.tensors)
+        update = rotate(update, extras.rotation_seed)
+    scaled = _Scaled(update, relative * shrink * encoding.scale, shrink, extras.tensors)
+    rounded = _rounding(encoding, seed)
     unsigned, signed = _DTYPES[bits]
-    vector = np.zeros(len(values) + _canary_words(len(values), bits), unsigned)
-    whole = vector.view(signed)
-    uniform = _uniform(seed) if encoding.rounding == "stochastic" else None
-    factor, clipped = relative * shrink * encoding.scale, 0
+    vector = np.zeros(encoded_length(len(update), bits), unsigned)
+    whole, clipped = vector.view(signed), 0
     limit = relative * encoding.clip * encoding.scale
-    steps = np.empty(min(_CHUNK, len(values)))
-    for source, target in _pieces(len(values), bits):
-        piece = steps[: source.stop - source.start]
-        np.multiply(values[source], factor, out=piece, dtype=np.float64)
-        if piece.max() > limit or piece.min() < -limit:
-            clipped += _clip(piece, limit, values, shrink, encoding)
-        if uniform is None:
-            np.rint(piece, out=piece)
-        else:
-            piece += uniform(len(piece))
-            np.floor(piece, out=piece)
-        np.copyto(whole[target], piece, casting="unsafe")
+    for source, target in pieces(len(update), bits):
+        steps = scaled.piece(source)
+        if not (steps.max() <= limit and steps.min() >= -limit):  # NaN is neither
+            clipped += _clip(steps, limit, scaled, encoding)
+        rounded(steps)
+        np.copyto(whole[target], steps, casting="unsafe")
+    _add_noise(vector, len(update), bits, extras.noise)
     return vector, clipped
 
 
-def _canary_words(payload: int, bits: Bits) -> int:
-    return CANARY_WORDS * max(1, -(-payload // _run(bits)))
+class _Scaled:
+    """An update in steps, piece by piece, in one buffer."""
+
+    __slots__ = ("buffer", "factor", "shrink", "tensors", "values")
+
+    def __init__(
+        self, values: NDArray[Any], factor: float, shrink: float, tensors: Sequence[tuple[str, int]]
+    ) -> None:
+        self.values, self.factor, self.shrink, self.tensors = values, factor, shrink, tensors
+        self.buffer = np.empty(min(CHUNK, len(values)))
+
+    def piece(self, source: slice) -> NDArray[np.float64]:
+        steps = self.buffer[: source.stop - source.start]
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity is found and refused by the caller
+            np.multiply(self.values[source], self.factor, out=steps, dtype=np.float64)
+        return steps
 
 
-def _clip(
-    piece: NDArray[np.float64], limit: float, values: NDArray[Any], shrink: float, encoding: Encoding
-) -> int:
+def _clip(steps: NDArray[np.float64], limit: float, scaled: _Scaled, encoding: Encoding) -> int:
     """Clip in place and count; or refuse, with the least clip that would fit."""
+    _check_finite(scaled.values, scaled.tensors)
     if encoding.on_clip == "error":
-        largest = max(abs(float(values.max())), abs(float(values.min()))) * shrink
+        largest = _rounded_up(float(np.abs(scaled.values).max()) * scaled.shrink)
         raise RangeError(
-            f"The largest absolute value is {_rounded_up(largest):g} and clip is {encoding.clip:g}. Nothing "
-            f"was sent. The least clip that fits is {_rounded_up(largest):g}; or set on_clip='clip'."
+            f"The largest absolute value is {largest:g} (rounded up) and clip is {encoding.clip:g}. Nothing was "
+            f"sent. The least clip that fits is {largest:g}; or set on_clip='clip'."
         )
-    beyond = int(np.count_nonzero(np.abs(piece) > limit))
-    np.clip(piece, -limit, limit, out=piece)
+    beyond = int(np.count_nonzero(np.abs(steps) > limit))
+    np.clip(steps, -limit, limit, out=steps)
     return beyond
 
 
@@ -268,22 +241,32 @@ def _rounded_up(value: float) -> float:
     return math.ceil(value / unit) * unit
 
 
-def _uniform(seed: bytes) -> Callable[[int], NDArray[np.float64]]:
-    """The next so many uniform multiples of 2^-22 in [0, 1); the sum with a step is exact."""
+def _rounding(encoding: Encoding, seed: bytes) -> Callable[[NDArray[np.float64]], None]:
+    """Rounds steps to whole ones, in place.
+
+    Stochastic rounding adds a uniform multiple of 2^-22 in [0, 1) and takes the floor; the sum is exact
+    for steps below 2^31, so that a whole number stays itself, and the bias is below 2^-22 steps.
+    """
+    if encoding.rounding == "nearest":
+        return lambda steps: np.copyto(steps, np.rint(steps))
     stream = Cursor(stream_key(seed, b"rounding"))
+    words, uniform = np.empty(CHUNK, "<u4"), np.empty(CHUNK)
 
-    def following(count: int) -> NDArray[np.float64]:
-        words = stream.words(count)
-        words >>= np.uint32(32 - _UNIFORM_BITS)
-        return words * 2.0**-_UNIFORM_BITS
+    def rounded(steps: NDArray[np.float64]) -> None:
+        count = len(steps)
+        stream.read_into(words[:count].data.cast("B"))
+        np.right_shift(words[:count], np.uint32(32 - _UNIFORM_BITS), out=words[:count])
+        np.multiply(words[:count], 2.0**-_UNIFORM_BITS, out=uniform[:count])
+        np.add(steps, uniform[:count], out=steps)
+        np.floor(steps, out=steps)
 
-    return following
+    return rounded
 
 
 def _add_noise(vector: Words, payload: int, bits: Bits, noise: NextNoise | None) -> None:
     if noise is None:
         return
-    for source, target in _pieces(payload, bits):
+    for source, target in pieces(payload, bits):
         vector[target] += noise(source.stop - source.start).astype(vector.dtype)
 
 
@@ -298,7 +281,7 @@ def _encode_exactly(update: NDArray[Any], encoding: Encoding, extras: Extras) ->
         beyond = (update > bound) | (update < -bound)
         clipped, update = int(np.count_nonzero(beyond)), np.clip(update, -bound, bound)
     vector = np.zeros(encoded_length(len(update), 64), "<u8")
-    for source, target in _pieces(len(update), 64):
+    for source, target in pieces(len(update), 64):
         vector[target] = update[source].astype(np.int64).view(np.uint64)
     _add_noise(vector, len(update), 64, extras.noise)
     return vector, clipped
@@ -328,7 +311,7 @@ def decode(
     payload = payload_length(length, encoding.bits)
     if total.shape != (encoded_length(length, encoding.bits),) or lane.shape != (LANE_WORDS,):
         raise UnmaskIntegrityError(f"The sum has shape {total.shape}; there is no result.")
-    if any(words.any() for words in _canaries(total, payload, encoding.bits)):
+    if any(words.any() for words in canaries(total, payload, encoding.bits)):
         raise UnmaskIntegrityError("A canary is not zero after unmasking: a mask was wrong. There is no sum.")
     relative = _checked_lane(lane, encoding, survivors, payload) / LANE_SCALE
     if encoding.bits == 64:
@@ -384,7 +367,7 @@ def _checked_lane(lane: NDArray[np.uint64], encoding: Encoding, survivors: int, 
 
 def _read(total: Words, payload: int, bits: Bits, factor: float, into: NDArray[Any]) -> NDArray[Any]:
     whole = total.view(_DTYPES[bits][1])
-    for source, target in _pieces(payload, bits):
+    for source, target in pieces(payload, bits):
         np.multiply(whole[target], into.dtype.type(factor), out=into[source], casting="unsafe")
     return into
 

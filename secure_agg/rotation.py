@@ -12,7 +12,7 @@ powers of two, so that at most 1,023 words are added.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from secure_agg.keystream import Cursor, stream_key
 LARGEST_BLOCK = 16_384
 SMALLEST_BLOCK = 1_024
 _DOMAIN = b"rotation"
+_Reals = NDArray[np.floating[Any]]
 
 
 def rotated_length(length: int) -> int:
@@ -29,7 +30,7 @@ def rotated_length(length: int) -> int:
     return -(-length // SMALLEST_BLOCK) * SMALLEST_BLOCK
 
 
-def rotate(update: NDArray[np.floating], seed: bytes) -> NDArray[np.float32]:
+def rotate(update: _Reals, seed: bytes) -> NDArray[np.float32]:
     """The rotated vector.
 
     Args:
@@ -40,13 +41,16 @@ def rotate(update: NDArray[np.floating], seed: bytes) -> NDArray[np.float32]:
         Shape ``(rotated_length(n),)``; its L2 norm is that of ``update``.
     """
     found = np.zeros(rotated_length(len(update)), np.float32)
-    found[: len(update)] = update
-    for block, signs in _blocks(found, seed):
-        block[:] = _transform(block.astype(np.float64) * signs)
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # beyond float32 becomes infinite, which the caller refuses
+        found[: len(update)] = update
+        for block, signs in _blocks(found, seed):
+            block[:] = _transform(block * signs)
     return found
 
 
-def unrotate(rotated: NDArray[np.floating], seed: bytes, length: int) -> NDArray[np.float64]:
+def unrotate(rotated: _Reals, seed: bytes, length: int) -> NDArray[np.float64]:
     """The vector of ``length`` coordinates whose rotation is ``rotated``."""
     found = rotated.astype(np.float64)
     for block, signs in _blocks(found, seed):
@@ -54,9 +58,7 @@ def unrotate(rotated: NDArray[np.floating], seed: bytes, length: int) -> NDArray
     return found[:length]
 
 
-def _blocks(
-    vector: NDArray[np.floating], seed: bytes
-) -> Iterator[tuple[NDArray[np.floating], NDArray[np.int8]]]:
+def _blocks(vector: _Reals, seed: bytes) -> Iterator[tuple[_Reals, NDArray[np.int8]]]:
     """Each block as a view, with its signs of +1 and -1."""
     stream, start = Cursor(stream_key(seed, _DOMAIN)), 0
     while start < len(vector):
@@ -67,18 +69,29 @@ def _blocks(
         start += size
 
 
-def _transform(block: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Orthonormal Walsh-Hadamard transform; the matrix of size ab is the Kronecker product of two."""
+def _transform(block: _Reals) -> _Reals:
+    """Orthonormal Walsh-Hadamard transform: over the columns of a square, then over its rows.
+
+    A matrix product would do the same with more work, and on a busy machine its threads wait for each other.
+    """
     bits = len(block).bit_length() - 1
-    left, right = _hadamard(bits - bits // 2), _hadamard(bits // 2)
-    rows = block.reshape(len(left), len(right))
-    found: NDArray[np.float64] = left @ rows @ right
-    return found.ravel()
+    square = block.reshape(1 << (bits - bits // 2), 1 << bits // 2)
+    turned = np.ascontiguousarray(_over_columns(square).T)
+    found = np.ascontiguousarray(_over_columns(turned).T).ravel()
+    found *= found.dtype.type(2.0 ** (-bits / 2))
+    return found
 
 
-@lru_cache(maxsize=16)
-def _hadamard(bits: int) -> NDArray[np.float64]:
-    matrix = np.ones((1, 1))
-    for _ in range(bits):
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]]) / np.sqrt(2.0)
-    return matrix
+def _over_columns(matrix: _Reals) -> _Reals:
+    """The unscaled transform of every column, by butterflies between two buffers."""
+    rows, columns = matrix.shape
+    source, target, half = matrix, np.empty_like(matrix), 1
+    spare = np.empty_like(matrix)
+    while half < rows:
+        pairs = source.reshape(-1, 2, half * columns)
+        into = target.reshape(-1, 2, half * columns)
+        np.add(pairs[:, 0], pairs[:, 1], out=into[:, 0])
+        np.subtract(pairs[:, 0], pairs[:, 1], out=into[:, 1])
+        source, target, spare = target, spare, target
+        half *= 2
+    return source

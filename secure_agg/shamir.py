@@ -28,7 +28,7 @@ EXACT_TERMS = 2**53 // (PRIME - 1) ** 2
 Entropy = Callable[[int], bytes]
 Shares = NDArray[np.uint32]
 _Floats = NDArray[np.float64]
-_Indices = NDArray[np.int64]
+_Integers = NDArray[np.int64]
 
 
 def share(secrets: Sequence[bytes], holders: int, threshold: int, entropy: Entropy) -> Shares:
@@ -166,20 +166,22 @@ def _limbs_of(secrets: Sequence[bytes]) -> NDArray[np.uint16]:
     return np.frombuffer(b"".join(secrets), "<u2").reshape(len(secrets), -1)
 
 
-def _bytes_of(limbs: _Floats) -> list[bytes]:
+def _bytes_of(limbs: _Integers) -> list[bytes]:
     if limbs.size and limbs.max() > 0xFFFF:
         raise BadShare("shares give 65536, which is no 16-bit limb; at least one share is wrong.")
     return [row.tobytes() for row in limbs.astype("<u2")]
 
 
-def _exact_product(left: _Floats, right: _Floats) -> _Floats:
+def _exact_product(left: _Floats, right: _Floats) -> _Integers:
     """Product of matrices over the field; entries below 65537, so that float64 sums are exact."""
     if left.shape[1] > EXACT_TERMS:
         raise BadMaskInput(
             "threshold", f"{left.shape[1]} terms", f"at most {EXACT_TERMS} terms of 2^32, which is 2^53"
         )
-    product: _Floats = np.matmul(left, right)
-    return np.fmod(product, PRIME, out=product)
+    # Whole numbers divide many times faster than np.fmod does.
+    product: _Integers = np.matmul(left, right).astype(np.int64)
+    product %= PRIME
+    return product
 
 
 @lru_cache(maxsize=4)
