@@ -81,7 +81,10 @@ def system_name(address: str | None, extra: Mapping[str, str] | None = None) -> 
     text = address.strip()
     if extra is not None:
         text = extra.get(text.lower(), text)
-    lowered = text.lower().rstrip("/").removeprefix("urn:oid:")
+    # Some write a version behind a bar, and SNOMED CT's edition as a part of its address.
+    lowered = text.lower().partition("|")[0].rstrip("/").removeprefix("urn:oid:")
+    if lowered.startswith(f"{URIS['snomed']}/"):
+        return "snomed"
     return _BY_ADDRESS.get(lowered) or f"uri:{text}"
 
 

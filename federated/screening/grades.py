@@ -184,10 +184,15 @@ def same_day(time: Interval | None) -> int | None:
     return time.lo // DAY_S
 
 
+def before_care(select: Select, span: Span) -> bool:
+    """Whether a window that was asked begins before the site's care: what was then is not known here."""
+    since = select.care_since
+    return span.asked and since is not None and (span.lo < since or span.lo_birth is not None)
+
+
 def silence(select: Select, span: Span, known_none: Callable[[Case], bool]) -> Callable[[Case], str | None]:
     """Why nothing found does not mean no; None where it does."""
-    kind, before = select.kind, select.care_since
-    early = span.asked and before is not None and (span.lo < before or span.lo_birth is not None)
+    kind, early = select.kind, before_care(select, span)
 
     def why(case: Case) -> str | None:
         state = case.state(kind)
@@ -230,6 +235,7 @@ __all__ = [
     "Grade",
     "Grader",
     "TimeRule",
+    "before_care",
     "first_reason",
     "laterality",
     "no_known",

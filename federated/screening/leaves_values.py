@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ehr.dates import DAY_S, Interval
 from federated.screening.cases import Case
-from federated.screening.grades import SOURCE, Gathered, Grade, first_reason
+from federated.screening.grades import SOURCE, Gathered, Grade, before_care, first_reason
 from federated.screening.leaves_exists import identity
 from federated.screening.leaves_found import Found, Gatherer, Run, Tools
 from federated.screening.logic import UNKNOWN, YES, both, either, every, opened, some
@@ -95,6 +95,8 @@ def latest(leaf: Latest, tools: Tools) -> Run:
         elif gathered.definite == 0:
             found.truth = UNKNOWN
             found.reason = gathered.reason if gathered.kept else "NOT_RECORDED"
+        elif leaf.earliest and before_care(leaf.select, leaf.select.span):
+            found.truth, found.reason = UNKNOWN, "BEFORE_CARE"
         return found
 
     return run
@@ -185,7 +187,7 @@ def _shortness(select: Select, case: Case, gathered: Gathered) -> str | None:
         return SOURCE[state]
     if select.world == "open" or (select.world == "recorded" and gathered.definite == 0):
         return "NOT_RECORDED"
-    return None
+    return "BEFORE_CARE" if before_care(select, select.span) else None
 
 
 def each(leaf: Each, tools: Tools) -> Run:

@@ -82,7 +82,7 @@ class Plan:
     Args:
         rules: inclusion, exclusion, then the implicit ones.
         digest: SHA-256 over everything that can change a decision: the trial's constants, the world, the index
-            date, the zone. Titles and sentences are no part of it.
+            date, the zone, the site's spellings of code systems. Titles and sentences are no part of it.
         acuity: how to read an eye's acuity for ``study_eye: [worse_acuity]``; None where it is not asked.
     """
 
@@ -141,7 +141,7 @@ def make_plan(trial: criteria.Trial, facts: SiteFacts, index_date: date) -> Plan
         grain=trial.grain,
         rules=rules,
         world=MappingProxyType(world),
-        digest=_digest([*place, world, rules, acuity]),
+        digest=_digest([*place, facts.code_systems, world, rules, acuity]),
         code_systems=facts.code_systems,
         key=facts.key,
         study_eye=trial.study_eye,

@@ -106,6 +106,7 @@ def test_allergies(case: Row) -> None:
 
 
 WINDOW = "{procedure: {in: injection, performed: {within: 12 mo}}}"
+EARLY = "{observation: {in: a1c, take: %s, is: '%s', unit: '%%', within: 12 mo}}"
 SINCE = {"care_since": date(2024, 1, 1)}
 
 
@@ -117,6 +118,12 @@ SINCE = {"care_since": date(2024, 1, 1)}
     row("3.4", "a count cannot end before care",
         "{procedure: {in: injection, performed: {within: 12 mo}, count: '= 1'}}",
         [proc()], 1, **SINCE),
+    row("3.4", "any result: there may be one before care", EARLY % ("any", "> 9"), [obs(5)], 1, **SINCE),
+    row("3.4", "any result: found", EARLY % ("any", "> 9"), [obs(10)], 2, **SINCE),
+    row("3.4", "all results: there may be one before care", EARLY % ("all", "> 4"), [obs(5)], 1, **SINCE),
+    row("3.4", "the largest: there may be one before care", EARLY % ("max", "<= 9"), [obs(5)], 1, **SINCE),
+    row("3.4", "the earliest: there may be one before care", EARLY % ("earliest", "<= 9"), [obs(5)], 1, **SINCE),
+    row("3.4", "the newest is in care", EARLY % ("latest", "<= 9"), [obs(5)], 2, **SINCE),
     row("3.4", "a period before care", "{encounter: {every: {period: 12 mo, times: 1, over: 24 mo}}}",
         [visit("2024-05-01")], 1, **SINCE),
 )  # fmt: skip
