@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from ehr.dates import parse_duration
+from ehr.elements import Quantity, Range
 from federated.screening import criteria as c
 from federated.screening import terms
 from federated.screening.evaluate import compile_plan
@@ -17,6 +21,7 @@ from tests.federated.screening.making import (
     compare,
     condition,
     done,
+    encounter,
     evidence,
     facts,
     has,
@@ -168,3 +173,55 @@ def test_a_result_of_nought_is_the_lowest_of_its_day() -> None:
     made = several([observation("0.5", "2024-06-01T08:00:00Z"), observation("0", "2024-06-01T10:00:00Z")])
     assert truth(lab("<= 0.2", same_day="lowest"), record(*made)) == 2
     assert truth(lab("<= 0.2", same_day="highest"), record(*made)) == 0
+
+
+def test_what_is_not_known_is_told_by_the_record_that_leaves_it_open() -> None:
+    made = several([observation("4.0", "2024-06-01"), observation(None, "2024-06-02")])
+    told = evidence(lab(">= 5.7", take="any"), record(*made))
+    assert (told.outcome, told.reason) == ("unknown", "VALUE_MISSING")
+    assert [used.date for used in told.records] == ["2024-06-02"]
+
+
+def _visits(*starts: str, **more: Any) -> Evidence:
+    every = terms.Every(parse_duration("12 mo"), 2, parse_duration("24 mo"))
+    return evidence(c.Encounter(every=every, at=at()), record(*map(encounter, starts)), **more)
+
+
+def test_visits_in_every_period_have_a_margin_where_their_number_is_known() -> None:
+    both_years = ("2022-08-01", "2022-09-01", "2023-08-01", "2023-09-01", "2023-10-01")
+    assert _visits(*both_years).margin == 0.0
+    assert _visits(*both_years[1:]).margin == -1.0
+    assert _visits(*both_years, world={"encounter": "open"}).margin is None
+
+
+@pytest.mark.parametrize(("unit", "reason"), [(None, "UNIT_MISSING"), ("furlong", "UNIT_NOT_CONVERTIBLE")])
+def test_a_range_that_cannot_be_compared_says_why(unit: str | None, reason: str) -> None:
+    ends = {"low": Quantity(value=Decimal("5.8"), unit=unit), "high": Quantity(value=Decimal(6), unit=unit)}
+    told = evidence(lab(">= 5.7"), record(observation(None, value_range=Range(**ends))))
+    assert (told.outcome, told.reason) == ("unknown", reason)
+
+
+@pytest.mark.parametrize(("take", "asked", "outcome", "days"), [
+    ("any", ">= 5.7", "yes", ["2024-06-02"]),
+    ("all", ">= 5.7", "no", ["2024-06-01"]),
+    ("any", ">= 9", "no", ["2024-06-02", "2024-06-01"]),
+    ("all", ">= 4", "yes", ["2024-06-02", "2024-06-01"]),
+])  # fmt: skip
+def test_evidence_shows_the_values_that_decide(take: str, asked: str, outcome: str, days: list[str]) -> None:
+    made = several([observation("5.0", "2024-06-01"), observation("6.0", "2024-06-02")])
+    told = evidence(lab(asked, take=take), record(*made))
+    assert told.outcome == outcome
+    assert [used.date for used in told.records] == days
+
+
+def test_a_doubtful_result_is_the_reason_where_no_extreme_is_known() -> None:
+    for take in ("max", "min"):
+        leaf = lab(">= 5.7", take=take)
+        assert evidence(leaf, record(observation("6.0", status="unknown"))).reason == "NOT_CONFIRMED"
+        assert evidence(leaf, record()).reason == "NOT_RECORDED"
+
+
+def test_an_index_date_at_the_edge_of_the_calendar_is_no_crash() -> None:
+    plan = make_plan(trial(rule(c.Sex(values=("female",), at=at()))), facts(), date(1, 6, 1))
+    outcome = compile_plan(plan)(record(encounter("2020-01-01")))
+    assert outcome.notes == ()
