@@ -154,6 +154,8 @@ def simulate(
     """
     cast, lost = cast or Cast(), dict(lost or {})
     _check_names(updates, weights, lost)
+    if parameters.mode == "semi_honest" and "after_confirm" in lost.values():
+        raise ParameterError("A semi-honest round has no confirmations: no pod can be lost after one.")
     cohort = make_cohort(sorted(updates), parameters, cast.entropy)
     encoding = _encoding(parameters, updates, weights, cohort, cast)
     given = weights or dict.fromkeys(updates, 1.0)
