@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from ehr.names import split_name, within_one_edit
+from ehr.names import split_name, within_one_edit, words
 
 
 @cache
@@ -40,3 +40,21 @@ def test_one_edit_is_a_distance_of_at_most_one_for_all_short_words() -> None:
 )
 def test_a_suffix_is_no_family_name(text: str, parts: tuple[str, str]) -> None:
     assert split_name(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("Ø", "o"),
+        ("Đ", "d"),
+        ("ð", "d"),
+        ("Ł", "l"),
+        ("Ħ", "h"),
+        ("ı", "i"),
+        ("Æ", "ae"),
+        ("œ", "oe"),
+        ("Þ", "th"),
+    ],
+)
+def test_letters_without_a_decomposition_have_a_plain_form(text: str, letters: str) -> None:
+    assert words(f"x{text}x") == (f"x{letters}x",)

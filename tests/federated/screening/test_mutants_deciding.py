@@ -17,6 +17,7 @@ from federated.screening.evidence import Evidence, Verdict
 from federated.screening.plan import make_plan
 from tests.federated.screening.making import (
     INDEX,
+    age,
     at,
     compare,
     condition,
@@ -147,7 +148,8 @@ def test_what_is_not_known_of_a_person_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("died", "word"), [(None, "alive"), ("2024-06-29", "deceased"), ("2024-07-02", "alive")]
+    ("died", "word"),
+    [(None, "alive"), ("2024-06-29", "deceased"), ("2024-06-30", "deceased"), ("2024-07-02", "alive")],
 )
 def test_death_is_told_as_of_the_index_date(died: str | None, word: str) -> None:
     leaf = c.Deceased(value=False, at=at())
@@ -192,6 +194,7 @@ def test_visits_in_every_period_have_a_margin_where_their_number_is_known() -> N
     assert _visits(*both_years).margin == 0.0
     assert _visits(*both_years[1:]).margin == -1.0
     assert _visits(*both_years, world={"encounter": "open"}).margin is None
+    assert _visits("2022-08-01", world={"encounter": "open"}).reason == "NOT_RECORDED"
 
 
 @pytest.mark.parametrize(("unit", "reason"), [(None, "UNIT_MISSING"), ("furlong", "UNIT_NOT_CONVERTIBLE")])
@@ -225,3 +228,53 @@ def test_an_index_date_at_the_edge_of_the_calendar_is_no_crash() -> None:
     plan = make_plan(trial(rule(c.Sex(values=("female",), at=at()))), facts(), date(1, 6, 1))
     outcome = compile_plan(plan)(record(encounter("2020-01-01")))
     assert outcome.notes == ()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {},
+        {"low": Quantity(value=Decimal(6), unit="%"), "high": Quantity(value=Decimal(7), unit="mmol/mol")},
+        {"low": Quantity(unit="%")},
+        {"low": Quantity(value=Decimal(7), unit="%"), "high": Quantity(value=Decimal(6), unit="%")},
+        {"low": Quantity(value=Decimal(6), unit="%", comparator="<")},
+    ],
+)
+def test_a_range_that_is_none_is_a_missing_value(ends: dict[str, Quantity]) -> None:
+    told = evidence(lab(">= 5.7"), record(observation(None, value_range=Range(**ends))))
+    assert (told.outcome, told.reason) == ("unknown", "VALUE_MISSING")
+
+
+def test_a_mean_next_to_the_bound_is_unknown_also_at_nought() -> None:
+    assert truth(lab(">= 0", take="mean"), record(observation("0"))) == 1
+    assert truth(lab(">= 0", take="mean"), record(observation("0.001"))) == 2
+    assert truth(lab(">= 5.7", take="mean"), record(observation("5.7"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "asked", "margin"),
+    [("a", ">= 60", 4.0), ("mo", ">= 760", 9.0), ("d", ">= 23000", 432.0), ("mo", "<= 770", 1.0)],
+)
+def test_an_age_is_counted_in_completed_units(unit: str, asked: str, margin: float) -> None:
+    """Born on 5 May 1960, on 30 June 2024: 64 years, 769 months, 23,432 days."""
+    told = evidence(age(asked, unit=unit), record())
+    assert (told.outcome, told.margin) == ("yes", margin)
+
+
+def test_a_doubtful_visit_is_the_reason_of_periods_that_are_not_decided() -> None:
+    every = terms.Every(parse_duration("12 mo"), 1, parse_duration("24 mo"))
+    made = [encounter("2022-08-01", status="unknown"), encounter("2023-08-01")]
+    told = evidence(c.Encounter(every=every, at=at()), record(*made))
+    assert (told.outcome, told.reason) == ("unknown", "NOT_CONFIRMED")
+
+
+@pytest.mark.parametrize("column", ["score", "other"])
+def test_an_empty_or_missing_column_is_told_as_such(column: str) -> None:
+    for leaf in (
+        c.Column(name="score", texts=("yes",), dtype="text", at=at()),
+        c.Column(name="score", compare=compare(">= 3"), at=at()),
+    ):
+        assert evidence(leaf, record(**{column: ""})).reason == "MISSING_COLUMN"
+    for nothing in ("n/a", "Unknown", "?"):
+        leaf = c.Column(name="score", texts=("yes",), dtype="text", at=at())
+        assert evidence(leaf, record(score=nothing)).reason == "MISSING_COLUMN"
