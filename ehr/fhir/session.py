@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, tzinfo
@@ -274,7 +274,8 @@ class FhirSession:
         collections = await together(
             [
                 collect(walk(self._route, query), Collection(query.page_size, self.quarantine_rate))
-                for query in asked.queries
+                for owner in _owners(patient)
+                for query in self._plan(shape, params, owner).queries
             ]
         )
         whole = merged(one.fetched(self.clock.now()) for one in collections).with_issues(asked.issues)
@@ -284,6 +285,14 @@ class FhirSession:
         from ehr.fhir.drugs import with_drugs
 
         return await with_drugs(self, fetched)
+
+
+def _owners(patient: PatientRef | None) -> Iterator[PatientRef | None]:
+    """The patient under each of their ids: after a merge, some servers leave entries with the older record."""
+    yield patient
+    if patient is not None:
+        for older in sorted(patient.aliases - {patient.id}):
+            yield PatientRef(older, patient.ids - {older})
 
 
 async def _first(pages: AsyncGenerator[Page, None], count: int) -> AsyncIterator[Page]:

@@ -171,6 +171,26 @@ async def test_one_failed_category_makes_the_whole_answer_incomplete() -> None:
         assert (await session.search(Condition, patient=P1)).state is State.UNAVAILABLE
 
 
+async def test_entries_that_stayed_with_a_merged_record_are_read_too() -> None:
+    def of_each(request: httpx.Request) -> httpx.Response:
+        who = request.url.params["patient"]
+        return bundle(condition(f"of-{who}", f"Patient/{who}"), condition("moved", "Patient/p1"))
+
+    merged = PatientRef("p1", frozenset({"old", "p1"}))
+    async with opened(Server({"Condition": of_each})) as session:
+        found = await session.search(Condition, patient=merged)
+    assert (found.state, sorted(str(one.id) for one in found.items)) == (
+        State.OK,
+        ["moved", "of-old", "of-p1"],
+    )
+
+    def old_fails(request: httpx.Request) -> httpx.Response:
+        return answer({}, 500) if request.url.params["patient"] == "old" else bundle()
+
+    async with opened(Server({"Condition": old_fails})) as session:
+        assert (await session.search(Condition, patient=merged)).state is State.UNAVAILABLE
+
+
 async def test_what_a_server_does_not_understand_is_not_sent_but_named() -> None:
     """search_unsupported_sort_modifier_not_sent, search_filters_reapplied_locally"""
     server = Server({"Condition": bundle(condition())})
