@@ -17,9 +17,12 @@ from federated.screening.evidence import Evidence, Verdict
 from federated.screening.plan import make_plan
 from tests.federated.screening.making import (
     INDEX,
+    SNOMED,
     age,
     at,
+    codes,
     compare,
+    concept,
     condition,
     done,
     encounter,
@@ -278,3 +281,29 @@ def test_an_empty_or_missing_column_is_told_as_such(column: str) -> None:
     for nothing in ("n/a", "Unknown", "?"):
         leaf = c.Column(name="score", texts=("yes",), dtype="text", at=at())
         assert evidence(leaf, record(score=nothing)).reason == "MISSING_COLUMN"
+
+
+@pytest.mark.parametrize(("code", "reason"), [("373066001", "CODE_PRESENT"), ("373067005", "NOT_EQUAL")])
+def test_a_coded_answer_has_its_reason(code: str, reason: str) -> None:
+    answer = codes("373066001", system="snomed", name="answer")
+    leaf = lab(None, code_in=answer, unit=None)
+    told = evidence(leaf, record(observation(None, value_codeable_concept=concept(code, SNOMED))))
+    assert told.reason == reason
+
+
+def test_a_record_without_a_day_adds_none_for_sure_but_may_add_one() -> None:
+    """Counted by days: an undated record may share the day of another; alone it is one day."""
+    dated, sure = procedure("2024-05-01"), procedure(None)
+    doubtful = procedure(None, status="unknown")
+    for made, n, expected in (
+        ([sure], 1, 2),
+        ([sure, sure], 2, 1),
+        ([dated, sure], 2, 1),
+        ([dated, doubtful], 1, 2),
+        ([dated, doubtful], 2, 1),
+        ([doubtful], 1, 1),
+        ([doubtful], 2, 0),
+        ([dated, sure], 3, 0),
+    ):
+        leaf = done(count=terms.Count(">=", n))
+        assert truth(leaf, record(*several(made))) == expected, (len(made), n)
