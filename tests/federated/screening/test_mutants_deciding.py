@@ -307,3 +307,24 @@ def test_a_record_without_a_day_adds_none_for_sure_but_may_add_one() -> None:
     ):
         leaf = done(count=terms.Count(">=", n))
         assert truth(leaf, record(*several(made))) == expected, (len(made), n)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["CF", "HM", "LP", "NLP", "FC", "count fingers", "counting fingers", "Finger Counting", "hand motion",
+     "hand motions", "hand movement", "hand movements", "light perception", "no light perception"],
+)  # fmt: skip
+def test_each_word_for_less_than_a_letter_is_below_every_score(words: str) -> None:
+    seen = observation(None, code="98498-9", value_string=words)
+    for asked, expected in (("< 1", 2), (">= 1", 0)):
+        leaf = lab(asked, codes=codes("98498-9", system="loinc", name="letters"), unit="{letters}")
+        assert truth(leaf, record(seen)) == expected
+
+
+@pytest.mark.parametrize(
+    "cell", ["unknown", "unk", "not known", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."]
+)
+def test_each_word_for_nothing_known_leaves_a_column_open(cell: str) -> None:
+    leaf = c.Column(name="score", texts=("yes",), dtype="text", at=at())
+    assert evidence(leaf, record(score=cell)).reason == "MISSING_COLUMN"
+    assert evidence(leaf, record(score=cell.upper())).reason == "MISSING_COLUMN"
