@@ -18,6 +18,7 @@ from federated.screening.logic import NO, UNKNOWN, YES
 from federated.screening.moments import end as end_of
 from federated.screening.plan_nodes import CodeSet, Select, StatusRule
 from federated.screening.vocabulary import (
+    BROADER,
     CATEGORIES,
     CLASSES,
     CLINICAL,
@@ -39,7 +40,7 @@ def checks(select: Select, code_of: CodeOf) -> list[tuple[Check, str, str]]:
     if select.sources:
         made.append((lambda entry, _: YES if entry.record.kind in select.sources else NO, "", "source"))
     if select.intents:
-        made.append((_word(lambda record: record.intent, select.intents, INTENTS), "NOT_CONFIRMED", "intent"))
+        made.append((_word(_intent, select.intents, INTENTS), "NOT_CONFIRMED", "intent"))
     if select.classes:
         made.append(
             (_word(lambda record: record.class_code, select.classes, CLASSES), "CODE_NOT_MAPPED", "class")
@@ -92,7 +93,7 @@ def _clinical(wanted: frozenset[str], index_end: int) -> Check:
             return YES if word in wanted else UNKNOWN
         ended = end_of(getattr(record, "abatement", None), case.clock)
         if ended is None:
-            return YES if word in wanted else NO
+            return _stated(word, wanted)
         truths = {_on_the_day(word, over, wanted) for over in (ended.lo <= index_end, ended.hi <= index_end)}
         return truths.pop() if len(truths) == 1 else UNKNOWN
 
@@ -101,7 +102,7 @@ def _clinical(wanted: frozenset[str], index_end: int) -> Check:
 
 def _on_the_day(word: str, over: bool, wanted: frozenset[str]) -> int:
     """Whether a status is wanted, knowing if the condition had ended by the index date."""
-    stated = YES if word in wanted else NO
+    stated = _stated(word, wanted)
     if over == (word not in ACTIVE):
         return stated
     if not over:  # it ended later: it was active then
@@ -111,6 +112,13 @@ def _on_the_day(word: str, over: bool, wanted: frozenset[str]) -> int:
     return stated if (ended <= wanted if stated == YES else ended.isdisjoint(wanted)) else UNKNOWN
 
 
+def _stated(word: str, wanted: frozenset[str]) -> int:
+    """Whether one of FHIR's words is wanted; unknown where only a broader word is."""
+    if word in wanted:
+        return YES
+    return NO if wanted.isdisjoint(BROADER.get(word, ())) else UNKNOWN
+
+
 def _word(read: Callable[[Any], str | None], wanted: frozenset[str], known: frozenset[str]) -> Check:
     tells = not wanted <= known  # an author who lists own words knows the site's
 
@@ -118,7 +126,9 @@ def _word(read: Callable[[Any], str | None], wanted: frozenset[str], known: froz
         word = read(entry.record)
         if word in wanted:
             return YES
-        return NO if word is not None and (tells or word in known) else UNKNOWN
+        if word is None or not (tells or word in known):
+            return UNKNOWN
+        return _stated(word, wanted)
 
     return check
 
@@ -135,6 +145,10 @@ def _words(
         return NO if words and (tells or known is None or not known.isdisjoint(words)) else UNKNOWN
 
     return check
+
+
+def _intent(record: Any) -> str | None:
+    return None if record.intent is None else str(record.intent).strip().lower()
 
 
 def _specimen(wanted: str) -> Check:

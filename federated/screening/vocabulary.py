@@ -24,6 +24,14 @@ INTENTS: Final = frozenset(
 CLASSES: Final = frozenset(
     {"AMB", "EMER", "FLD", "HH", "IMP", "ACUTE", "NONAC", "OBSENC", "PRENC", "SS", "VR"}
 )
+BROADER: Mapping[str, frozenset[str]] = MappingProxyType(
+    dict.fromkeys(("recurrence", "relapse"), frozenset({"active"}))
+    | dict.fromkeys(("remission", "resolved"), frozenset({"inactive"}))
+    | dict.fromkeys(("original-order", "reflex-order", "filler-order"), frozenset({"order"}))
+    | {"instance-order": frozenset({"order", "filler-order"})}
+    | dict.fromkeys(("ACUTE", "NONAC"), frozenset({"IMP"}))
+)
+"""Words that are kinds of others: asked for the broader word alone, nobody can tell whether they were meant too."""
 
 _EVENT = {"preparation", "in-progress", "not-done", "on-hold", "stopped", "completed"}
 _REQUEST = {"draft", "active", "on-hold", "revoked", "completed"}

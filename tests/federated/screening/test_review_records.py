@@ -76,6 +76,11 @@ def test_codes(case: Row) -> None:
 @table(
     row("2.4", "active and confirmed", AMD, [cond()], 2),
     row("2.4", "resolved is not active", AMD, [cond(clinicalStatus=coded("resolved", "clinical"))], 0),
+    row("2.4", "relapse by default", AMD, [cond(clinicalStatus=coded("relapse", "clinical"))], 2),
+    row("2.4", "relapse is a kind of active, and was not listed", "{condition: {in: amd, clinical: [active]}}",
+        [cond(clinicalStatus=coded("relapse", "clinical"))], 1),
+    row("2.4", "resolved is no kind of active", "{condition: {in: amd, clinical: [active]}}",
+        [cond(clinicalStatus=coded("resolved", "clinical"))], 0),
     row("2.4", "any clinical status", ANY_AMD, [cond(clinicalStatus=coded("resolved", "clinical"))], 2),
     row("2.4", "any clinical status, none given", ANY_AMD, [cond(clinicalStatus=None)], 2),
     row("2.4", "no clinical status is unknown", AMD, [cond(clinicalStatus=None)], 1),
@@ -111,6 +116,7 @@ def test_statuses_of_conditions(case: Row) -> None:
 
 
 DONE, SEEN = "{procedure: {in: injection}}", "{encounter: {count: '>= 1'}}"
+ORDERED = "{medication: {in: insulin, status: [active], intent: [order]}}"
 LAB = "{observation: {in: a1c, take: latest, is: '>= 6', unit: '%'}}"
 
 
@@ -130,6 +136,12 @@ LAB = "{observation: {in: a1c, take: latest, is: '>= 6', unit: '%'}}"
     row("2.4", "an amended result is", LAB, [obs(7, status="amended")], 2),
     row("2.4", "a drug on hold is not active", ON_INSULIN, [drug(status="on-hold")], 0),
     row("2.4", "a drug that must not be given is none", ON_INSULIN, [drug(doNotPerform=True)], 0),
+    row("2.4", "an intent in another case", ORDERED, [drug(intent="Order")], 2),
+    row("2.4", "another intent", ORDERED, [drug(intent="plan")], 0),
+    row("2.4", "a kind of order", ORDERED, [drug(intent="instance-order")], 1),
+    row("2.4", "no intent", ORDERED, [drug(intent=None)], 1),
+    row("2.4", "acute is a kind of inpatient, and was not listed", "{encounter: {class: [IMP], count: '>= 1'}}",
+        [classed({"code": "ACUTE"})], 1),
     row("2.4", "a statement counts too", ON_INSULIN,
         [{"resourceType": "MedicationStatement", "status": "active",
           "medicationCodeableConcept": coded("106892", "rxnorm")}], 2),
