@@ -144,7 +144,7 @@ def _thresholds(sigma: float) -> tuple[int, list[int]]:
     running, thresholds = 0, []
     for x in range(-reach, reach):
         running += weights[abs(x)]
-        thresholds.append((running << _UNIFORM) // total)
+        thresholds.append(min((running << _UNIFORM) // total, (1 << _UNIFORM) - 1))
     return reach, thresholds
 
 

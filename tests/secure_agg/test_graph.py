@@ -106,7 +106,7 @@ def test_no_smaller_degree_would_do() -> None:
         assert not enough or threshold <= (found.degree - 2) // 2
 
 
-@pytest.mark.parametrize(("pods", "corrupt", "dropped"), [(10, 0.5, 0.4), (50, 0.6, 0.3), (200, 0.5, 0.5)])
+@pytest.mark.parametrize(("pods", "corrupt", "dropped"), [(10, 0.5, 0.4), (50, 0.6, 0.5), (200, 0.5, 0.5)])
 def test_what_cannot_be_certified_is_refused(pods: int, corrupt: float, dropped: float) -> None:
     with pytest.raises(GraphNotCertified, match="Use the complete graph"):
         graph.certified(pods, corrupt, dropped)

@@ -1,0 +1,205 @@
+"""Paillier sums: packing carries nothing over, and roles stay apart."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secure_agg.errors import (
+    ExtraMissing,
+    ParameterError,
+    RangeError,
+    SchemaMismatchError,
+    TooFewPods,
+)
+from secure_agg.paillier import Aggregate, Aggregator, KeyHolder, Packing, PublicKey, encrypt
+
+BITS = 2048
+
+
+@pytest.fixture(scope="module")
+def holder() -> KeyHolder:
+    pytest.importorskip("phe", reason="needs the he extra")
+    pytest.importorskip("gmpy2", reason="needs the he extra")
+    return KeyHolder(3, BITS)
+
+
+def packing(length: int = 5, value_bits: int = 20, pods: int = 6) -> Packing:
+    return Packing(length, value_bits, pods, BITS)
+
+
+def total(holder: KeyHolder, rows: list[list[int]], how: Packing) -> Aggregate:
+    aggregator = Aggregator(holder.public, how, 3)
+    for number, row in enumerate(rows):
+        aggregator.add(encrypt(f"pod{number}", row, how, holder.public))
+    return aggregator.total()
+
+
+@pytest.mark.parametrize("pods", [3, 4])
+def test_paillier_packing_no_carry_between_slots(holder: KeyHolder, pods: int) -> None:
+    how = Packing(150, 20, pods, BITS)
+    low, high = -(2**19), 2**19 - 1
+    for pattern in ([low, high], [high, high], [low, low], [high, low, 0]):
+        row = (pattern * 150)[:150]
+        assert holder.open(total(holder, [row] * pods, how)) == [pods * value for value in row]
+
+
+@settings(max_examples=30)
+@given(pods=st.integers(1, 9), number=st.integers(0, 10**6))
+def test_packed_plaintexts_add_like_numbers(pods: int, number: int) -> None:
+    chance = np.random.default_rng(number)
+    rows = np.clip(chance.integers(-400, 400, (pods, 300)), -128, 127).tolist()
+    how = Packing(300, 8, 9, BITS)
+    columns = zip(*map(how.pack, rows), strict=True)
+    sums = [sum(column) for column in columns]
+    assert all(each < 2 ** (BITS - 2) for each in sums)
+    assert how.unpack(sums, len(rows)) == [sum(column) for column in zip(*rows, strict=True)]
+
+
+def test_a_slot_holds_value_pods_and_guard() -> None:
+    assert Packing(10, 32, 100, 3072).slot_bits == 32 + 7 + 1
+    assert Packing(10, 32, 128, 3072).slot_bits == 32 + 7 + 1
+    assert Packing(10, 32, 129, 3072).slot_bits == 32 + 8 + 1
+    assert Packing(10, 32, 100, 3072).slots == 76
+
+
+@pytest.mark.parametrize(
+    ("length", "value_bits", "pods", "key_bits"),
+    [
+        (0, 8, 3, BITS),
+        (10_001, 8, 3, BITS),
+        (5, 0, 3, BITS),
+        (5, 8, 1, BITS),
+        (5, 8, 3, 1024),
+        (5, 2044, 3, BITS),
+    ],
+)
+def test_a_packing_that_does_not_fit_is_refused(
+    length: int, value_bits: int, pods: int, key_bits: int
+) -> None:
+    with pytest.raises(ParameterError):
+        Packing(length, value_bits, pods, key_bits)
+
+
+@pytest.mark.parametrize("value", [2**19, -(2**19) - 1])
+def test_a_number_that_needs_more_bits_is_refused(value: int) -> None:
+    with pytest.raises(RangeError, match="more than 20 bits"):
+        packing().pack([0, 0, value, 0, 0])
+
+
+@pytest.mark.parametrize("row", [[1, 2], [1.0] * 5, [True] * 5, ["1"] * 5])
+def test_what_are_no_whole_numbers_are_refused(row: list[object]) -> None:
+    with pytest.raises(SchemaMismatchError, match="Nothing was sent"):
+        packing().pack(row)  # type: ignore[arg-type]
+
+
+def test_one_contribution_cannot_be_opened(holder: KeyHolder) -> None:
+    part = encrypt("a", [1] * 5, packing(), holder.public)
+    with pytest.raises(ParameterError, match="never one pod's"):
+        holder.open(part)  # type: ignore[arg-type]
+    alone = Aggregate(("a",), part.packing, part.key, part.ciphertexts)
+    with pytest.raises(TooFewPods):
+        holder.open(alone)
+    with pytest.raises(TooFewPods):
+        holder.open(Aggregate(("a", "a", "a"), part.packing, part.key, part.ciphertexts))
+    with pytest.raises(ParameterError):
+        holder.open(
+            Aggregate(("a", "b", "c"), part.packing, PublicKey(holder.public.modulus + 2), part.ciphertexts)
+        )
+
+
+def test_the_key_holder_cannot_be_the_aggregator(holder: KeyHolder) -> None:
+    with pytest.raises(ParameterError, match="must not aggregate"):
+        Aggregator(holder, packing(), 3)  # type: ignore[arg-type]
+    assert not any(hasattr(holder, name) for name in ("add", "total"))
+
+
+def test_fewer_than_the_minimum_give_no_total(holder: KeyHolder) -> None:
+    aggregator = Aggregator(holder.public, packing(), 3)
+    for pod in ("a", "b"):
+        aggregator.add(encrypt(pod, [1] * 5, packing(), holder.public))
+    with pytest.raises(TooFewPods):
+        aggregator.total()
+    for minimum in (0, 2):
+        with pytest.raises(ParameterError, match="fewer than 3"):
+            Aggregator(holder.public, packing(), minimum)
+        with pytest.raises(ParameterError):
+            KeyHolder(minimum, BITS)
+
+
+def test_contributions_that_do_not_belong_are_not_added(holder: KeyHolder) -> None:
+    aggregator = Aggregator(holder.public, packing(pods=3), 3)
+    good = encrypt("a", [1] * 5, packing(pods=3), holder.public)
+    aggregator.add(good)
+    other_key = type(good)("b", good.packing, PublicKey(holder.public.modulus + 2), good.ciphertexts)
+    wrong = [
+        good,
+        encrypt("b", [1] * 5, packing(pods=4), holder.public),
+        other_key,
+        type(good)("b", good.packing, good.key, ()),
+        type(good)("b", good.packing, good.key, (0,)),
+        type(good)("b", good.packing, good.key, (holder.public.modulus**2,)),
+    ]
+    for part in wrong:
+        with pytest.raises(SchemaMismatchError, match="not added"):
+            aggregator.add(part)
+    for pod in ("b", "c"):
+        aggregator.add(encrypt(pod, [1] * 5, packing(pods=3), holder.public))
+    with pytest.raises(SchemaMismatchError, match="more pods than were agreed"):
+        aggregator.add(encrypt("d", [1] * 5, packing(pods=3), holder.public))
+    assert holder.open(aggregator.total()) == [3] * 5
+
+
+def test_totals_and_contributions_are_randomised_every_time(holder: KeyHolder) -> None:
+    how = packing()
+    parts = [encrypt(pod, [1] * 5, how, holder.public) for pod in ("a", "b", "c")]
+    assert encrypt("a", [1] * 5, how, holder.public).ciphertexts != parts[0].ciphertexts
+    aggregator = Aggregator(holder.public, how, 3)
+    product = 1
+    for part in parts:
+        aggregator.add(part)
+        product = product * part.ciphertexts[0] % holder.public.modulus**2
+    first, second = aggregator.total(), aggregator.total()
+    assert len({first.ciphertexts[0], second.ciphertexts[0], product}) == 3
+    assert holder.open(first) == holder.open(second) == [3] * 5
+
+
+def test_a_key_of_another_size_is_refused(holder: KeyHolder) -> None:
+    with pytest.raises(ParameterError, match="2048 bits; the packing is for 3072"):
+        encrypt("a", [1] * 5, Packing(5, 20, 6, 3072), holder.public)
+    with pytest.raises(ParameterError):
+        KeyHolder(3, 1024)
+
+
+def test_a_key_holder_shows_and_gives_away_nothing(holder: KeyHolder) -> None:
+    assert repr(holder) == "KeyHolder()"
+    part = encrypt("a", [1] * 5, packing(), holder.public)
+    for shown in (repr(part), repr(holder.public), repr(total(holder, [[1] * 5] * 3, packing()))):
+        assert str(holder.public.modulus) not in shown
+        assert str(part.ciphertexts[0]) not in shown
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="never pickled"):
+            attempt(holder)
+
+
+@pytest.mark.parametrize("missing", ["phe.paillier", "gmpy2"])
+def test_a_missing_extra_is_one_clear_sentence(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ExtraMissing, match=r"pip install 'trialveil\[he\]'") as refused:
+        KeyHolder(3, BITS)
+    assert "GPLv3" in str(refused.value)
+
+
+@pytest.mark.proof
+def test_ten_thousand_numbers_at_the_default_size() -> None:
+    pytest.importorskip("phe", reason="needs the he extra")
+    holder = KeyHolder(3)
+    how = Packing(10_000, 32, 3)
+    rows = [[(i * (pod + 1)) % 2**31 - 2**30 for i in range(10_000)] for pod in range(3)]
+    assert holder.open(total(holder, rows, how)) == [sum(column) for column in zip(*rows, strict=True)]
