@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from secure_agg.client import Client, Contribution, PodSetup, Step
+    from secure_agg.client import Client
     from secure_agg.errors import (
         BadMaskInput,
         BadShare,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from secure_agg.journal import PodJournal, PodPolicy, read_journal
     from secure_agg.keys import Identity, Signer, fingerprint
     from secure_agg.parameters import DpSpec, Encoding, Parameters
+    from secure_agg.pod_setup import Contribution, PodSetup, Step
     from secure_agg.reports import RoundReport, RoundResult
     from secure_agg.server import Outgoing, Server
     from secure_agg.simulation import DROPOUT_POINTS, Cast, simulate
@@ -112,7 +113,7 @@ _MODULES = {
     "Cast": "secure_agg.simulation",
     "Client": "secure_agg.client",
     "CohortRefused": "secure_agg.errors",
-    "Contribution": "secure_agg.client",
+    "Contribution": "secure_agg.pod_setup",
     "DROPOUT_POINTS": "secure_agg.simulation",
     "DpSpec": "secure_agg.parameters",
     "Encoding": "secure_agg.parameters",
@@ -130,7 +131,7 @@ _MODULES = {
     "Parameters": "secure_agg.parameters",
     "PodJournal": "secure_agg.journal",
     "PodPolicy": "secure_agg.journal",
-    "PodSetup": "secure_agg.client",
+    "PodSetup": "secure_agg.pod_setup",
     "PodState": "secure_agg.transitions",
     "PolicyRefused": "secure_agg.errors",
     "ProtocolError": "secure_agg.errors",
@@ -148,7 +149,7 @@ _MODULES = {
     "SharesRefused": "secure_agg.errors",
     "Signer": "secure_agg.keys",
     "SpecRefused": "secure_agg.errors",
-    "Step": "secure_agg.client",
+    "Step": "secure_agg.pod_setup",
     "SurvivorsRefused": "secure_agg.errors",
     "TooFewPods": "secure_agg.errors",
     "UnmaskIntegrityError": "secure_agg.errors",

@@ -11,11 +11,6 @@ more is ever sent in this round. A refusal of the pod's own input happens before
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
 
 from secure_agg.errors import (
     OutOfOrder,
@@ -26,8 +21,8 @@ from secure_agg.errors import (
     SurvivorsRefused,
 )
 from secure_agg.fixed_point import Encoded, Extras, encode
-from secure_agg.journal import PodJournal, PodPolicy, admit, release
-from secure_agg.keys import Entropy, Signer, sign, verify
+from secure_agg.journal import PodJournal, admit, noise_plan, release
+from secure_agg.keys import Entropy, sign, verify
 from secure_agg.messages import (
     ADVERT,
     CONFIRM,
@@ -51,74 +46,17 @@ from secure_agg.messages import (
     names_hash,
 )
 from secure_agg.messages import encode as frame
+from secure_agg.noise import Sampler
 from secure_agg.parameters import COHORT_LIMIT
 from secure_agg.pod_secrets import PodSecrets
+from secure_agg.pod_setup import Contribution, PodSetup, Step
 from secure_agg.roster import CheckedRoster, Round, check_names, check_pins, read_roster
 from secure_agg.specification import RoundSpec, read_spec, rotation_seed, spec_hash
 from secure_agg.transitions import PodState, pod_move
 from secure_agg.uploads import Seen, encode_upload, upload_header
 
 MODELLER = "modeller"
-
-
-@dataclass(frozen=True, slots=True)
-class PodSetup:
-    """What a pod brings to every round.
-
-    Attributes:
-        name: this pod.
-        signer: its long-term identity.
-        pinned: every pod it agrees to add with, itself included: name to raw Ed25519 public key.
-        modeller: raw Ed25519 public key that signs specifications.
-        policy: what the owner of this pod allows.
-        threads: threads for masking; None takes up to four.
-    """
-
-    name: str
-    signer: Signer
-    pinned: Mapping[str, bytes] = field(repr=False)
-    modeller: bytes = field(repr=False)
-    policy: PodPolicy = field(default_factory=PodPolicy)
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What a pod adds to the sum.
-
-    Attributes:
-        values: shape ``(length,)``, the update (local minus global).
-        weight: above 0; 1 where every pod counts the same.
-        model_hash: SHA-256 of the model that the update was made from, 32 bytes.
-        schema_hash: SHA-256 over its names, shapes and types, 32 bytes.
-        tensors: (name, coordinates) in order, so that a refusal can name the tensor.
-        graph_nonce: for a sparse graph, the 32 bytes that this pod committed to.
-    """
-
-    values: NDArray[Any] = field(repr=False)
-    model_hash: bytes = field(repr=False)
-    schema_hash: bytes = field(repr=False)
-    weight: float = field(default=1.0, repr=False)
-    tensors: tuple[tuple[str, int], ...] = ()
-    graph_nonce: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a pod does next: perhaps store its journal, then send its messages.
-
-    Attributes:
-        journal: to be stored durably before anything is sent; None where nothing has changed.
-    """
-
-    journal: PodJournal | None
-    _messages: tuple[bytes, ...] = field(repr=False)
-
-    def send_after(self, store: Callable[[PodJournal], None]) -> tuple[bytes, ...]:
-        """The messages, after ``store`` has kept the journal (and has not raised)."""
-        if self.journal is not None:
-            store(self.journal)
-        return self._messages
+CLIPPED = 2  # the place of the count of clipped coordinates in the header lane
 
 
 class Client:
@@ -267,8 +205,13 @@ class Client:
             raise SchemaMismatchError(
                 f"The update has shape {contribution.values.shape}; expected ({spec.length},). Nothing was sent."
             )
-        extras = Extras(rotation_seed=rotation_seed(self._this.hash), tensors=contribution.tensors)
-        return encode(contribution.values, contribution.weight, spec.encoding, self._entropy(32), extras)
+        planned = noise_plan(spec)
+        noise = Sampler(planned.pod_sigma, self._entropy(32)) if planned else None
+        extras = Extras(rotation_seed(self._this.hash), noise, contribution.tensors)
+        encoded = encode(contribution.values, contribution.weight, spec.encoding, self._entropy(32), extras)
+        if planned:
+            encoded.lane[CLIPPED] = 0  # an exact count beside noise would be a leak of its own
+        return encoded
 
     def _make_advert(self, nonce: bytes) -> bytes:
         if (self._this.spec.graph == "sparse") != bool(nonce):

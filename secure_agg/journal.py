@@ -14,8 +14,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from secure_agg.errors import CohortRefused, MalformedMessage, ParameterError, PolicyRefused, RoundRepeated
-from secure_agg.parameters import DEFAULT_MINIMUM_SURVIVORS, HARD_MINIMUM_SURVIVORS, DpSpec
+from secure_agg.errors import (
+    BudgetRefused,
+    CohortRefused,
+    MalformedMessage,
+    ParameterError,
+    PolicyRefused,
+    RoundRepeated,
+)
+from secure_agg.layout import payload_length
+from secure_agg.parameters import DEFAULT_MINIMUM_SURVIVORS, HARD_MINIMUM_SURVIVORS
+from secure_agg.privacy import NoisePlan, epsilon, plan
+from secure_agg.privacy import Round as NoisyRound
 from secure_agg.specification import RoundSpec
 
 JOURNAL_VERSION = 1
@@ -31,7 +41,7 @@ class RoundRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         model_hash: of the model it started from.
         cohort: fingerprints of the invited pods, sorted.
         released: whether this pod was about to hand out shares that open the sum.
-        dp: the noise of the round.
+        rho: what the round costs of this pod's privacy, in zCDP; 0 where no noise was added.
     """
 
     task: bytes
@@ -40,7 +50,7 @@ class RoundRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     model_hash: bytes
     cohort: tuple[bytes, ...]
     released: bool
-    dp: DpSpec
+    rho: float
 
 
 class PodJournal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -83,8 +93,8 @@ class PodPolicy:
         maximum_rounds: rounds of one task.
         semi_honest: whether rounds that trust the server to follow the protocol are allowed.
         schemas: schema hashes that are allowed; None allows every schema.
-        epsilon_budget: largest epsilon of one task; None means no limit. Rounds without noise are
-            refused where there is a limit.
+        epsilon_budget: largest epsilon of all rounds that this pod has ever entered, at the delta of
+            the round; None means no limit. Rounds without noise are refused where there is a limit.
     """
 
     minimum_survivors: int = DEFAULT_MINIMUM_SURVIVORS
@@ -122,10 +132,45 @@ def admit(journal: PodJournal, spec: RoundSpec, spec_hash: bytes, policy: PodPol
                 f"The cohort differs by {changed} pods from an earlier one of this task; this pod asks for "
                 f"none or at least {policy.minimum_change}. Nothing was sent."
             )
-    record = RoundRecord(
-        spec.task, spec.round, spec_hash, spec.model_hash, cohort, released=False, dp=spec.dp
-    )
+    rho = _charge(journal, spec, policy)
+    record = RoundRecord(spec.task, spec.round, spec_hash, spec.model_hash, cohort, released=False, rho=rho)
     return PodJournal(records=(*journal.records, record))
+
+
+def noise_plan(spec: RoundSpec) -> NoisePlan | None:
+    """How much noise each pod adds in a round and what that gives; None where there is none.
+
+    Raises:
+        ParameterError: the numbers of the specification give no promise.
+    """
+    if spec.dp.mechanism == "none":
+        return None
+    encoding = spec.encoding
+    sizes = NoisyRound(
+        minimum_survivors=spec.floor,
+        colluders=spec.colluders,
+        scale=encoding.scale,
+        length=payload_length(spec.length, encoding.bits),
+        stochastic=encoding.rounding == "stochastic" and encoding.bits != 64,
+    )
+    return plan(spec.dp, sizes)
+
+
+def _charge(journal: PodJournal, spec: RoundSpec, policy: PodPolicy) -> float:
+    """The cost of a round, if the budget covers it and everything before."""
+    planned = noise_plan(spec)
+    if planned is None:
+        return 0.0
+    spent = sum(record.rho for record in journal.records)
+    if (
+        policy.epsilon_budget is not None
+        and epsilon(spent + planned.rho, spec.dp.delta) > policy.epsilon_budget
+    ):
+        raise BudgetRefused(
+            f"The round would take this pod beyond its privacy budget of epsilon {policy.epsilon_budget:g} at "
+            f"delta {spec.dp.delta:g}. Nothing was sent."
+        )
+    return planned.rho
 
 
 def _check_spec(spec: RoundSpec, policy: PodPolicy) -> None:

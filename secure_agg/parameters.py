@@ -88,6 +88,21 @@ def colluders_tolerated(pods: int, shares: int, mode: Mode = "active") -> int:
     return max(0, min(bound, shares - 2, pods - 2))
 
 
+def sparse_colluders(floor: int, shares: int) -> int:
+    """Colluders that surely cannot open a neighbour's secret, nor leave one honest pod alone in a sum."""
+    return max(0, min(shares - 2, floor - 2))
+
+
+def noise_pods(floor: int, colluders: int) -> int:
+    """Honest pods that are in any sum: their noise alone must reach the agreed standard deviation."""
+    return max(1, floor - colluders)
+
+
+def noise_of_sum(sigma: float, pods: int, floor: int, colluders: int) -> float:
+    """Standard deviation of the noise when every invited pod is in the sum, in units of the update."""
+    return sigma * math.sqrt(pods / noise_pods(floor, colluders))
+
+
 def largest_scale(bits: Bits, clip: float, pods: int, weighting: Weighting, noise: float = 0.0) -> float:
     """The largest power of two for which the sum of ``pods`` encoded updates cannot wrap.
 
@@ -210,15 +225,29 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Raises:
             ParameterError: there is none; the message shows the inequality.
         """
+        noise = self._noise(pods)
         encoding = Encoding(
             bits=self.bits,
             clip=float(self.clip),
-            scale=largest_scale(self.bits, self.clip, pods, weighting),
+            scale=largest_scale(self.bits, self.clip, pods, weighting, noise),
             weighting=weighting,
             maximum_weight=float(maximum_weight),
             rounding=self.rounding,
             on_clip=self.on_clip,
-            l2_clip=float(self.l2_clip),
+            l2_clip=float(self.l2_clip or (self.dp.l2_bound if self.bits != 64 else 0.0)),
         )
-        check_encoding(encoding, pods)
+        check_encoding(encoding, pods, noise)
         return encoding
+
+    def shares_needed(self, pods: int) -> int:
+        """Shares that open a secret in a round with so many pods."""
+        return self.sparse_threshold if self.graph == "sparse" else threshold(pods, self.mode)
+
+    def _noise(self, pods: int) -> float:
+        shares = self.shares_needed(pods)
+        if self.graph == "sparse":
+            floor, colluders = self.minimum_survivors, sparse_colluders(self.minimum_survivors, shares)
+        else:
+            floor = max(self.minimum_survivors, shares)
+            colluders = colluders_tolerated(pods, shares, self.mode)
+        return noise_of_sum(self.dp.sigma, pods, floor, colluders)

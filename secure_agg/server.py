@@ -23,8 +23,9 @@ from secure_agg.errors import (
     TooFewPods,
 )
 from secure_agg.fixed_point import decode
-from secure_agg.layout import encoded_length
+from secure_agg.journal import noise_plan
 from secure_agg.keys import Signer, sign, verify
+from secure_agg.layout import encoded_length
 from secure_agg.messages import (
     ADVERT,
     CONFIRM,
@@ -81,18 +82,15 @@ class Server:
         spec: the round, made by `make_spec`.
         signer: the modeller's identity, which the pods have pinned.
         pinned: the pods' names to raw Ed25519 public keys.
-        eps: epsilon of the round's noise, for the report.
     """
 
-    def __init__(
-        self, spec: RoundSpec, signer: Signer, pinned: Mapping[str, bytes], eps: float | None = None
-    ) -> None:
+    def __init__(self, spec: RoundSpec, signer: Signer, pinned: Mapping[str, bytes]) -> None:
         check_spec(spec)
         check_pins(spec, pinned)
         self._spec_bytes = spec.to_bytes()
         self._round = Round(spec, spec_hash(self._spec_bytes), pinned)
         self._signer = signer
-        self._eps = eps
+        self._plan = noise_plan(spec)
         self._state = ServerState.NEW
         self._started_at = self._deadline = self._now = 0.0
         self._expected: set[str] = set(spec.names)
@@ -364,7 +362,7 @@ class Server:
             bytes_down=self._bytes_down,
             mode=spec.mode,
             graph=spec.graph,
-            eps=self._eps,
+            eps=self._plan.epsilon if self._plan else None,
         )
         return RoundResult(found.mean, found.total, found.weight, tuple(sorted(total.survivors)), report)
 

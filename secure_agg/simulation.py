@@ -18,12 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_agg.client import Client, Contribution, PodSetup, Step
+from secure_agg.client import Client
 from secure_agg.errors import ParameterError, WeightError
 from secure_agg.graph import commitment
 from secure_agg.journal import PodJournal, PodPolicy
 from secure_agg.keys import Entropy, Identity, fingerprint
 from secure_agg.parameters import DpSpec, Encoding, Parameters
+from secure_agg.pod_setup import Contribution, PodSetup, Step
 from secure_agg.reports import RoundResult
 from secure_agg.server import Outgoing, Server
 from secure_agg.specification import Member, RoundIdentity, RoundSpec, make_spec

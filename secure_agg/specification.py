@@ -26,6 +26,8 @@ from secure_agg.parameters import (
     Parameters,
     check_encoding,
     colluders_tolerated,
+    noise_of_sum,
+    sparse_colluders,
     threshold,
 )
 
@@ -107,17 +109,12 @@ class RoundSpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
         """Pods that may work with the server; for a sparse graph those that surely cannot outvote a neighbourhood."""
         if self.graph == "complete":
             return colluders_tolerated(len(self.cohort), self.threshold, self.mode)
-        return max(0, min(self.threshold - 2, self.floor - 2))
-
-    @property
-    def noise_pods(self) -> int:
-        """Honest pods that are in any sum: their noise alone must reach the agreed standard deviation."""
-        return max(1, self.floor - self.colluders)
+        return sparse_colluders(self.floor, self.threshold)
 
     @property
     def sum_noise(self) -> float:
         """Standard deviation of the noise when every invited pod is in the sum, in units of the update."""
-        return self.dp.sigma * math.sqrt(len(self.cohort) / self.noise_pods)
+        return noise_of_sum(self.dp.sigma, len(self.cohort), self.floor, self.colluders)
 
     def to_bytes(self) -> bytes:
         """The canonical bytes that are signed and hashed."""
@@ -208,7 +205,7 @@ def check_spec(spec: RoundSpec) -> None:
     for holds, expected in rules:
         if not holds:
             raise SpecRefused(f"The specification was refused: {expected}. Nothing was sent.")
-    _check_dp(spec.dp)
+    _check_dp(spec)
     try:
         check_encoding(spec.encoding, pods, spec.sum_noise)
     except ParameterError as refused:
@@ -231,12 +228,20 @@ def _check_names(spec: RoundSpec) -> None:
         raise SpecRefused(f"A nonce commitment is not {expected} bytes, as a {spec.graph} graph needs.")
 
 
-def _check_dp(dp: DpSpec) -> None:
+def _check_dp(spec: RoundSpec) -> None:
+    dp, encoding = spec.dp, spec.encoding
     finite = all(math.isfinite(each) for each in (dp.sigma, dp.delta, dp.l2_bound))
     if not finite or not 0 < dp.delta < 1:
         raise SpecRefused("dp.delta must lie between 0 and 1, dp.sigma and dp.l2_bound be finite.")
-    if dp.mechanism != "none" and not (dp.sigma > 0 and dp.l2_bound > 0):
-        raise SpecRefused("Noise needs dp.sigma and dp.l2_bound above 0. Nothing was sent.")
+    if dp.mechanism == "none":
+        if dp.sigma or dp.l2_bound:
+            raise SpecRefused("dp.sigma and dp.l2_bound must be 0 where no mechanism is named.")
+        return
+    exact = encoding.bits == 64
+    norm = encoding.clip * math.sqrt(spec.length) if exact else encoding.l2_clip
+    if not (dp.sigma > 0 and 0 < norm <= dp.l2_bound):
+        what = "clip * sqrt(length)" if exact else "l2_clip"
+        raise SpecRefused(f"Noise needs dp.sigma above 0, and {what} above 0 and at most dp.l2_bound.")
 
 
 class RoundIdentity(msgspec.Struct, frozen=True):
@@ -280,7 +285,7 @@ def make_spec(
         mode=parameters.mode,
         graph=parameters.graph,
         degree=parameters.degree if sparse else pods - 1,
-        threshold=parameters.sparse_threshold if sparse else threshold(pods, parameters.mode),
+        threshold=parameters.shares_needed(pods),
         minimum_survivors=parameters.minimum_survivors,
         encoding=encoding or parameters.encoding(pods),
         length=parameters.length,

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secure_agg.client import Client, Contribution, PodSetup
+from secure_agg.client import Client
 from secure_agg.journal import PodJournal, PodPolicy
 from secure_agg.keys import Entropy, Identity, fingerprint
 from secure_agg.messages import FORWARD, INVITATION, PROOFS, ROSTER, SURVIVORS
 from secure_agg.parameters import Encoding, Parameters
+from secure_agg.pod_setup import Contribution, PodSetup
 from secure_agg.reports import RoundResult
 from secure_agg.server import Server
 from secure_agg.specification import Member, RoundIdentity, RoundSpec, make_spec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secure_agg import errors, messages
-from secure_agg.client import Client, PodSetup
+from secure_agg.client import Client
 from secure_agg.errors import (
     BadSignature,
     CohortRefused,
@@ -45,6 +45,7 @@ from secure_agg.messages import (
     Roster,
     Survivors,
 )
+from secure_agg.pod_setup import PodSetup
 from secure_agg.roster import Round, read_advert, read_roster
 from secure_agg.specification import Member, RoundIdentity, RoundSpec, make_spec, spec_hash
 from secure_agg.transitions import PodState
