@@ -10,11 +10,14 @@ from decimal import Decimal
 
 import msgspec
 
-CLINICAL = ("relapse", "recurrence", "active", "remission", "resolved", "inactive")
+CLINICAL = (("relapse", "recurrence", "active"), ("remission", "resolved", "inactive"))
 VERIFICATION = (
-    "entered-in-error", "refuted", "differential", "provisional", "presumed", "unconfirmed", "confirmed",
-)  # fmt: skip
-"""FHIR R4's words for clinical and verification status; the narrower and the more cautious first."""
+    ("entered-in-error",),
+    ("refuted",),
+    ("differential", "provisional", "presumed", "unconfirmed"),
+    ("confirmed",),
+)
+"""FHIR R4's words for clinical and verification status: each group contradicts the others; narrower words first."""
 
 
 class Element(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True, kw_only=True):
@@ -212,18 +215,24 @@ def codes_in(concepts: tuple[CodeableConcept, ...] | CodeableConcept | None) -> 
     return tuple(c.code.strip().lower() for concept in every for c in concept.coding if c.code)
 
 
-def status_in(concept: CodeableConcept | None, words: tuple[str, ...]) -> str | None:
+def status_in(concept: CodeableConcept | None, groups: tuple[tuple[str, ...], ...]) -> str | None:
     """The status that a concept names: FHIR's own word in any of its codings, else the first code as it is.
 
     Vendors put a code of their own before or after FHIR's.
 
     Args:
-        words: FHIR's words, the one that wins first.
+        groups: FHIR's words.
+
+    Returns:
+        None where there is no code, or where words of two groups contradict each other.
     """
     found = codes_in(concept)
-    if len(found) > 1:
-        return next((word for word in words if word in found), found[0])
-    return found[0] if found else None
+    if len(found) < 2:
+        return found[0] if found else None
+    groups_named = [group for group in groups if not set(group).isdisjoint(found)]
+    if len(groups_named) > 1:
+        return None
+    return next((word for group in groups_named for word in group if word in found), found[0])
 
 
 def one_choice(*choices: object) -> None:
