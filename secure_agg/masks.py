@@ -32,6 +32,7 @@ from secure_agg.keystream import (
 
 THREADS_AT_MOST = 4
 _PART_BYTES = 1 << 20  # less than this is not worth a thread
+_LEAD = 1.3  # about how much faster GCM is where it is the faster backend
 _CONTEXT_BYTES = 2048  # one open AES context with its key, measured generously
 
 
@@ -127,7 +128,7 @@ def _add_all(part: Words, signed: Sequence[tuple[bytes, int]], threads: int | No
     check_words(part)
     keys = [(stream_key(seed, domain), sign) for seed, sign in signed]
     backend = fastest()
-    ranges = _ranges(part, thread_count(part.nbytes, threads))
+    ranges = _ranges(part, thread_count(part.nbytes, threads), backend)
     if len(ranges) == 1:
         _add_range(part, 0, keys, backend)
         return
@@ -149,12 +150,17 @@ def thread_count(size: int, asked: int | None = None) -> int:
     return max(1, min(allowed, -(-size // _PART_BYTES)))
 
 
-def _ranges(part: Words, count: int) -> list[tuple[int, int]]:
-    """Disjoint ranges of words that begin at whole chunks, or whole segments where there are enough."""
-    segments = -(-part.nbytes // SEGMENT_BYTES)
-    unit = (SEGMENT_BYTES if segments >= count > 1 else CHUNK_BYTES) // part.itemsize
-    units = -(-len(part) // unit)
-    edges = [min(len(part), units * i // count * unit) for i in range(count + 1)]
+def _ranges(part: Words, count: int, backend: Backend) -> list[tuple[int, int]]:
+    """Disjoint ranges of whole chunks.
+
+    Only the first of several ranges within a segment can take the faster backend, which cannot begin inside
+    one, so it gets more.
+    """
+    step = CHUNK_BYTES // part.itemsize
+    lead = _LEAD if backend is Backend.GCM and part.nbytes <= SEGMENT_BYTES else 1.0
+    shares = [0.0, *(lead + number for number in range(count))]
+    chunks = -(-len(part) // step)
+    edges = [min(len(part), round(chunks * share / shares[-1]) * step) for share in shares]
     return [(a, b) for a, b in pairwise(edges) if a < b] or [(0, len(part))]
 
 
