@@ -24,6 +24,7 @@ from federated.screening.vocabulary import (
     CLINICAL,
     INTENTS,
     STATUSES,
+    STAYS,
     VERIFICATION,
 )
 
@@ -188,9 +189,10 @@ def _discharge(codes: CodeSet, code_of: CodeOf) -> Check:
         found = [] if concept is None else [code for c in concept.coding if (code := code_of(c)) is not None]
         if any(codes.has(code) for code in found):
             return YES
-        # A stay without a disposition has not ended so; one in words, or in another system, may have.
+        # A visit without a disposition has not ended so; a stay in a bed has one that nobody wrote down, and one in
+        # words, or in another system, may be meant.
         if concept is None:
-            return NO
+            return UNKNOWN if entry.record.class_code in STAYS else NO
         return NO if any(code.system in codes.systems for code in found) else UNKNOWN
 
     return check

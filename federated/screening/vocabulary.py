@@ -24,6 +24,8 @@ INTENTS: Final = frozenset(
 CLASSES: Final = frozenset(
     {"AMB", "EMER", "FLD", "HH", "IMP", "ACUTE", "NONAC", "OBSENC", "PRENC", "SS", "VR"}
 )
+STAYS: Final = frozenset({"IMP", "ACUTE", "NONAC", "OBSENC", "SS"})
+"""Classes of encounters that end with a discharge."""
 BROADER: Mapping[str, frozenset[str]] = MappingProxyType(
     dict.fromkeys(("recurrence", "relapse"), frozenset({"active"}))
     | dict.fromkeys(("remission", "resolved"), frozenset({"inactive"}))

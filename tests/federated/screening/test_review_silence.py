@@ -157,6 +157,10 @@ LESS = {"states": {"encounter": "PARTIAL"}}
     row("3.2", "a discharge", "{encounter: {discharge: hospice, count: '>= 1'}}",
         [visit("2024-05-01", hospitalization={"dischargeDisposition":
             coded("hosp", "http://terminology.hl7.org/CodeSystem/discharge-disposition")})], 2),
+    row("3.2", "a stay without a written discharge", "{encounter: {discharge: hospice, count: '>= 1'}}",
+        [visit("2024-05-01") | {"class": {"code": "IMP"}}], 1),
+    row("3.2", "a visit that ends without a discharge", "{encounter: {discharge: hospice, count: '>= 1'}}",
+        [visit("2024-05-01")], 0),
     row("3.2", "a discharge in words", "{encounter: {discharge: hospice, count: '>= 1'}}",
         [visit("2024-05-01", hospitalization={"dischargeDisposition": {"text": "hospice"}})], 1),
 )  # fmt: skip
