@@ -85,3 +85,26 @@ class ScreeningBenchmark(_Document):
 
     schema_: Annotated[Literal["trialveil/screening-benchmark/1"], Field(alias="schema")]
     rows: tuple[EngineRow, ...]
+
+
+class AggregationRow(_Document):
+    """One row of the benchmark of secure aggregation; larger shares and speed-ups are better, and 1 is the limit."""
+
+    part: Literal["mask", "client", "server"]
+    parameters: Annotated[int, Field(ge=1)]
+    pods: Annotated[int, Field(ge=2)]
+    dropped: Annotated[float, Field(ge=0, lt=1)]
+    cpu_seconds: Annotated[float, Field(ge=0)]
+    wall_seconds: Annotated[float, Field(ge=0)]
+    speedup_over_flower: float | None
+    share_of_limit: float | None
+    bytes_up: Annotated[int, Field(ge=0)]
+    peak_bytes: Annotated[int, Field(ge=0)]
+
+
+class AggregationBenchmark(_Document):
+    """What ``python benchmarks/secure_agg.py --json`` prints; ``machine`` says what was measured on."""
+
+    schema_: Annotated[Literal["trialveil/secure-agg-benchmark/1"], Field(alias="schema")]
+    machine: dict[str, Any]
+    rows: tuple[AggregationRow, ...]
