@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     )
     from ehr.fetched import Fetched, Kind, State
     from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
+    from ehr.problems import FileErrors
     from ehr.providers.adapter import EHRAdapter
+    from ehr.providers.probe import ProbeReport
     from ehr.query import QueryResult
     from ehr.records import PatientRecord, PatientRef
     from ehr.site import Site, open_site_async
@@ -36,6 +38,7 @@ __all__ = [
     "EHRError",
     "EHRProvider",
     "Fetched",
+    "FileErrors",
     "Grade",
     "Kind",
     "LoginRefused",
@@ -46,6 +49,7 @@ __all__ = [
     "PatientRecord",
     "PatientRef",
     "Person",
+    "ProbeReport",
     "ProviderProfile",
     "QueryResult",
     "Reading",
@@ -69,6 +73,7 @@ _MODULES = {
     "EHRError": "ehr.errors",
     "EHRProvider": "ehr.config",
     "Fetched": "ehr.fetched",
+    "FileErrors": "ehr.problems",
     "Grade": "ehr.identity",
     "Kind": "ehr.fetched",
     "LoginRefused": "ehr.errors",
@@ -79,6 +84,7 @@ _MODULES = {
     "PatientRecord": "ehr.records",
     "PatientRef": "ehr.records",
     "Person": "ehr.identity",
+    "ProbeReport": "ehr.providers.probe",
     "ProviderProfile": "ehr.config",
     "QueryResult": "ehr.query",
     "Reading": "ehr.cohort",

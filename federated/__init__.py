@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from federated import types
     from federated.errors import FederatedError
-    from federated.local import Decisions, screen, screen_async
+    from federated.local import Decisions, Options, screen, screen_async
+    from federated.screening.criteria import Trial
+    from federated.screening.load import TrialFileErrors, load_trial
 
-__all__ = ["Decisions", "FederatedError", "screen", "screen_async", "types"]
+__all__ = [
+    "Decisions",
+    "FederatedError",
+    "Options",
+    "Trial",
+    "TrialFileErrors",
+    "load_trial",
+    "screen",
+    "screen_async",
+    "types",
+]
 
 _MODULES = {
     "Decisions": "federated.local",
     "FederatedError": "federated.errors",
+    "Options": "federated.local",
+    "Trial": "federated.screening.criteria",
+    "TrialFileErrors": "federated.screening.load",
+    "load_trial": "federated.screening.load",
     "screen": "federated.local",
     "screen_async": "federated.local",
 }
