@@ -6,6 +6,8 @@ the file is known. What a later release brings (``data``, ``policy``) is accepte
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 from pathlib import Path
 from string import Template
@@ -22,7 +24,7 @@ from ehr.providers.registry import provider
 from ehr.settings import SiteFile
 from ehr.site import read_secret
 from ehr.yaml_nodes import Table, read_yaml
-from federated.errors import ConfigurationError
+from federated.errors import UsageError
 
 KEY_FILE = "site.key"
 
@@ -132,13 +134,13 @@ def new_pod(
         The pod file, and the key file if it was made.
 
     Raises:
-        ConfigurationError: the file exists, or the folder cannot be written.
+        UsageError: the file exists, or the folder cannot be written.
     """
     if path.exists():
-        raise ConfigurationError("the pod file exists already; it is not overwritten.")
-    text = _EXAMPLE.substitute(
-        file=path.name, name=name, provider=provider_name, base_url=base_url, zone=zone, key=KEY_FILE
-    )
+        raise UsageError(f"{path.name} exists and is not overwritten; choose another name")
+    values = {"name": name, "provider": provider_name, "base_url": base_url, "zone": zone}
+    quoted = {key: _scalar(value) for key, value in values.items()}
+    text = _EXAMPLE.substitute(quoted, file=path.name, key=KEY_FILE)
     key = path.parent / KEY_FILE
     made = None if key.exists() else key
     try:
@@ -147,5 +149,13 @@ def new_pod(
             write_owner_only(made, secrets.token_hex(32).encode() + b"\n")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"the folder cannot be written ({type(error).__name__}).") from None
+        raise UsageError(
+            f"{path.name} cannot be written ({type(error).__name__}); choose another place"
+        ) from None
     return path, made
+
+
+def _scalar(text: str) -> str:
+    """One YAML scalar; in quotes where it could be read as anything but its own text."""
+    plain = re.fullmatch(r"\w[\w ./:+-]*", text) and not re.search(r":(\s|\Z)|\s\Z", text)
+    return text if plain else json.dumps(text, ensure_ascii=False)

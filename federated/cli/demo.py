@@ -17,7 +17,11 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command(
     epilog=terminal.epilog(
-        ExitCode.DONE, ExitCode.FAULT, ExitCode.BAD_FILE, example="trialveil demo --out trialveil-demo"
+        ExitCode.DONE,
+        ExitCode.FAULT,
+        ExitCode.USAGE,
+        ExitCode.STOPPED,
+        example="trialveil demo --out trialveil-demo",
     )
 )
 def demo(

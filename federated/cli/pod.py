@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,15 +12,19 @@ from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
 
+if TYPE_CHECKING:
+    from ehr.errors import ConfigurationError
+    from ehr.problems import Problem
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-DONE, BAD_FILE = ExitCode.DONE, ExitCode.BAD_FILE
+DONE, USAGE, BAD_FILE = ExitCode.DONE, ExitCode.USAGE, ExitCode.BAD_FILE
 
 
 @app.command(
     epilog=terminal.epilog(
         DONE,
-        BAD_FILE,
+        USAGE,
         example='trialveil pod new pod.yaml --name "North clinic" --base-url https://ehr.example/fhir',
     )
 )
@@ -33,8 +37,8 @@ def new(
 ) -> None:
     """Write a commented pod file to start from, and a site key beside it.
 
-    The key is the secret of all pseudonyms: it stays in the pod, is readable by its owner only, and is never
-    overwritten.
+    The key is the secret of all pseudonyms: it stays in the pod and is readable by its owner only. A file that
+    exists is never overwritten.
     """
     from federated.config import new_pod
 
@@ -57,14 +61,14 @@ def check(
     Every mistake is listed in one run as file:line:column: code message. No server is asked; that is what
     "trialveil ehr probe" does.
     """
-    from ehr.problems import FileErrors
+    from ehr.errors import ConfigurationError
     from federated.config import check_pod
 
     try:
         _, found = check_pod(file)
-    except FileErrors as error:
+    except ConfigurationError as error:
         if json:
-            terminal.out_json(check_document(error.problems))
+            terminal.out_json(check_document(_problems(file, error)))
             raise typer.Exit(ExitCode.BAD_FILE) from None
         raise
     if json:
@@ -73,3 +77,11 @@ def check(
     for problem in found:
         terminal.say(str(problem))
     terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
+
+
+def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:
+    from ehr.problems import FileErrors, Problem
+
+    if isinstance(error, FileErrors):
+        return error.problems
+    return (Problem(file.name, 1, 0, "PV101", str(error)),)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from ehr.problems import Problems
 from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.server import Sandbox
+from ehr.yaml_nodes import Table, plain, read_yaml
 from federated.cli.frame import run
 from federated.exit_codes import ExitCode
 from federated.reports.errors import OutputError
@@ -208,6 +210,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(stage: Stage, tmp_path: Path) ->
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert started.returncode == ExitCode.STOPPED, said
+    assert "Run the same command again to go on where it stopped." in said
     stored = checkpoint.read_bytes().count(b'"row"')
     assert checkpoint.stat().st_mode & 0o077 == 0
     stage.ehr.faults = ()
@@ -279,7 +282,9 @@ def test_a_pod_file_is_made_checked_and_not_overwritten(
     file = tmp_path / "pod.yaml"
     assert run(["pod", "new", str(file), "--name", "North"]) == ExitCode.DONE
     assert (tmp_path / "site.key").stat().st_mode & 0o077 == 0
-    assert run(["pod", "new", str(file)]) == ExitCode.BAD_FILE
+    written = file.read_bytes()
+    assert run(["pod", "new", str(file)]) == ExitCode.USAGE
+    assert file.read_bytes() == written
     assert run(["pod", "check", str(file)]) == ExitCode.BAD_FILE  # neither keys nor patients are there yet
     said = capsys.readouterr().err
     assert "PV121" in said
@@ -289,6 +294,25 @@ def test_a_pod_file_is_made_checked_and_not_overwritten(
     capsys.readouterr()
     assert run(["pod", "check", str(file), "--json"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "Mars: Base #1", "yes", '"', " x", "a\\tb"])
+def test_what_a_new_pod_file_is_given_stays_one_text(tmp_path: Path, zone: str) -> None:
+    file = tmp_path / "pod.yaml"
+    assert run(["pod", "new", str(file), "-q", "--time-zone", zone]) == ExitCode.DONE
+    problems = Problems()
+    root = read_yaml(file.read_bytes(), file.name, problems)
+    assert problems.found == []
+    assert isinstance(root, Table)
+    assert plain(root)["site"]["time_zone"] == zone
+
+
+def test_a_pod_file_that_is_missing_is_told_as_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["pod", "check", str(tmp_path / "pod.yaml"), "--json"]) == ExitCode.BAD_FILE
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ok"], document["problems"][0]["code"]) == (False, "PV101")
 
 
 def test_keys_rotate_in_two_steps_and_jwks_shows_all_live_ones(
