@@ -131,6 +131,12 @@ def _observation(values: Values, table: Table, reading: Reading) -> None:
         )
     if take in ("min", "max", "mean", "count") and asked and asked[0] != "is":
         reading.bad(table.keys[asked[0]], "TV148", f'take {take} is a number; ask with "is".')
+    if "units_as" in table.keys and "unit" not in table.keys:
+        reading.bad(
+            table.keys["units_as"],
+            "TV148",
+            '"units_as" lists recorded units that mean "unit"; give "unit" too.',
+        )
     if take == "count":
         _counted(values, table, reading)
     if "stale_after" in table.keys and take != "latest":
@@ -272,6 +278,11 @@ PREDICATES: Mapping[str, Shape] = {
     }, _column),
 }  # fmt: skip
 ELSEWHERE = Key(word("matters"))
+# What may have happened elsewhere. The other predicates take the key as well, and nothing follows from it.
+_RECORDED = (
+    model.Condition, model.Procedure, model.Medication, model.Allergy, model.Immunization, model.Document,
+    model.Observation, model.Appointment, model.Encounter, model.Order, model.Measurement,
+)  # fmt: skip
 
 
 def read_predicate(name: str, node: Yaml, reading: Reading) -> Values | None:
@@ -282,7 +293,8 @@ def read_predicate(name: str, node: Yaml, reading: Reading) -> Values | None:
         return None
     before = len(reading.problems.found)
     known = (*form.keys, "elsewhere")
-    unknown_keys(node, reading, name, sorted(known))
+    listed = known if issubclass(form.made, _RECORDED) else tuple(form.keys)
+    unknown_keys(node, reading, name, sorted(listed), unlisted=("elsewhere",))
     values: Values = {}
     reading.units.clear()
     for key, value in node.entries.items():

@@ -383,9 +383,11 @@ def _value_set(node: Yaml, reading: Reading, name: str) -> ValueSet | _Bad:
 VALUE_SET = Kind(_value_set, {"type": "string", "description": "name of a value set"})
 
 
-def unknown_keys(table: Table, reading: Reading, owner: str, known: Sequence[str]) -> bool:
-    """Complain about keys that are not known; True if there was one."""
-    unknown = [key for key in table.keys if key not in known]
+def unknown_keys(
+    table: Table, reading: Reading, owner: str, known: Sequence[str], *, unlisted: Sequence[str] = ()
+) -> bool:
+    """Complain about keys that are not known; True if there was one. ``unlisted`` ones pass, but are not told."""
+    unknown = [key for key in table.keys if key not in known and key not in unlisted]
     for key in unknown:
         listed = ", ".join(known)
         message = f"{quoted(key)} is not a key of {owner}. Known: {listed}.{suggestion(key, known)}"
