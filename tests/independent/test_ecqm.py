@@ -150,6 +150,15 @@ CROSSING = {
 over a period is uncertain; the measures ask for an overlap, or for the end."""
 
 
+_SURVEY = (
+    "Patient 18yo w/ an Office Visit Encounter 1/1 of the MP, Diabetes Condition ending 1/1 during the MP, "
+    "& a Palliative Care Observation that starts on {} of the MP During Observation Interval."
+)
+NO_RESULT = {"cms122": set[str](), "cms131": {_SURVEY.format("1/1"), _SURVEY.format("12/31")}}
+"""Surveys that carry a ``dataAbsentReason``: the measures count that the entry is there; here a result that its own
+record calls absent is unknown, and leaves the patient for a person to look at."""
+
+
 @pytest.mark.parametrize("measure", ["cms122", "cms131"])
 def test_populations_are_those_that_were_published(measure: str) -> None:
     found, truth = outcomes(measure), expected(measure)
@@ -158,7 +167,9 @@ def test_populations_are_those_that_were_published(measure: str) -> None:
     assert {identity for identity, outcome in found.items() if met(outcome, "inclusion")} == population
     excluded = {identity for identity, row in truth.items() if row["raw_denex"] == "true"}
     ours = {identity for identity, outcome in found.items() if met(outcome, "exclusion")}
-    assert {truth[identity]["case_name"] for identity in ours ^ excluded} == CROSSING[measure]
+    assert {truth[identity]["case_name"] for identity in ours ^ excluded} == CROSSING[measure] | NO_RESULT[
+        measure
+    ]
 
 
 @pytest.mark.parametrize("measure", ["cms122", "cms131"])
