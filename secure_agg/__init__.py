@@ -44,12 +44,11 @@ if TYPE_CHECKING:
     from secure_agg.pod_setup import Contribution, PodSetup, Step
     from secure_agg.reports import RoundReport, RoundResult
     from secure_agg.server import Outgoing, Server
-    from secure_agg.simulation import DROPOUT_POINTS, Cast, simulate
+    from secure_agg.simulation import Cast, simulate
     from secure_agg.specification import Member, RoundIdentity, RoundSpec, make_spec, read_spec, spec_hash
     from secure_agg.transitions import PodState, ServerState
 
 __all__ = [
-    "DROPOUT_POINTS",
     "BadMaskInput",
     "BadShare",
     "BadSignature",
@@ -114,7 +113,6 @@ _MODULES = {
     "Client": "secure_agg.client",
     "CohortRefused": "secure_agg.errors",
     "Contribution": "secure_agg.pod_setup",
-    "DROPOUT_POINTS": "secure_agg.simulation",
     "DpSpec": "secure_agg.parameters",
     "Encoding": "secure_agg.parameters",
     "ExtraMissing": "secure_agg.errors",
