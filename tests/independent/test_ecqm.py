@@ -1,186 +1,196 @@
-"""Two published quality measures with test patients and expected populations, as an independent truth.
+"""Two published quality measures as trial files, against their published populations.
 
-The measures are two-valued: what is unknown counts as not met. So a decided criterion must equal the published
-truth, and an undecided one may only stand where the measure says "not met".
+The trial files of ``ecqm/`` were written from the measures' plain words. The engine's *unknown* is compared as such:
+a measure only knows met and not met, so every place where we say *unknown* is listed in `DIFFERENCES` with its cause.
+Nothing may be decided the other way round.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
+import asyncio
 import json
-from collections.abc import Iterator
-from datetime import UTC, date
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from ehr.codes import system_name
-from ehr.fetched import Kind, complete
-from ehr.records import RESOURCES, Patient, PatientRecord, PatientRef
-from federated.screening.evaluate import compile_plan
-from federated.screening.evidence import Outcome, Verdict
-from federated.screening.load import read_trial
-from federated.screening.plan import SiteFacts, make_plan
-
-DATA = Path(__file__).parents[3] / "shared" / "data" / "ecqm"
-TEXT = (Path(__file__).parent / "ecqm" / "criteria.yaml").read_text()
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs shared/data/ecqm")
-
-VISITS = {
-    "cms122": [
-        "Office Visit", "Annual Wellness Visit", "Preventive Care Services Established Office Visit, 18 and Up",
-        "Preventive Care Services Initial Office Visit, 18 and Up", "Home Healthcare Services", "Nutrition Services",
-        "Telephone Visits",
-    ],
-    "cms131": [
-        "Office Visit", "Annual Wellness Visit", "Preventive Care Services Established Office Visit, 18 and Up",
-        "Preventive Care Services Initial Office Visit, 18 and Up", "Home Healthcare Services",
-        "Ophthalmological Services", "Telephone Visits",
-    ],
-}  # fmt: skip
-DIRECT = {
-    "to_hospice": [("snomed", "428361000124107"), ("snomed", "428371000124100")],
-    "hospice_item": [("loinc", "45755-6")],
-    "affirmed": [("snomed", "373066001")],
-    "palliative_item": [("loinc", "71007-9")],
-    "housing": [("loinc", "71802-3")],
-    "nursing_home": [("snomed", "160734000")],
-    "equipment_used": [("loinc", "98181-1")],
-    "no_eyes": [("snomed", "15665641000119103")],
-}
-NUTRITION = [("cpt", code) for code in ("97802", "97803", "97804")] + [
-    ("hcpcs", code) for code in ("G0270", "G0271")
-]
-EYES = """\
-  - id: eyes
-    text: No eyes
-    source: Denominator exclusion.
-    where: {condition: {in: no_eyes, {verified}, onset: {from: 2000-01-01, to: 2026-12-31}}}
-"""
-CONFIRMED = {"coding": [{"code": "confirmed"}]}
-"""The measures take a condition without a verification status for verified; here that would be unknown."""
-
-WORLD = {"observation": "closed", "allergy": "closed"}
-"""Within the deck nothing is missing: what is not there did not happen."""
-
-
-def value_sets(measure: str) -> dict[str, list[tuple[str, str]]]:
-    found = {}
-    for one in json.loads((DATA / measure / "valuesets.json").read_text())["value_sets"]:
-        found[one["name"]] = [(system_name(code["system"]), code["code"]) for code in one["codes_in_deck"]]
-    visits = [code for name in VISITS[measure] for code in found[name]]
-    sets = {name.lower().replace(" ", "_"): codes for name, codes in found.items() if "," not in name}
-    if measure == "cms122":
-        visits += NUTRITION
-    return sets | DIRECT | {"visits": sorted(set(visits))}
-
-
-def trial_text(measure: str) -> bytes:
-    lines = ["value_sets:"]
-    for name, codes in value_sets(measure).items():
-        rows = [f"{{system: {system}, codes: [{json.dumps(code)}]}}" for system, code in codes]
-        if f" {name}," in TEXT + (EYES if measure == "cms131" else "") or f" {name}}}" in TEXT:
-            lines.append(f"  {name}: {{include: [{', '.join(rows)}]}}")
-    eyes = EYES if measure == "cms131" else ""
-    text = (TEXT + eyes).replace("{value_sets}", "\n".join(lines)).replace("{measure}", measure)
-    verified = "clinical: any, verification: [confirmed, unconfirmed, provisional, differential]"
-    text = text.replace("{verified}", verified)
-    return text.replace("{in_2026}", "{from: 2026-01-01, to: 2026-12-31}").encode()
-
-
-def patients(measure: str) -> Iterator[PatientRecord]:
-    types = {kind.__struct_config__.tag: (of, kind) for of, kinds in RESOURCES.items() for kind in kinds}
-    with gzip.open(DATA / measure / "patients.ndjson.gz") as lines:
-        for line in lines:
-            items: dict[Kind, list[Any]] = {kind: [] for kind in Kind}
-            for entry in json.loads(line)["entry"]:
-                resource = entry["resource"]
-                if resource["resourceType"] in types:
-                    kind, of = types[resource["resourceType"]]
-                    if resource["resourceType"] == "Condition":
-                        resource.setdefault("verificationStatus", CONFIRMED)
-                    items[kind].append(msgspec.convert(resource, of))
-            (who,) = items[Kind.PATIENT]
-            assert isinstance(who, Patient)
-            yield PatientRecord(
-                PatientRef(who.id or ""), who, {kind: complete(made) for kind, made in items.items()}
-            )
-
-
-def outcomes(measure: str) -> dict[str, Outcome]:
-    trial = read_trial(trial_text(measure)).require()
-    decide = compile_plan(
-        make_plan(trial, SiteFacts(UTC, WORLD, key=b"a key of a test site"), date(2026, 12, 31))
-    )
-    return {record.ref.id: decide(record) for record in patients(measure)}
-
-
-def expected(measure: str) -> dict[str, dict[str, str]]:
-    with (DATA / measure / "expected.csv").open() as rows:
-        return {row["patient_id"]: row for row in csv.DictReader(rows)}
-
-
-def met(outcome: Outcome, side: str) -> bool:
-    """As the measure reads it, with two values: unknown is not met."""
-    verdicts = [one.verdict for one in outcome.criteria if one.side == side]
-    return all(one is Verdict.PASS for one in verdicts) if side == "inclusion" else Verdict.FAIL in verdicts
-
-
-CROSSING = {
-    "cms122": {
-        "Hospice encounter overlaps with the MP",
-        "Hospice discharge during the MP",
-        "Hospice discharge to home during the MP",
-        "Hospice observation is yes",
-        "Palliative care survey overlaps after the MP",
-        "Palliative care survey overlap before the MP",
-    },
-    "cms131": {
-        "Hospice encounter overlaps the MP",
-        "Hospice discharge to home during the MP",
-        "Hospice observation value is 'yes'",
-        "Patient 18yo w/ an Office Visit Encounter 1/1 of the MP, & Diabetes Condition ending 1/1 during the MP, "
-        "& Hospice Encounter that ends on 1/1 after the MP.",
-    },
-}
-"""Stays and results that cross the border of the period: the file format places a stay by its start, and a result
-over a period is uncertain; the measures ask for an overlap, or for the end."""
-
-
-_SURVEY = (
-    "Patient 18yo w/ an Office Visit Encounter 1/1 of the MP, Diabetes Condition ending 1/1 during the MP, "
-    "& a Palliative Care Observation that starts on {} of the MP During Observation Interval."
+from ehr.sandbox.data import load
+from ehr.site import Surroundings
+from federated.local import Options, screen_async
+from federated.screening.evidence import Decision, Verdict
+from tests.end_to_end.clinics import clinic_ehr, make_pod, ring_in
+from tests.fakes.clock import FakeClock
+from tests.independent.ecqm.deck import (
+    CLOSED,
+    Screened,
+    bundles,
+    records,
+    require,
+    screened,
+    table,
+    write_trial,
 )
-NO_RESULT = {"cms122": set[str](), "cms131": {_SURVEY.format("1/1"), _SURVEY.format("12/31")}}
-"""Surveys that carry a ``dataAbsentReason``: the measures count that the entry is there; here a result that its own
-record calls absent is unknown, and leaves the patient for a person to look at."""
+
+MEASURES = ("cms122", "cms131")
+POPULATION = ("age", "seen", "diabetes")
+EXCLUSIONS = ("hospice", "nursing", "frail_and_ill", "palliative", "no_eyes")
+PARTS = {
+    "frailty": "AdvancedIllnessandFrailty.Has Criteria Indicating Frailty",
+    "advanced": "AdvancedIllnessandFrailty.Has Advanced Illness in Year Before or During Measurement Period",
+    "dementia": "AdvancedIllnessandFrailty.Has Dementia Medications in Year Before or During Measurement Period",
+    "frail_and_ill": "AdvancedIllnessandFrailty.Is Age 66 or Older with Advanced Illness and Frailty",
+    "nursing": "AdvancedIllnessandFrailty.Is Age 66 or Older Living Long Term in a Nursing Home",
+    "hospice": "Hospice.Has Hospice Services",
+    "palliative": "PalliativeCare.Has Palliative Care in the Measurement Period",
+}
+"""Criterion of ``parts.yaml`` to the sub-criterion's column in ``criteria.csv``."""
+
+PERIOD = "DATE_UNCERTAIN"
+"""A finding's Period is to us *when it may have held*, not how long: one over the border is unknown, not inside."""
+UNSAID = "NOT_CONFIRMED"
+"""A finding whose status is literally "unknown": the measure drops it, to us it may be one."""
+ABSENT = "VALUE_MISSING"
+"""A result with a ``dataAbsentReason``: the measure counts that the entry is there; to us its own record says no."""
+
+DIFFERENCES: dict[tuple[str, str, str], tuple[str, str, str]] = {
+    ("cms122", "6f0553ac", "palliative"): ("true", "unknown", PERIOD),  # questionnaire until 1 January after
+    ("cms122", "f4eeba51", "palliative"): (
+        "true",
+        "unknown",
+        PERIOD,
+    ),  # questionnaire from 31 December before
+    ("cms122", "96cfe7f0", "hospice"): (
+        "true",
+        "unknown",
+        PERIOD,
+    ),  # assessment over 2025 and one day of 2026
+    ("cms131", "f77b9abc", "hospice"): ("true", "unknown", PERIOD),  # the same
+    ("cms131", "9177b3ca", "nursing"): ("false", "unknown", UNSAID),  # housing status with status "unknown"
+    ("cms131", "a6cd48c6", "palliative"): ("true", "unknown", ABSENT),  # questionnaire without an answer
+    ("cms131", "e9b9b388", "palliative"): ("true", "unknown", ABSENT),  # the same
+}
+"""(measure, start of patient id, criterion) to (the measure's truth, ours, our reason): all there are."""
+
+TRUTH = {Verdict.PASS: "true", Verdict.FAIL: "false", Verdict.UNKNOWN: "unknown"}
 
 
-@pytest.mark.parametrize("measure", ["cms122", "cms131"])
-def test_populations_are_those_that_were_published(measure: str) -> None:
-    found, truth = outcomes(measure), expected(measure)
-    assert set(found) == set(truth)
-    population = {identity for identity, row in truth.items() if row["engine_ip"] == "1"}
-    assert {identity for identity, outcome in found.items() if met(outcome, "inclusion")} == population
-    excluded = {identity for identity, row in truth.items() if row["raw_denex"] == "true"}
-    ours = {identity for identity, outcome in found.items() if met(outcome, "exclusion")}
-    assert {truth[identity]["case_name"] for identity in ours ^ excluded} == CROSSING[measure] | NO_RESULT[
-        measure
-    ]
+@pytest.fixture(scope="module", params=MEASURES)
+def measure(request: pytest.FixtureRequest) -> str:
+    require()
+    name: str = request.param
+    return name
 
 
-@pytest.mark.parametrize("measure", ["cms122", "cms131"])
-def test_a_result_across_the_border_is_unknown_and_not_absent(measure: str) -> None:
-    found, truth = outcomes(measure), expected(measure)
-    uncertain = {
-        truth[identity]["case_name"]
-        for identity, outcome in found.items()
-        for one in outcome.criteria
-        if one.side == "exclusion" and one.verdict is Verdict.UNKNOWN
-        and any(leaf.reason == "DATE_UNCERTAIN" for leaf in one.evidence)
-    }  # fmt: skip
-    assert uncertain
-    assert uncertain <= CROSSING[measure]
+def _screen(
+    measure: str, trial: str, folder: Path, *, verified: bool = True, world: Any = CLOSED
+) -> Screened:
+    people = records(measure, verified=verified)
+    return screened(write_trial(measure, trial, folder), people, world)
+
+
+def _population(found: Screened, patient: str) -> str:
+    truths = [TRUTH[found.criterion(patient, name).verdict] for name in POPULATION]
+    return "false" if "false" in truths else "unknown" if "unknown" in truths else "true"
+
+
+def test_each_initial_population_is_the_published_one(measure: str, tmp_path: Path) -> None:
+    found = _screen(measure, measure, tmp_path)
+    for patient, row in table(measure, "expected.csv").items():
+        wanted = "true" if row["initial_population"] == "1" else "false"
+        assert _population(found, patient) == wanted, row["case_name"]
+
+
+def test_each_exclusion_is_the_published_one_or_a_listed_unknown(measure: str, tmp_path: Path) -> None:
+    found = _screen(measure, measure, tmp_path)
+    for patient, row in table(measure, "expected.csv").items():
+        verdicts = {one.id: one.verdict for one in found.outcomes[patient].criteria if one.id in EXCLUSIONS}
+        excluded = "false"
+        if Verdict.UNKNOWN in verdicts.values():
+            excluded = "unknown"
+        if Verdict.FAIL in verdicts.values():
+            excluded = "true"
+        listed = [part for part in verdicts if (measure, patient[:8], part) in DIFFERENCES]
+        assert excluded == ("unknown" if listed else row["raw_denex"]), row["case_name"]
+
+
+def test_each_decision_follows_from_both_populations(measure: str, tmp_path: Path) -> None:
+    found = _screen(measure, measure, tmp_path)
+    unknown = {patient for name, patient, _ in DIFFERENCES if name == measure}
+    for patient, row in table(measure, "expected.csv").items():
+        wanted = Decision.NOT_ELIGIBLE
+        if row["initial_population"] == "1":
+            wanted = Decision.ELIGIBLE if row["denominator_exclusion"] == "0" else wanted
+            wanted = Decision.UNDECIDED if patient[:8] in unknown else wanted
+        assert found.outcomes[patient].decision is wanted, row["case_name"]
+
+
+def test_each_sub_criterion_is_the_published_one_or_a_listed_unknown(measure: str, tmp_path: Path) -> None:
+    found = _screen(measure, "parts", tmp_path)
+    seen: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+    compared = 0
+    for patient, row in table(measure, "criteria.csv").items():
+        for name, column in PARTS.items():
+            one = found.criterion(patient, name)
+            ours = TRUTH[one.verdict]
+            compared += 1
+            if ours != row[column]:
+                reasons = {leaf.reason for leaf in one.evidence if leaf.outcome == "unknown"}
+                (reason,) = reasons
+                seen[measure, patient[:8], name] = (row[column], ours, reason)
+    assert compared == len(PARTS) * {"cms122": 55, "cms131": 63}[measure]
+    assert seen == {key: value for key, value in DIFFERENCES.items() if key[0] == measure}
+
+
+@pytest.mark.parametrize("world", [{}, CLOSED], ids=["usual world", "closed world"])
+def test_without_the_measures_own_rules_nothing_is_decided_the_other_way(
+    measure: str, world: Mapping[str, str], tmp_path: Path
+) -> None:
+    """No condition of the decks has a verification status, so to us none is proven: unknown, never the opposite."""
+    found = _screen(measure, measure, tmp_path, verified=False, world=world)
+    decided: Counter[Decision] = Counter()
+    for patient, row in table(measure, "expected.csv").items():
+        outcome = found.outcomes[patient]
+        decided[outcome.decision] += 1
+        inside = row["initial_population"] == "1" and row["denominator_exclusion"] == "0"
+        assert outcome.decision is not (Decision.NOT_ELIGIBLE if inside else Decision.ELIGIBLE)
+        for one in outcome.criteria:
+            if one.verdict is Verdict.UNKNOWN and one.id == "diabetes":
+                assert {leaf.reason for leaf in one.evidence} == {"NOT_CONFIRMED"}
+    assert decided[Decision.UNDECIDED] > decided[Decision.ELIGIBLE] == 0
+
+
+def test_a_missing_glycaemia_is_unknown_where_the_measure_has_null(tmp_path: Path) -> None:
+    require()
+    found = _screen("cms122", "cms122_glycaemia", tmp_path)
+    column = "CMS122FHIRDiabetesAssessGT9Pct.Has Most Recent Elevated Glycemic Status Assessment"
+    for patient, row in table("cms122", "criteria.csv").items():
+        ours = TRUTH[found.criterion(patient, "elevated").verdict]
+        assert ours == {"null": "unknown"}.get(row[column], row[column])
+
+
+def test_a_deck_read_over_http_is_decided_as_the_same_deck_in_memory(tmp_path: Path) -> None:
+    require()
+    direct = _screen("cms131", "cms131", tmp_path)
+    lines = [json.dumps(bundle) for bundle in bundles("cms131", verified=True)]
+    data = tmp_path / "deck"
+    data.mkdir()
+    (data / "deck.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chosen = sorted(direct.outcomes)[::2]
+    after_the_period = FakeClock(seconds=400 * 86_400)  # a date that lies ahead is a mistake, and unknown
+    with clinic_ehr(load(data), ring_in(tmp_path), clock=after_the_period.now) as ehr:
+        pod = make_pod(tmp_path, ehr.base_url, "id\n" + "\n".join(chosen) + "\n")
+        worlds = "".join(f"    {kind}: {word}\n" for kind, word in CLOSED.items())
+        text = pod.config.read_text(encoding="utf-8").replace("Europe/London", "UTC")
+        text = text.replace("cohort:\n", f"  world:\n{worlds}cohort:\n")
+        pod.config.write_text(text, encoding="utf-8")
+        surroundings = Surroundings(clock=after_the_period.clock)
+        trial = tmp_path / "cms131.yaml"
+        run = asyncio.run(screen_async(pod.config, trial, Options(), surroundings)).run
+    assert len(run.patients) == len(chosen)
+    for patient, result in zip(chosen, run.patients, strict=True):
+        assert result.outcome is not None
+        verdicts = {one.id: one.verdict for one in result.outcome.criteria}
+        assert verdicts == {one.id: one.verdict for one in direct.outcomes[patient].criteria}
+        assert result.decision is direct.outcomes[patient].decision
