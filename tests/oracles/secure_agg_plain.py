@@ -93,7 +93,7 @@ class Plan:
     @property
     def scale(self) -> int:
         """The largest power of two with clip * scale + n < 2^31."""
-        return max(2**k for k in range(31) if Fraction(self.clip) * 2**k + len(self.pods) < 2**31)
+        return max(1 << k for k in range(31) if Fraction(self.clip) * (1 << k) + len(self.pods) < 1 << 31)
 
 
 @dataclass
@@ -146,23 +146,10 @@ class _Round:
         cohort: list[Plain] = [[name, sha(keys[name]), b""] for name in plan.names]
         encoding: list[Plain] = [32, plan.clip, float(plan.scale), "weights_first"]
         encoding += [float(plan.total_weight), "stochastic", "error", 0.0]
-        return [
-            *(
-                "SA-1",
-                SUITE,
-                plan.task,
-                0,
-                cohort,
-                "active",
-                "complete",
-                pods - 1,
-                plan.threshold,
-                3,
-                encoding,
-            ),
-            *(len(plan.pods[plan.names[0]].update), plan.schema_hash, plan.model_hash, bytes(32)),
-            *(["none", 0.0, 1e-5, 0.0], list(plan.deadlines)),
-        ]
+        length = len(plan.pods[plan.names[0]].update)
+        spec: list[Plain] = ["SA-1", SUITE, plan.task, 0, cohort, "active", "complete", pods - 1]
+        spec += [plan.threshold, 3, encoding, length, plan.schema_hash, plan.model_hash, bytes(32)]
+        return [*spec, ["none", 0.0, 1e-5, 0.0], [*plan.deadlines]]
 
     def _say(self, author: str, kind: int, name: str, message: bytes) -> bytes:
         data = b"SA1\x01" + bytes([kind]) + message
