@@ -66,15 +66,103 @@ NAMES = """
 66 the_report_makes_no_request_and_works_without_script
 67 no_name_birth_date_or_mrn_in_any_default_output
 """
+SECURE_AGGREGATION = """
+kat_aes256_ctr_sp800_38a
+kat_prg_stream_frozen_vectors
+prg_gcm_fast_path_equals_ctr
+prg_seek_equals_sequential_across_segments
+kat_x25519_rfc7748
+kat_ed25519_rfc8032
+kat_hkdf_rfc5869
+kat_aead_rfc8439_or_gcm
+kat_shamir_gf65537_1234_166_94
+kat_full_transcript_three_pods_one_drop
+masked_bytes_chi_square_uniform
+masked_words_uniform_for_constant_zero_and_extreme_inputs
+masked_vector_uncorrelated_with_plaintext
+pairwise_differences_do_not_leak
+known_coordinate_recovers_nothing
+two_runs_same_input_unlinkable
+masks_of_distinct_pairs_independent
+no_two_chunks_share_a_mask
+seed_full_entropy_single_bit_flip_avalanche
+stochastic_rounding_unbiased
+shamir_t_minus_1_shares_independent_of_secret
+sum_exact_any_dropout_schedule
+drop_before_shares_is_tolerated
+exactly_threshold_succeeds
+below_threshold_aborts_and_reveals_nothing
+weighted_mean_matches_float64
+chunk_edges_1_65535_65536_65537
+thread_count_invariant
+order_of_arrival_invariant
+graph_sparse_equals_complete_result
+no_overflow_at_bound_and_refusal_beyond
+streaming_server_memory_constant_in_n
+pod_refuses_overlapping_live_and_dead
+pod_refuses_second_unmask_request
+pod_refuses_unmask_with_different_survivor_set
+equivocation_two_survivor_sets_never_both_reach_t
+pod_refuses_survivor_set_without_self
+pod_refuses_survivors_outside_roster
+pod_refuses_low_threshold_or_small_cohort
+pod_refuses_swapped_public_key
+pod_refuses_unpinned_identity_sybil
+pod_refuses_duplicate_keys_or_ids
+pod_refuses_low_order_point
+model_hash_mismatch_yields_garbage_not_leak
+late_upload_of_dropped_pod_stays_masked
+graph_seed_not_server_controlled
+spec_change_mid_round_aborts
+difference_attack_same_model_cohort_minus_one_refused
+replay_of_every_message_rejected
+cross_round_and_cross_task_splice_rejected
+ciphertext_bit_flip_names_sender
+share_for_wrong_recipient_rejected
+reflected_share_rejected
+tampered_masked_vector_signature_fails
+canary_detects_missing_or_wrong_mask
+count_lane_mismatch_aborts
+wrong_share_detected_by_commitment_and_public_key
+out_of_order_message_is_terminal
+restart_after_release_never_releases_again
+mask_keys_never_reused_across_rounds
+past_round_stays_private_after_later_dropout
+nan_inf_refused_before_any_send
+wrong_shape_dtype_order_refused
+clip_policy_error_and_count
+bad_weights_refused
+dataframe_text_columns_not_sent
+malformed_and_oversized_wire_never_crashes
+no_secret_or_weight_in_logs_exceptions_repr_pickle
+no_numpy_or_random_generator_in_mask_path
+secret_buffers_overwritten_on_close_and_abort
+paillier_packing_no_carry_between_slots
+dp_noise_covers_minimum_survivors
+dp_budget_refused_on_pod
+semi_honest_mode_is_labelled
+"""
 TESTS = Path(__file__).parents[1]
-_FOUND = {
-    name
-    for path in TESTS.rglob("test_*.py")
-    for name in re.findall(r"def test_(\w+)", path.read_text(encoding="utf-8"))
-}
+
+
+def _tests_of(folder: Path) -> set[str]:
+    return {
+        name
+        for path in folder.rglob("test_*.py")
+        for name in re.findall(r"def test_(\w+)", path.read_text(encoding="utf-8"))
+    }
+
+
+_FOUND = _tests_of(TESTS)
+_FOUND_THERE = _tests_of(TESTS / "secure_agg")
 
 
 @pytest.mark.parametrize("line", [line for line in NAMES.splitlines() if line])
 def test_a_named_test_exists(line: str) -> None:
     name = line.split()[1]
     assert any(found.startswith(name) for found in _FOUND), f"test {line} is missing"
+
+
+@pytest.mark.parametrize("name", SECURE_AGGREGATION.split())
+def test_a_named_test_of_secure_aggregation_exists(name: str) -> None:
+    assert name in _FOUND_THERE, f"test_{name} is missing"
