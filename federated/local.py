@@ -82,7 +82,7 @@ class Options:
     say: Any = field(default=lambda text: None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Decisions:
     """A finished screening run.
 
@@ -92,7 +92,7 @@ class Decisions:
     """
 
     run: Run
-    contacts: Mapping[int, Contact] | None = field(default=None, repr=False)
+    contacts: Mapping[int, Contact] | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -130,6 +130,11 @@ class Decisions:
         if self.contacts is not None:
             written = (*written, write_contacts(self.run, Path(folder), self.contacts))
         return written
+
+    def __repr__(self) -> str:
+        counts = self.summary["counts"]
+        words = ", ".join(f"{name}={count}" for name, count in counts.items())
+        return f"Decisions({self.run.trial.id}, {self.run.index_date}, {words})"
 
     def _repr_html_(self) -> str:
         counts = self.summary["counts"]

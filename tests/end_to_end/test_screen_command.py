@@ -20,6 +20,7 @@ from ehr.problems import Problems
 from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.server import Sandbox
 from ehr.yaml_nodes import Table, plain, read_yaml
+from federated import screen
 from federated.cli.frame import run
 from federated.exit_codes import ExitCode
 from federated.reports.errors import OutputError
@@ -274,6 +275,15 @@ def test_a_patient_is_shown_to_a_terminal_or_a_named_file_only(
     shown = json.loads(target.read_text())
     assert shown["match"] == "matched"
     assert shown["kinds"]["condition"]["state"] == "OK"
+
+
+def test_decisions_show_themselves_as_counts_without_people(stage: Stage) -> None:
+    decisions = screen(stage.pod.config, TRIAL)
+    counts = decisions.summary["counts"]
+    for shown in (repr(decisions), decisions._repr_html_()):
+        assert len(shown) < 600
+        assert all(name in shown and str(count) in shown for name, count in counts.items())
+        assert not any(patient.ref in shown for patient in decisions.run.patients)
 
 
 def test_a_pod_file_is_made_checked_and_not_overwritten(
