@@ -127,6 +127,16 @@ def test_weights_first_is_proven_to_be_within_two_steps(pods: int, clip: float) 
     assert bound < 2.001 / largest_scale(32, clip, pods, "equal")
 
 
+def test_bounds_say_a_step_per_pod_or_half_of_one() -> None:
+    step = 1 / encoding().scale
+    assert fixed_point.error_bound(encoding(), 5, 5.0, 10) == step
+    assert fixed_point.error_bound(encoding(rounding="nearest"), 5, 5.0, 10) == step / 2
+    weighted = fixed_point.error_bound(encoding(weighting="per_round"), 5, 2.5, 10)
+    assert weighted == pytest.approx(2 * (step + 4 / LANE_SCALE))
+    short = encoding(bits=16)
+    assert fixed_point.error_bound(short, 5, 5.0, 1025) == math.sqrt(2048) / short.scale
+
+
 @pytest.mark.parametrize("value", [0.1, -0.1, 0.5, 1 / 3, -2.7, 0.999, 2.0**-20])
 def test_stochastic_rounding_unbiased(value: float) -> None:
     how = encoding(scale=1.0)
@@ -226,6 +236,12 @@ def test_count_lane_mismatch_aborts(name: str) -> None:
         decode(total.vector, np.array(LANES[name], np.uint64), how, 3, 10)
     with pytest.raises(UnmaskIntegrityError):
         decode(total.vector, total.lane, how, 4, 10)
+
+
+def test_every_coordinate_of_every_pod_may_have_been_clipped() -> None:
+    how = encoding(on_clip="clip")
+    total = summed([encode(np.full(10, 9.0), 1.0, how, seed(i)) for i in range(3)])
+    assert decode(total.vector, total.lane, how, 3, 10).clipped == 30
 
 
 def test_weights_that_sum_to_more_than_was_agreed_abort() -> None:

@@ -145,12 +145,15 @@ def test_removing_without_any_own_seed_is_refused() -> None:
         remove(np.zeros(3, np.uint32), [])
 
 
-def test_less_than_one_thread_is_refused_and_short_vectors_take_one() -> None:
+def test_less_than_one_thread_is_refused_and_short_vectors_take_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadMaskInput, match="threads"):
         thread_count(10, 0)
     assert thread_count(0) == thread_count(1000, 8) == 1
     assert thread_count(1 << 30, 8) == 8
-    assert 1 <= thread_count(1 << 30) <= 4
+    for cores, taken in ((None, 1), (1, 1), (3, 3), (4, 4), (64, 4)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert thread_count(1 << 30) == taken
+    assert [thread_count(size << 20, 8) for size in (1, 2, 3)] == [1, 2, 3]
 
 
 def test_memory_is_counted_before_it_is_taken() -> None:

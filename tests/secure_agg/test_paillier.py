@@ -62,6 +62,12 @@ def test_packed_plaintexts_add_like_numbers(pods: int, number: int) -> None:
     assert how.unpack(sums, len(rows)) == [sum(column) for column in zip(*rows, strict=True)]
 
 
+def test_the_smallest_packing_there_is() -> None:
+    how = Packing(1, 1, 2, BITS)
+    assert how.slot_bits == 3
+    assert how.unpack([sum(how.pack([value])[0] for value in (-1, 0))], 2) == [-1]
+
+
 def test_a_slot_holds_value_pods_and_guard() -> None:
     assert Packing(10, 32, 100, 3072).slot_bits == 32 + 7 + 1
     assert Packing(10, 32, 128, 3072).slot_bits == 32 + 7 + 1
