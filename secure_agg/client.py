@@ -321,7 +321,7 @@ class Client:
 
     @property
     def _floor(self) -> int:
-        return max(self._this.spec.floor, self._setup.policy.minimum_survivors)
+        return self._this.spec.floor  # `admit` has refused a round whose floor is below this pod's own
 
     def _check_round(self, message: Forward | Survivors | Proofs) -> None:
         if message.spec_hash != self._this.hash or message.roster_hash != self._seen.hash:
