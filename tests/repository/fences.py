@@ -32,9 +32,9 @@ class Fence:
 
 
 def pages() -> tuple[Path, ...]:
-    """The pages that people write: the read-me file and docs/, without what is made by a command."""
+    """The pages that people write: the read-me files and docs/, without what is made by a command."""
     docs = (file for file in (ROOT / "docs").glob("*.md") if file.name not in GENERATED)
-    return (ROOT / "README.md", *sorted(docs))
+    return (ROOT / "README.md", ROOT / "secure_agg" / "README.md", *sorted(docs))
 
 
 def fences(page: Path) -> Iterator[Fence]:
