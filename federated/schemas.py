@@ -56,7 +56,6 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "run": Document("federated.reports.document_models:RunDocument"),
         "overview": Document("federated.reports.document_models:OverviewDocument"),
         "screening-benchmark": Document("federated.cli.documents:ScreeningBenchmark"),
-        "secure-agg-benchmark": Document("federated.cli.documents:SecureAggBenchmark"),
         "secure-agg-benchmark": Document("federated.cli.documents:AggregationBenchmark"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),

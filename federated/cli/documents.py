@@ -108,29 +108,3 @@ class AggregationBenchmark(_Document):
     schema_: Annotated[Literal["trialveil/secure-agg-benchmark/1"], Field(alias="schema")]
     machine: dict[str, Any]
     rows: tuple[AggregationRow, ...]
-
-
-class MaskingRow(_Document):
-    """One row of the secure aggregation benchmark; larger ratios are better, and 1 is the limit.
-
-    ``peak_bytes`` is of a process that did nothing else, imports included.
-    """
-
-    part: Literal["mask", "client", "server"]
-    parameters: Annotated[int, Field(ge=1)]
-    pods: Annotated[int, Field(ge=3)]
-    dropped: Annotated[float, Field(ge=0, lt=1)]
-    cpu_seconds: Annotated[float, Field(ge=0)]
-    wall_seconds: Annotated[float, Field(ge=0)]
-    speedup_over_flower: float | None
-    share_of_limit: float | None
-    bytes_up: Annotated[int, Field(ge=0)]
-    peak_bytes: Annotated[int, Field(ge=0)]
-
-
-class SecureAggBenchmark(_Document):
-    """What ``python benchmarks/secure_agg.py --json`` prints; ``machine`` says what it can do at best."""
-
-    schema_: Annotated[Literal["trialveil/secure-agg-benchmark/1"], Field(alias="schema")]
-    machine: dict[str, Any]
-    rows: tuple[MaskingRow, ...]
