@@ -91,7 +91,7 @@ def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel])
 _CHOICE = re.compile(r"'([^']+)'")
 _EXPECTED = {
     "literal_error": "expected one of {expected}",
-    "string_pattern_mismatch": "has another form than is expected here",
+    "string_pattern_mismatch": "has another form than {form}",
     "string_too_short": "is empty",
     "int_parsing": "is not a whole number",
     "finite_number": "is not a number",
@@ -107,6 +107,10 @@ _EXPECTED = {
     "model_type": "is a table of keys",
     "tuple_type": "is a list",
 }
+_FORMS = {
+    "name": "1 to 63 letters (A to Z), digits, spaces, dots, - and _",
+    "callable": "package.module:function",
+}
 
 
 def _words(mistake: Any, node: Yaml) -> str:
@@ -115,7 +119,8 @@ def _words(mistake: Any, node: Yaml) -> str:
         return str(mistake["ctx"]["error"])
     words = _EXPECTED.get(kind, "has another form than is expected here")
     found = "" if isinstance(node, Text | Hole) else f"; found a {_shape(node)}"
-    return words.format(**mistake.get("ctx", {})) + found
+    form = _FORMS.get(str(mistake["loc"][-1]), "is expected here")
+    return words.format(**mistake.get("ctx", {}), form=form) + found
 
 
 def _shape(node: Yaml) -> str:

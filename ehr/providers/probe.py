@@ -38,6 +38,7 @@ CLAIM_WORDS: Mapping[str, str] = {
 }
 """Words in a server's error text to our advice. The text itself is never repeated."""
 _CONNECTION = "check ehr.base_url, the network between this machine and the EHR, and ehr.ca_file"
+_LOG_IN = "This EHR wants a login: set auth to backend or external in the pod file."
 _AGAIN = ' Run "trialveil ehr probe".'
 
 
@@ -93,7 +94,7 @@ async def run_probe(session: FhirSession, auth: Authenticator, endpoints: Endpoi
     checks = [_discovery(endpoints, auth)]
     refused = False
     try:
-        for steps in (_capability(session), _login(session, auth), _searches(session)):
+        for steps in (_capability(session), _login(session, auth), _searches(session, auth)):
             async for check in steps:
                 checks.append(check)
         auth.check()
@@ -165,11 +166,16 @@ async def _login(session: FhirSession, auth: Authenticator) -> AsyncIterator[Che
         yield Check("scopes", "ok", f"all {len(set(wanted))} types that may be asked for are granted")
 
 
-async def _searches(session: FhirSession) -> AsyncIterator[Check]:
+async def _searches(session: FhirSession, auth: Authenticator) -> AsyncIterator[Check]:
     sample = await session.sample("Patient", pages=2)
     wrong = sorted({issue.code for issue in sample.issues if issue.code.startswith(("paging:", "security:"))})
     if sample.state is State.FORBIDDEN:
-        yield Check("search:Patient", "failed", "the server forbids the search", "Ask for the Patient scope.")
+        if auth.mode == "none":
+            yield Check("search:Patient", "failed", "the server forbids the search without a login", _LOG_IN)
+        else:
+            yield Check(
+                "search:Patient", "failed", "the server forbids the search", "Ask for the Patient scope."
+            )
         return
     if not wrong and sample.state not in (State.OK, State.EMPTY, State.PARTIAL):
         yield Check(

@@ -54,6 +54,9 @@ def narrator(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> Nar
     window = None if select is None else window_days(select)
     unit = unit_of(leaf)
     label = label_of(leaf)
+    asked = threshold or ""
+    if not (isinstance(leaf, Field) and leaf.asked is None):  # whose texts are repeated as they are
+        asked = texts.asked(asked)
 
     def tell(found: Found, verdict: Verdict, case: Case) -> Evidence:
         records = _records(found.used, select, plan.key, code_of)
@@ -69,7 +72,7 @@ def narrator(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> Nar
             outcome=FACT[found.truth],
             verdict=verdict,
             reason=found.reason,
-            text=_sentence(leaf, found, (label, threshold or ""), window, records, plan),
+            text=_sentence(leaf, found, (label, asked), window, records, plan),
             value=low if exact else text,
             value_low=None if exact else low,
             value_high=None if exact else high,

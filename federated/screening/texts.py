@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -45,6 +46,17 @@ def since(first: str, last: str, index: str) -> str:
     if first:
         return words["between"].format(first=first, last=last)
     return words["until"].format(last=last) if last else ""
+
+
+_COMPARED = re.compile(r"(<=|>=|!=|<|>|=|is|in) (.+?)( in each of \d+ periods)?")
+
+
+def asked(threshold: str) -> str:
+    """What is asked in words, such as ``5.7 % or more`` for ``>= 5.7 %``; a range stays as it is."""
+    found = _COMPARED.fullmatch(threshold)
+    if found is None:
+        return threshold
+    return templates()["asked"][found[1]].format(bound=found[2]) + (found[3] or "")
 
 
 def sentence(group: str, key: str, **parts: object) -> str:

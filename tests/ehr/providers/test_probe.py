@@ -170,6 +170,16 @@ async def test_a_server_that_forbids_the_search_fails(
     running.faults = [Fault(Status(403), When(endpoint="search"))]
     report = await probe(folder, running, time)
     assert check(report, "search:Patient").result == "failed"
+    assert "scope" in (check(report, "search:Patient").advice or "")
+    assert not report.ok
+
+
+async def test_a_server_that_wants_a_login_where_none_is_configured_is_named(
+    folder: Folder, running: Sandbox, time: FakeClock
+) -> None:
+    report = await probe(folder, running, time, "auth: none")
+    assert check(report, "search:Patient").result == "failed"
+    assert "wants a login" in (check(report, "search:Patient").advice or "")
     assert not report.ok
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ehr.fetched import Kind, State
 from federated.screening import criteria as c
+from federated.screening import texts
 from federated.screening.evaluate import compile_plan
 from federated.screening.evidence import plain
 from federated.screening.lookups import ACTIONS
@@ -41,11 +42,38 @@ HBA1C: dict[str, Any] = {"codes": codes("4548-4", system="loinc", name="HbA1c"),
 def test_a_met_value_tells_value_day_number_and_threshold() -> None:
     made = [observation(value, day, id=day) for value, day in ((6.1, "2024-03-02"), (7, "2023-03-02"))]
     one = evidence(lab(**HBA1C), record(*made))
-    assert one.text == "HbA1c 6.1 % on 2024-03-02 (latest of 2 since 2022-06-30); >= 5.7 % is asked: met."
+    assert (
+        one.text == "HbA1c 6.1 % on 2024-03-02 (latest of 2 since 2022-06-30); 5.7 % or more is asked: met."
+    )
     assert (one.value, one.unit, one.margin, one.reason) == (6.1, "%", 0.4, "IN_RANGE")
     assert (one.original_value, one.original_unit, one.threshold) == ("6.1", "%", ">= 5.7 %")
     assert (one.window, one.world, one.source_state) == (("2022-06-30", "2024-06-30"), "recorded", "OK")
     assert (one.considered.candidates, one.considered.definite, one.considered.possible) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (">= 55 years", "55 years or more"),
+        ("<= 12 %", "12 % or less"),
+        ("> 180 mm[Hg]", "more than 180 mm[Hg]"),
+        ("< 5", "less than 5"),
+        ("= 2", "exactly 2"),
+        ("!= 2", "other than 2"),
+        ("between 20 and 80 {letters}", "between 20 and 80 {letters}"),
+        (">= 2 in each of 3 periods", "2 or more in each of 3 periods"),
+        ("is positive or 1+", "positive or 1+"),
+        ("in dry AMD", "a code of dry AMD"),
+        ("female", "female"),
+    ],
+)
+def test_a_threshold_is_spoken_in_words(threshold: str, words: str) -> None:
+    assert texts.asked(threshold) == words
+
+
+def test_a_text_of_the_table_is_repeated_as_it_is() -> None:
+    one = evidence(c.Column(name="stage", texts=("in stock",), at=at()), record(stage="in stock"))
+    assert one.text == "Column stage in stock; in stock is asked: met."
 
 
 def test_a_missing_test_is_told_as_not_known() -> None:
@@ -118,7 +146,7 @@ def test_counts_tell_the_number_and_the_threshold() -> None:
     seen = c.Encounter(window=within("12 mo"), count=c.Count(">=", 2), at=at())
     one = evidence(seen, record(encounter("2024-06-01")))
     assert (one.value, one.threshold, one.reason, one.margin) == (1.0, ">= 2", "COUNT_LOW", -1.0)
-    assert one.text == "Encounter: 1 counted since 2023-06-30; >= 2 is asked: not met."
+    assert one.text == "Encounter: 1 counted since 2023-06-30; 2 or more is asked: not met."
     most = c.Encounter(window=within("12 mo"), count=c.Count("<=", 1), at=at())
     many = evidence(most, record(encounter("2024-06-01"), encounter("2024-05-01")))
     assert (many.reason, many.margin) == ("COUNT_HIGH", -1.0)

@@ -116,7 +116,7 @@ def test_a_birthday_on_the_index_date_counts() -> None:
 def test_the_evidence_of_an_age_shows_the_age() -> None:
     one = evidence(age(">= 40"), record(person=patient("1984-07-01")))
     assert (one.value, one.unit, one.reason, one.margin) == (39.0, "a", "BELOW_MIN", -1.0)
-    assert one.text == "Age 39; >= 40 years is asked: not met."
+    assert one.text == "Age 39; 40 years or more is asked: not met."
     vague = evidence(age(">= 40"), record(person=patient("1984")))
     assert (vague.value, vague.value_low, vague.value_high, vague.reason) == (
         None,
