@@ -169,7 +169,7 @@ def _l2_factor(values: NDArray[Any], bound: float, tensors: Sequence[tuple[str, 
 
 def l2_norm(values: NDArray[Any]) -> float:
     """The L2 norm in float64, scaled so that large values do not overflow."""
-    largest = float(np.abs(values).max()) if len(values) else 0.0
+    largest = max(float(values.max()), -float(values.min())) if len(values) else 0.0
     if not largest:
         return 0.0
     squares = (
@@ -271,20 +271,23 @@ def _add_noise(vector: Words, payload: int, bits: Bits, noise: NextNoise | None)
 
 
 def _encode_exactly(update: NDArray[Any], encoding: Encoding, extras: Extras) -> tuple[Words, int]:
-    bound = int(encoding.clip)
-    clipped = 0
-    if len(update) and (int(update.max()) > bound or int(update.min()) < -bound):
-        if encoding.on_clip == "error":
-            raise RangeError(
-                f"A whole number lies beyond clip, which is {bound}. Nothing was sent. Raise clip."
-            )
-        beyond = (update > bound) | (update < -bound)
-        clipped, update = int(np.count_nonzero(beyond)), np.clip(update, -bound, bound)
+    bound, clipped = int(encoding.clip), 0
+    if encoding.on_clip == "error" and _is_beyond(update, bound):
+        raise RangeError(f"A whole number lies beyond clip, which is {bound}. Nothing was sent. Raise clip.")
     vector = np.zeros(encoded_length(len(update), 64), "<u8")
     for source, target in pieces(len(update), 64):
-        vector[target] = update[source].astype(np.int64).view(np.uint64)
+        piece = update[source]
+        if _is_beyond(piece, bound):
+            clipped += int(np.count_nonzero((piece > bound) | (piece < -bound)))
+            piece = np.clip(piece, -bound, bound)
+        vector[target] = piece.astype(np.int64).view(np.uint64)
     _add_noise(vector, len(update), 64, extras.noise)
     return vector, clipped
+
+
+def _is_beyond(values: NDArray[Any], bound: int) -> bool:
+    """Compared as Python's integers: minus the least int64 is no int64."""
+    return bool(len(values)) and (int(values.max()) > bound or int(values.min()) < -bound)
 
 
 def decode(

@@ -29,11 +29,14 @@ from secure_agg.keystream import (
     fastest,
     stream_key,
 )
+from secure_agg.layout import CHUNK, encoded_length, payload_length
+from secure_agg.parameters import Bits
 
 THREADS_AT_MOST = 4
 _PART_BYTES = 1 << 20  # less than this is not worth a thread
 _LEAD = 1.3  # about how much faster GCM is where it is the faster backend
-_CONTEXT_BYTES = 2048  # one open AES context with its key, measured generously
+_CONTEXT_BYTES = 2048  # one open AES context with its key; 1,200 were seen
+_ENCODING_BYTES = 48 * CHUNK  # six arrays of float64 at most, while a piece is rounded or clipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +186,20 @@ def _add_range(part: Words, start: int, keys: Sequence[tuple[bytes, int]], backe
             combine(piece, words, out=piece)
 
 
-def needed_bytes(length: int, bits: int, threads: int = 1, *, input_bytes: int = 4, masks: int = 1) -> int:
-    """Memory that encoding and masking one update needs: the input, the vector, buffers and open ciphers.
+def needed_bytes(length: int, bits: Bits, threads: int = 1, *, input_bytes: int = 4, masks: int = 1) -> int:
+    """Memory that encoding and then masking one update needs: input, vector, buffers and open ciphers.
 
     Args:
         length: coordinates.
-        bits: width of a word.
+        bits: width of a word; short words need the rotated update besides.
         threads: as in `mask`.
         input_bytes: bytes per coordinate of the update; 4 for float32.
         masks: own and pairwise masks together.
     """
-    vector = length * bits // 8
-    buffers = CHUNK_BYTES * (1 + threads)  # the zeros are shared
-    return length * input_bytes + vector + buffers + threads * masks * _CONTEXT_BYTES
+    vector = encoded_length(length, bits) * bits // 8
+    rotated = 4 * payload_length(length, bits) if bits == 16 else 0
+    masking = CHUNK_BYTES * (1 + threads) + threads * masks * _CONTEXT_BYTES  # the zeros are shared
+    return length * input_bytes + vector + max(rotated + _ENCODING_BYTES, masking)
 
 
 def check_memory(needed: int, allowed: int) -> None:

@@ -32,6 +32,7 @@ TAIL_SIGMAS = 13
 _SCALE = 512  # M: a table of 1,024 = 2 M carries the low part
 _PRECISION = 256
 _UNIFORM = 128
+_GUIDE_BITS = 16
 _LARGEST_SIGMA = 2.0**50
 
 Entropy = Callable[[int], bytes]
@@ -102,23 +103,35 @@ class _Bits:
 
 
 class _Table:
-    """The distribution function at 128 bits, as whole numbers and as their upper 64 bits."""
+    """The distribution function at 128 bits, as whole numbers and as their upper 64 bits.
 
-    __slots__ = ("_full", "_lowest", "_upper")
+    A guide by the upper 16 bits of a word settles most draws: where no threshold lies in a word's bucket, the
+    number of thresholds below the bucket is the answer.
+    """
+
+    __slots__ = ("_full", "_guide", "_lowest", "_upper")
 
     def __init__(self, sigma: float) -> None:
         reach, self._full = _thresholds(sigma)
         self._lowest = -reach
         self._upper = np.array([each >> 64 for each in self._full], np.uint64)
+        buckets = np.arange(1 << _GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
+        self._guide = np.append(np.searchsorted(self._upper, buckets), len(self._full))
 
     def draw(self, count: int, bits: _Bits) -> NDArray[np.int64]:
         words = bits.first(count)
+        bucket = (words >> np.uint64(64 - _GUIDE_BITS)).astype(np.intp)
+        found = self._guide[bucket]
+        open_still = np.flatnonzero(found != self._guide[bucket + 1])
+        found[open_still] = self._searched(words[open_still], bits)
+        return found + self._lowest
+
+    def _searched(self, words: NDArray[Any], bits: _Bits) -> NDArray[np.intp]:
         found = np.searchsorted(self._upper, words, side="right")
         # Where 64 bits equal a threshold's, the next 64 decide: about one draw in 2^49.
-        touching = np.flatnonzero((found > 0) & (self._upper[found - 1] == words))
-        for at in touching:
+        for at in np.flatnonzero((found > 0) & (self._upper[found - 1] == words)):
             found[at] = bisect_right(self._full, int(words[at]) << 64 | bits.second())
-        return found + self._lowest
+        return found
 
 
 @lru_cache(maxsize=8)

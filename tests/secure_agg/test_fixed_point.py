@@ -409,6 +409,15 @@ def test_a_spike_uses_short_words_as_well_as_a_flat_update() -> None:
     assert found.mean[77] == pytest.approx(100, abs=0.1)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64])
+def test_integers_of_every_width_are_clipped_and_counted(dtype: Any) -> None:
+    values = np.array([0, 5, 120, 100, 101] * 20_000, dtype)
+    found = round_trip([values], [1.0], encoding(1, bits=64, clip=100.0, on_clip="clip"))
+    assert found.clipped == 40_000
+    assert found.total[:5].tolist() == [0, 5, 100, 100, 100]
+    assert round_trip([values], [1.0], encoding(1, bits=64, clip=1000.0)).total.max() == 120
+
+
 def test_the_norm_bound_is_kept_and_smaller_updates_are_left_alone() -> None:
     long, short = np.array([3.0, 4.0]), np.array([0.3, 0.4])
     how = encoding(2, l2_clip=1.0)

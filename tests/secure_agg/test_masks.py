@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 
 import secure_agg
 from secure_agg.errors import BadMaskInput, MemoryRefused
+from secure_agg.fixed_point import Extras, encode
 from secure_agg.keystream import LANE, SEGMENT_BYTES, Backend
 from secure_agg.masks import LostPair, check_memory, mask, needed_bytes, pair_sign, remove, thread_count
+from secure_agg.parameters import Encoding
 from tests.secure_agg.vectors import frozen, seed
 
 DTYPES = (np.uint16, np.uint32, np.uint64)
@@ -157,28 +160,42 @@ def test_less_than_one_thread_is_refused_and_short_vectors_take_one(monkeypatch:
 
 
 def test_memory_is_counted_before_it_is_taken() -> None:
-    needed = needed_bytes(1_000_000, 32, 2, masks=50)
-    assert needed == 4_000_000 + 4_000_000 + 3 * 262_144 + 2 * 50 * 2048
+    # Four groups of canaries; three buffers, since the zeros are shared; 200 open ciphers.
+    needed = needed_bytes(1_000_000, 32, 4, masks=500)
+    assert needed == 4_000_000 + 4 * (1_000_000 + 4 * 8) + 5 * 262_144 + 4 * 500 * 2048
     check_memory(needed, needed)
     with pytest.raises(MemoryRefused, match=f"needs {needed} bytes and {needed - 1} are allowed"):
         check_memory(needed, needed - 1)
 
 
+@pytest.mark.parametrize("bits", [16, 32, 64])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_masking_stays_within_the_memory_that_was_counted(threads: int) -> None:
+@pytest.mark.parametrize("on_clip", ["error", "clip"])
+def test_encoding_and_masking_stay_within_the_memory_that_was_counted(
+    bits: Any, threads: int, on_clip: Any
+) -> None:
     import tracemalloc
 
     length = 1_000_000
-    vector = np.zeros(length, np.uint32)
+    how = Encoding(bits=bits, clip=1.0, scale=1.0, on_clip=on_clip)
+    value = 2 if on_clip == "clip" else 1
+    update = np.full(length, value, np.int32 if bits == 64 else np.float32)
     pairs = {f"p{i}": seed(i) for i in range(20)}
-    mask(vector, "a", seed("own"), pairs, threads=threads)
+
+    def once() -> None:
+        made = encode(update, 1.0, how, seed("r"), Extras(seed("rotation")))
+        mask(made.vector, "a", seed("own"), pairs, threads=threads)
+
+    if bits == 16:
+        how = msgspec.structs.replace(how, on_clip="clip")
+    once()
     tracemalloc.start()
     try:
-        mask(vector, "a", seed("own"), pairs, threads=threads)
+        once()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak <= needed_bytes(length, 32, threads, masks=21) - 8 * length
+    assert peak <= needed_bytes(length, bits, threads, masks=21) - update.nbytes
 
 
 def test_a_seed_is_never_shown() -> None:
