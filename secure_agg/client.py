@@ -11,6 +11,7 @@ more is ever sent in this round. A refusal of the pod's own input happens before
 from __future__ import annotations
 
 import hmac
+from typing import NoReturn
 
 from secure_agg.errors import (
     OutOfOrder,
@@ -23,6 +24,8 @@ from secure_agg.errors import (
 from secure_agg.fixed_point import Encoded, Extras, encode
 from secure_agg.journal import PodJournal, admit, noise_plan, release
 from secure_agg.keys import Entropy, sign, verify
+from secure_agg.layout import encoded_length
+from secure_agg.masks import check_memory, needed_bytes, thread_count
 from secure_agg.messages import (
     ADVERT,
     CONFIRM,
@@ -86,7 +89,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._setup.name} {self._state.value}>"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("Client holds secrets and cannot be pickled or copied")
 
     @property
@@ -205,6 +208,7 @@ class Client:
             raise SchemaMismatchError(
                 f"The update has shape {contribution.values.shape}; expected ({spec.length},). Nothing was sent."
             )
+        self._check_memory(contribution)
         planned = noise_plan(spec)
         noise = Sampler(planned.pod_sigma, self._entropy(32)) if planned else None
         extras = Extras(rotation_seed(self._this.hash), noise, contribution.tensors)
@@ -212,6 +216,16 @@ class Client:
         if planned:
             encoded.lane[CLIPPED] = 0  # an exact count beside noise would be a leak of its own
         return encoded
+
+    def _check_memory(self, contribution: Contribution) -> None:
+        spec, allowed = self._this.spec, self._setup.memory_bytes
+        if allowed is None:
+            return
+        bits = spec.encoding.bits
+        size = encoded_length(spec.length, bits)
+        threads = thread_count(size * bits // 8, self._setup.threads)
+        width = contribution.values.itemsize
+        check_memory(needed_bytes(size, bits, threads, input_bytes=width, masks=spec.degree + 1), allowed)
 
     def _make_advert(self, nonce: bytes) -> bytes:
         if (self._this.spec.graph == "sparse") != bool(nonce):
@@ -232,7 +246,7 @@ class Client:
         return frame(kind, Envelope(self._setup.name, body, sign(self._setup.signer, kind, body)))
 
     def _on_roster(self, data: bytes) -> bytes:
-        roster, frames = read_roster(data, self._this)
+        roster, frames = read_roster(data, self._this, self._setup.name)
         if self._advert not in frames:
             raise RosterRefused(
                 "The roster does not hold this pod's own advert, unchanged. Nothing was sent."

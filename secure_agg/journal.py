@@ -22,6 +22,7 @@ from secure_agg.errors import (
     PolicyRefused,
     RoundRepeated,
 )
+from secure_agg.graph import certificate
 from secure_agg.layout import payload_length
 from secure_agg.parameters import DEFAULT_MINIMUM_SURVIVORS, HARD_MINIMUM_SURVIVORS
 from secure_agg.privacy import NoisePlan, epsilon, plan
@@ -30,6 +31,7 @@ from secure_agg.specification import RoundSpec
 
 JOURNAL_VERSION = 1
 JOURNAL_LIMIT = 256 * 1024 * 1024
+PRIVACY_BITS = 40
 
 
 class RoundRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -92,6 +94,8 @@ class PodPolicy:
         minimum_change: pods by which two cohorts of one task must differ, if they differ at all.
         maximum_rounds: rounds of one task.
         semi_honest: whether rounds that trust the server to follow the protocol are allowed.
+        sparse_corrupt, sparse_dropped: fractions of a large cohort that this pod expects to work with the
+            server, or be lost; a sparse graph must be private for them.
         schemas: schema hashes that are allowed; None allows every schema.
         epsilon_budget: largest epsilon of all rounds that this pod has ever entered, at the delta of
             the round; None means no limit. Rounds without noise are refused where there is a limit.
@@ -101,6 +105,8 @@ class PodPolicy:
     minimum_change: int = 2
     maximum_rounds: int = 10_000
     semi_honest: bool = False
+    sparse_corrupt: float = 0.05
+    sparse_dropped: float = 0.05
     schemas: frozenset[bytes] | None = None
     epsilon_budget: float | None = None
 
@@ -184,10 +190,24 @@ def _check_spec(spec: RoundSpec, policy: PodPolicy) -> None:
             f"The round may open a sum over {spec.floor} pods; this pod asks for at least "
             f"{policy.minimum_survivors}. Only its owner may lower that. Nothing was sent."
         )
+    if spec.graph == "sparse":
+        _check_graph(spec, policy)
     if policy.schemas is not None and spec.schema_hash not in policy.schemas:
         raise PolicyRefused("The model's schema is not on this pod's list. Nothing was sent.")
     if policy.epsilon_budget is not None and spec.dp.mechanism == "none":
         raise PolicyRefused("This pod has a privacy budget, and the round adds no noise. Nothing was sent.")
+
+
+def _check_graph(spec: RoundSpec, policy: PodPolicy) -> None:
+    pods, degree = len(spec.cohort), spec.degree
+    # A pod holds a share of its own secret too; the certificate counts the neighbours' alone.
+    shares = min(spec.threshold, degree)
+    worth = certificate(pods, policy.sparse_corrupt, policy.sparse_dropped, degree, shares)
+    if worth.privacy_bits < PRIVACY_BITS:
+        raise PolicyRefused(
+            f"Degree {degree} and threshold {spec.threshold} among {pods} pods give {worth.privacy_bits:.0f} bits "
+            f"of privacy; this pod asks for {PRIVACY_BITS}. Nothing was sent."
+        )
 
 
 def _check_model(journal: PodJournal, spec: RoundSpec, cohort: tuple[bytes, ...]) -> None:

@@ -185,7 +185,9 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         maximum_weight: for "per_round", the largest weight that a pod may have.
         rounding, on_clip, l2_clip: see `Encoding`.
         graph: "complete" or "sparse" (semi-honest only).
-        degree, sparse_threshold: numbers of the sparse graph, from `graph.certified`.
+        degree, sparse_threshold: numbers of the sparse graph, from `graph.certified`; 0 takes the least
+            that are certified for the two fractions below.
+        sparse_corrupt, sparse_dropped: fractions of pods that may work with the server, and be lost.
         dp: noise inside the mask.
         deadlines_s: seconds for each of the five messages of a pod.
     """
@@ -203,6 +205,8 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     graph: Graph = "complete"
     degree: int = 0
     sparse_threshold: int = 0
+    sparse_corrupt: float = 0.05
+    sparse_dropped: float = 0.05
     dp: DpSpec = DpSpec()
     deadlines_s: tuple[float, float, float, float, float] = (60.0, 60.0, 600.0, 60.0, 60.0)
 

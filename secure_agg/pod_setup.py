@@ -23,6 +23,7 @@ class PodSetup:
         modeller: raw Ed25519 public key that signs specifications.
         policy: what the owner of this pod allows.
         threads: threads for masking; None takes up to four.
+        memory_bytes: what an update, its words and the buffers may take together; None sets no limit.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PodSetup:
     modeller: bytes = field(repr=False)
     policy: PodPolicy = field(default_factory=PodPolicy)
     threads: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from secure_agg.messages import (
     encode,
     roster_hash,
 )
-from secure_agg.specification import RoundSpec
+from secure_agg.specification import Member, RoundSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,21 @@ def read_advert(frame: bytes, this: Round) -> Advert:
         MalformedMessage, BadSignature: it is no advert, or not by its author.
         RosterRefused: it is for another round, or by a pod that was not invited.
     """
-    envelope = decode(frame, ADVERT, Envelope, len(this.spec.cohort))
-    member = next((each for each in this.spec.cohort if each.name == envelope.sender), None)
+    members = {member.name: member for member in this.spec.cohort}
+    envelope, advert = _read_unsigned(frame, this, members)
+    _verify_advert(envelope, this)
+    return advert
+
+
+def _verify_advert(envelope: Envelope, this: Round) -> None:
+    verify(this.pinned, envelope.sender, ADVERT, envelope.body, envelope.signature)
+
+
+def _read_unsigned(frame: bytes, this: Round, members: Mapping[str, Member]) -> tuple[Envelope, Advert]:
+    envelope = decode(frame, ADVERT, Envelope, len(members))
+    member = members.get(envelope.sender)
     if member is None:
         raise RosterRefused("An advert is by a pod that was not invited.")
-    verify(this.pinned, envelope.sender, ADVERT, envelope.body, envelope.signature)
     advert = decode_body(ADVERT, envelope.body, Advert)
     if advert.sender != envelope.sender or advert.spec_hash != this.hash:
         raise RosterRefused("An advert is for another round or another pod.")
@@ -107,7 +117,7 @@ def read_advert(frame: bytes, this: Round) -> Advert:
             raise RosterRefused("An advert does not open its pod's commitment to the graph's seed.")
     elif advert.graph_nonce:
         raise RosterRefused("An advert brings a nonce where the graph is complete.")
-    return advert
+    return envelope, advert
 
 
 def make_roster(frames: Mapping[str, bytes], this: Round) -> bytes:
@@ -115,8 +125,12 @@ def make_roster(frames: Mapping[str, bytes], this: Round) -> bytes:
     return encode(ROSTER, Roster(this.hash, tuple(frames[name] for name in sorted(frames))))
 
 
-def read_roster(data: bytes, this: Round) -> tuple[CheckedRoster, tuple[bytes, ...]]:
+def read_roster(data: bytes, this: Round, me: str) -> tuple[CheckedRoster, tuple[bytes, ...]]:
     """A roster with everything checked, and its frames as they came.
+
+    In a complete graph every signature is checked. In a sparse one those of ``me`` and its neighbours are:
+    its promise is semi-honest, so the server has checked the others, and a pod's work does not grow with
+    the cohort.
 
     Raises:
         RosterRefused: another round, unsorted, doubled names or keys, uninvited pods, or too few.
@@ -125,8 +139,13 @@ def read_roster(data: bytes, this: Round) -> tuple[CheckedRoster, tuple[bytes, .
     roster = decode(data, ROSTER, Roster, len(this.spec.cohort))
     if roster.spec_hash != this.hash:
         raise RosterRefused("The roster is for another specification. Nothing was sent.")
-    found = [read_advert(frame, this) for frame in roster.adverts]
-    return check_roster(found, roster.adverts, this), roster.adverts
+    members = {member.name: member for member in this.spec.cohort}
+    found = [_read_unsigned(frame, this, members) for frame in roster.adverts]
+    checked = check_roster([advert for _, advert in found], roster.adverts, this)
+    for envelope, _ in found:
+        if this.spec.graph == "complete" or envelope.sender in {me, *checked.neighbours.get(me, ())}:
+            _verify_advert(envelope, this)
+    return checked, roster.adverts
 
 
 def check_roster(found: list[Advert], frames: tuple[bytes, ...], this: Round) -> CheckedRoster:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from secure_agg.client import Client
 from secure_agg.errors import ParameterError, WeightError
-from secure_agg.graph import commitment
+from secure_agg.graph import certified, commitment
 from secure_agg.journal import PodJournal, PodPolicy
 from secure_agg.keys import Entropy, Identity, fingerprint
 from secure_agg.parameters import DpSpec, Encoding, Parameters
@@ -157,10 +157,19 @@ def simulate(
     _check_names(updates, weights, lost)
     if parameters.mode == "semi_honest" and "after_confirm" in lost.values():
         raise ParameterError("A semi-honest round has no confirmations: no pod can be lost after one.")
+    parameters = _certified(parameters, len(updates))
     cohort = make_cohort(sorted(updates), parameters, cast.entropy)
     encoding = _encoding(parameters, updates, weights, cohort, cast)
     given = weights or dict.fromkeys(updates, 1.0)
     return run_round(RoundToRun(parameters, cohort, cast, encoding), updates, given, lost)
+
+
+def _certified(parameters: Parameters, pods: int) -> Parameters:
+    """The parameters with a degree and a threshold, where a sparse graph leaves them open."""
+    if parameters.graph == "complete" or parameters.degree:
+        return parameters
+    found = certified(pods, parameters.sparse_corrupt, parameters.sparse_dropped)
+    return msgspec.structs.replace(parameters, degree=found.degree, sparse_threshold=found.threshold)
 
 
 def _check_names(
@@ -247,9 +256,9 @@ def run_round(
     lost: Mapping[str, LostAt],
 ) -> RoundResult:
     """One round over machines that are made here, with the journals of the cohort; see `simulate`."""
-    spec, cohort, cast = this.spec(), this.cohort, this.cast
+    spec, cohort = this.spec(), this.cohort
     server = Server(spec, cohort.modeller, cohort.pinned)
-    wires = _Wires(_pods(spec, cohort, cast), _contributions(spec, cohort, updates, weights), cohort)
+    wires = _Wires(_pods(spec, this), _contributions(spec, cohort, updates, weights), cohort)
     began, now = time.perf_counter(), 0.0
     mail = server.start(now)
     while server.result is None:
@@ -264,8 +273,14 @@ def run_round(
     return replace(server.result, report=report)
 
 
-def _pods(spec: RoundSpec, cohort: Cohort, cast: Cast) -> dict[str, Client]:
-    policy = PodPolicy(minimum_survivors=spec.minimum_survivors, semi_honest=spec.mode == "semi_honest")
+def _pods(spec: RoundSpec, this: RoundToRun) -> dict[str, Client]:
+    cohort, cast, chosen = this.cohort, this.cast, this.parameters
+    policy = PodPolicy(
+        minimum_survivors=spec.minimum_survivors,
+        semi_honest=spec.mode == "semi_honest",
+        sparse_corrupt=chosen.sparse_corrupt,
+        sparse_dropped=chosen.sparse_dropped,
+    )
     setups = {
         name: PodSetup(name, identity, cohort.pinned, cohort.modeller.public, policy, cast.threads)
         for name, identity in cohort.identities.items()

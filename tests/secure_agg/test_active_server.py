@@ -449,7 +449,7 @@ def test_graph_seed_not_server_controlled() -> None:
         return messages.encode(ADVERT, Envelope(name, body, sign(IDENTITIES[name], ADVERT, body)))
 
     frames = tuple(frame(name, nonces[name]) for name in names)
-    roster, _ = read_roster(messages.encode(ROSTER, Roster(this.hash, frames)), this)
+    roster, _ = read_roster(messages.encode(ROSTER, Roster(this.hash, frames)), this, "bath")
     assert {len(found) for found in roster.neighbours.values()} == {4}
     with pytest.raises(RosterRefused, match="commitment to the graph"):
         read_advert(frame("bath", sha("chosen later")), this)

@@ -8,6 +8,7 @@ import copy
 import gc
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,17 @@ def test_clip_policy_error_and_count() -> None:
     clipping.updates["bath"] = refusing.updates["bath"]
     result = clipping.run()
     assert result.report.clipped_fraction == pytest.approx(2 / 35)
+
+
+def test_an_update_that_does_not_fit_into_memory_is_refused_before_any_send() -> None:
+    table = Table(Setting(length=100_000))
+    setup = table.clients["bath"]._setup
+    table.clients["bath"]._setup = replace(setup, memory_bytes=1_000_000)
+    with pytest.raises(errors.MemoryRefused, match="Nothing was sent"):
+        table.ask("bath", table.start()["bath"])
+    fitting = Table(Setting(length=100_000))
+    fitting.clients["bath"]._setup = replace(setup, memory_bytes=2_000_000)
+    assert fitting.run().survivors == fitting.names
 
 
 # ---- overwriting ----
