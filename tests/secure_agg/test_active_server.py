@@ -476,6 +476,14 @@ def test_difference_attack_same_model_cohort_minus_one_refused() -> None:
     refused(fourth, "bath", fourth.start()["bath"], CohortRefused, "differs by 1 pod")
 
 
+def test_a_model_that_was_answered_for_is_not_answered_for_again() -> None:
+    """Not even by the same cohort: other pods may be lost this time."""
+    first = Table()
+    first.run()
+    again = Table(Setting(number=1, previous=sha("a model")), journals=first.journals)
+    refused(again, "bath", again.start()["bath"], RoundRepeated, "already answered for the same model")
+
+
 def test_a_round_that_ended_early_can_be_started_again() -> None:
     first = Table()
     first.up_to(FORWARD)

@@ -249,7 +249,7 @@ def test_a_pod_refuses_a_sparse_graph_that_nothing_certifies() -> None:
     with pytest.raises(PolicyRefused, match="bits of privacy; this pod asks for 40"):
         simulate(weak, updates)
     with pytest.raises(GraphNotCertified):
-        simulate(sparse, updates)
+        simulate(msgspec.structs.replace(sparse, sparse_corrupt=0.5, sparse_dropped=0.4), updates)
 
 
 @pytest.mark.proof
