@@ -36,7 +36,7 @@ THREADS_AT_MOST = 4
 _PART_BYTES = 1 << 20  # less than this is not worth a thread
 _LEAD = 1.3  # about how much faster GCM is where it is the faster backend
 _CONTEXT_BYTES = 2048  # one open AES context with its key; 1,200 were seen
-_ENCODING_BYTES = 48 * CHUNK  # six arrays of float64 at most, while a piece is rounded or clipped
+_ENCODING_BYTES = 32 * CHUNK  # four arrays of float64 at most, while a piece is rounded or clipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +188,8 @@ def _add_range(part: Words, start: int, keys: Sequence[tuple[bytes, int]], backe
 
 def needed_bytes(length: int, bits: Bits, threads: int = 1, *, input_bytes: int = 4, masks: int = 1) -> int:
     """Memory that encoding and then masking one update needs: input, vector, buffers and open ciphers.
+
+    Noise takes tables besides, below 8 MiB in all and the same for any length.
 
     Args:
         length: coordinates.

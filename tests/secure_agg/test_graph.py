@@ -142,7 +142,7 @@ def test_a_bound_that_is_just_reached_is_enough() -> None:
 
 def test_more_than_half_of_the_neighbours_are_always_needed() -> None:
     for dropped in (0.05, 0.3, 0.4):
-        found = graph.certified(1000, 0.01, dropped, privacy_bits=5, liveness_bits=5)
+        found = graph.certified(300, 0.01, dropped, privacy_bits=5, liveness_bits=5)
         assert 2 * found.threshold > found.degree
 
 

@@ -286,7 +286,7 @@ def test_an_update_that_does_not_fit_into_memory_is_refused_before_any_send() ->
     with pytest.raises(errors.MemoryRefused, match="Nothing was sent"):
         table.ask("bath", table.start()["bath"])
     fitting = Table(Setting(length=100_000))
-    fitting.clients["bath"]._setup = replace(setup, memory_bytes=2_000_000)
+    fitting.clients["bath"]._setup = replace(setup, memory_bytes=3_000_000)
     assert fitting.run().survivors == fitting.names
 
 
