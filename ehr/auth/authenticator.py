@@ -100,7 +100,7 @@ class Authenticator(httpx.Auth):
         """
         if self._source.mode == "none":
             request.headers.update(self._headers)
-            yield request
+            self._answered_unknown((yield request).status_code)
             return
         for last in (False, True):
             # The lock is held while the token is on its way: all others wait for the one login.
@@ -125,6 +125,15 @@ class Authenticator(httpx.Auth):
             self._rejected(generation, last)
             if last:
                 return
+
+    def _answered_unknown(self, status: int) -> None:
+        """Count answers to requests without a login; several 401 in a row are the server's wish for one."""
+        self._uncured = [*self._uncured, len(self._uncured)] if status == 401 else []
+        if len(self._uncured) >= UNCURED_LEFT:
+            self._failed = LoginRefused(
+                "the EHR wants a login (HTTP 401), and none is configured. Set auth to backend or external in "
+                "the pod file."
+            )
 
     def _due(self) -> bool:
         if isinstance(self._failed, LoginRefused):

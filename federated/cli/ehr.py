@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federated.cli import terminal
+from federated.cli.patient_tables import show
 from federated.cli.terminal import Json
 from federated.errors import UsageError
 from federated.exit_codes import ExitCode
@@ -117,7 +118,7 @@ def query(
     elif json:
         terminal.out_json(document)
     else:
-        _show(document)
+        show(document)
     if document["match"] != "matched" or any(not kind["complete"] for kind in document["kinds"].values()):
         raise typer.Exit(ExitCode.SOME_UNREAD)
 
@@ -169,80 +170,20 @@ def _query_document(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _show(document: dict[str, Any]) -> None:
-    terminal.out(document["match_detail"])
-    for kind, part in document["kinds"].items():
-        rows = [(_label(item), _date(item), _status(item)) for item in part["items"]]
-        terminal.out_table(
-            ("What", "When", "Status"),
-            rows,
-            title=f"{kind}: {part['state']}, {len(rows)} {'entry' if len(rows) == 1 else 'entries'}",
-        )
-        for issue in part["issues"]:
-            terminal.say(f"  {issue}")
-
-
-def _label(item: dict[str, Any]) -> str:
-    if item.get("resourceType") == "Patient":
-        name: dict[str, Any] = next(iter(item.get("name", [])), {})
-        return " ".join([*name.get("given", []), name.get("family", "")])
-    for key in (
-        "code",
-        "medicationCodeableConcept",
-        "vaccineCode",
-        "type",
-        "appointmentType",
-        "codeCodeableConcept",
-    ):
-        concepts = item.get(key)
-        for concept in concepts if isinstance(concepts, list) else [concepts] if concepts else []:
-            coding: dict[str, Any] = next(iter(concept.get("coding", [])), {})
-            words = concept.get("text") or coding.get("display") or ""
-            return f"{coding.get('code', '')} {words}".strip()
-    return str(item.get("description") or item.get("resourceType", ""))
-
-
-def _status(item: dict[str, Any]) -> str:
-    """The record's own status; of a diagnosis the clinical one, and the verification where it is in doubt."""
-    words = [str(item["status"])] if "status" in item else []
-    for key in ("clinicalStatus", "verificationStatus"):
-        coding: dict[str, Any] = next(iter((item.get(key) or {}).get("coding", [])), {})
-        words += [str(coding["code"])] if coding.get("code") not in (None, "confirmed") else []
-    return ", ".join(words)
-
-
-def _date(item: dict[str, Any]) -> str:
-    for key in (
-        "birthDate",
-        "onsetDateTime",
-        "performedDateTime",
-        "effectiveDateTime",
-        "start",
-        "authoredOn",
-        "recordedDate",
-        "date",
-    ):
-        if key in item:
-            return str(item[key])
-    period = item.get("period") or item.get("performedPeriod") or item.get("effectivePeriod") or {}
-    return str(period.get("start", ""))
-
-
 def _write_private(target: Path, document: dict[str, Any]) -> None:
     import json
 
     from ehr.auth.keys import write_owner_only
-    from ehr.errors import ConfigurationError
 
     try:
         write_owner_only(target, json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n")
     except OSError as error:
-        raise ConfigurationError(f"--out: the file cannot be written ({type(error).__name__}).") from None
+        raise UsageError(f"--out: the file cannot be written ({type(error).__name__}).") from None
 
 
 @keys_app.command(
     "new",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys new --out keys"),
+    epilog=terminal.epilog(ExitCode.DONE, ExitCode.USAGE, example="trialveil ehr keys new --out keys"),
 )
 def keys_new(
     out: KeyFolder = Path("keys"),
@@ -253,8 +194,13 @@ def keys_new(
     Register the public half with the EHR: "trialveil ehr jwks". Epic takes RS384 and ES384.
     """
     from ehr.auth.keys import make_ring
+    from ehr.errors import ConfigurationError
 
-    ring = make_ring(out, _algorithm(algorithm))
+    kind = _algorithm(algorithm)
+    try:
+        ring = make_ring(out, kind)
+    except ConfigurationError as error:  # it says that the folder holds a ring already, or cannot be written
+        raise UsageError(f"--out: {error}") from None
     terminal.out(f"{out}: one key, {ring.signing.algorithm}, kid {ring.signing.kid}")
     terminal.say(f'Next: "trialveil ehr jwks --keys {out}" prints what to register with the EHR.')
 

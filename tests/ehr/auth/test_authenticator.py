@@ -285,6 +285,28 @@ async def test_no_login_sends_headers_and_no_token(store: Store) -> None:
         next(Anonymous().fetch())
 
 
+async def test_a_server_that_wants_a_login_is_told_apart_from_one_that_forbids(store: Store) -> None:
+    with Sandbox(store, login=False) as ehr:
+        async with Transport(ehr.base_url, allow_http_loopback=True) as transport:
+            auth = Authenticator(Anonymous(), monotonic=lambda: 0.0)
+            ehr.faults = [Fault(Status(403))]
+            for _ in range(UNCURED_LEFT):
+                assert (await ask(transport, auth)).status == 403
+            auth.check()
+            ehr.faults = [Fault(Status(401))]
+            for _ in range(UNCURED_LEFT - 1):
+                assert (await ask(transport, auth)).status == 401
+            auth.check()
+            ehr.faults = []
+            await ask(transport, auth)  # what was answered in between starts the count anew
+            ehr.faults = [Fault(Status(401))]
+            for _ in range(UNCURED_LEFT):
+                auth.check()
+                assert (await ask(transport, auth)).status == 401
+            with pytest.raises(LoginRefused, match="wants a login"):
+                auth.check()
+
+
 # --- tokens from outside -----------------------------------------------------------------------------------
 
 
