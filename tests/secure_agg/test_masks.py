@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import secure_agg
 from secure_agg.errors import BadMaskInput, MemoryRefused
 from secure_agg.fixed_point import Extras, encode
-from secure_agg.keystream import LANE, SEGMENT_BYTES, Backend
+from secure_agg.keystream import CHUNK_BYTES, LANE, SEGMENT_BYTES, Backend
 from secure_agg.masks import LostPair, check_memory, mask, needed_bytes, pair_sign, remove, thread_count
 from secure_agg.parameters import Encoding
 from tests.secure_agg.vectors import frozen, seed
@@ -88,6 +88,28 @@ def test_thread_count_invariant(length: int) -> None:
     plain = random_words("x", length)
     one = masked(plain, "b", ["a", "b", "c"], threads=1)
     assert all(np.array_equal(one, masked(plain, "b", ["a", "b", "c"], threads=n)) for n in (None, 2, 3, 7))
+
+
+def test_ranges_cover_the_vector_once_and_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def add_range(part: np.ndarray, start: int, *_: object) -> None:
+        seen.append((start, start + len(part)))
+
+    monkeypatch.setattr("secure_agg.masks._add_range", add_range)
+    step = CHUNK_BYTES // 4
+    for backend, lead in ((Backend.CTR, 1.0), (Backend.GCM, 1.3)):
+        monkeypatch.setattr("secure_agg.masks.fastest", lambda backend=backend: backend)
+        for threads in (1, 2, 4):
+            seen.clear()
+            length = 40 * step + 5
+            masked(np.zeros(length, np.uint32), "b", ["a", "b"], threads=threads)
+            edges = sorted(seen)
+            assert len(edges) == threads
+            assert [a for a, _ in edges] == [0, *(b for _, b in edges[:-1])]
+            assert edges[-1][1] == length
+            assert all(a % step == 0 for a, _ in edges)
+            assert edges[0][1] == pytest.approx(lead * length / (threads - 1 + lead), abs=step)
 
 
 @pytest.mark.parametrize("backend", Backend)
