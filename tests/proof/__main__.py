@@ -3,6 +3,8 @@
 python -m tests.proof                            everything at full size
 python -m tests.proof --only mutation --sample 200
 python -m tests.proof --only independent-server
+python -m tests.proof --only dropouts --minutes 10
+python -m tests.proof --only thousand-pods
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from platformdirs import user_cache_path
 
 from tests.proof import mutation
 
-PARTS = ("independent-server", "mutation")
+PARTS = ("independent-server", "mutation", "dropouts", "thousand-pods")
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -26,7 +28,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=int, metavar="N", help="try N mutants, drawn by chance, instead of all"
     )
-    parser.add_argument("--minutes", type=float, default=inf, help="begin no mutant after so many")
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no mutant or dropout after so many")
     parser.add_argument("--seed", type=int, default=1, help="for the sample")
     parser.add_argument("--workers", type=int, default=2, help="processes at once")
     parser.add_argument(
@@ -52,12 +54,21 @@ def main(given: Sequence[str] | None = None) -> int:
     if "mutation" in parts:
         modules = tuple(chosen.module or mutation.TARGETS)
         effort = mutation.Effort(chosen.sample, chosen.seed, chosen.workers, chosen.minutes)
-        tally = mutation.run(effort, modules)
-        held["mutation"] = mutation.report(tally, chosen.seed) >= mutation.GOAL
+        for name, members in mutation.groups(modules).items():
+            tally = mutation.run(effort, members)
+            held[name] = mutation.report(tally, chosen.seed, name=name) >= mutation.GOAL
     if "independent-server" in parts:
         from tests.proof import independent_server  # loads the project, which mutants must not find loaded
 
         held["independent-server"] = independent_server.run(chosen.cache)
+    if "dropouts" in parts:
+        from tests.proof import dropouts
+
+        held["dropouts"] = dropouts.report(dropouts.run(chosen.workers, chosen.minutes))
+    if "thousand-pods" in parts:
+        from tests.proof import thousand_pods
+
+        held["thousand-pods"] = thousand_pods.run()
     for part, holds in held.items():
         sys.stderr.write(f"{part}: {'holds' if holds else 'DOES NOT HOLD'}; see docs/proof/{part}.md\n")
     return 0 if all(held.values()) else 1

@@ -40,6 +40,21 @@ def _screening(*first: str) -> tuple[str, ...]:
     return tuple(_SCREENING + name for name in names)
 
 
+_MASKING = "tests/secure_agg/"
+
+
+def _masking(*first: str) -> tuple[str, ...]:
+    """Tests of secure aggregation: a module's own first, then those of whole rounds."""
+    rounds = (
+        "test_active_server.py",
+        "test_replay.py",
+        "test_server.py",
+        "test_transcript.py",
+        "test_simulation.py",
+    )
+    return tuple(_MASKING + name for name in dict.fromkeys((*first, *rounds)))
+
+
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "ehr.matching": (
         "tests/ehr/test_matching*.py",
@@ -56,6 +71,30 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "federated.screening.leaves_fields": _screening("test_unknown.py", "test_time.py"),
     "federated.screening.leaves_values": _screening("test_values.py"),
     "federated.screening.leaves_found": _screening("test_unknown.py"),
+    "secure_agg.client": _masking("test_active_server.py", "test_hygiene.py", "test_round_privacy.py"),
+    "secure_agg.server": _masking("test_server.py"),
+    "secure_agg.simulation": _masking("test_simulation.py"),
+    "secure_agg.fixed_point": _masking("test_fixed_point.py"),
+    "secure_agg.graph": _masking("test_graph.py"),
+    "secure_agg.journal": _masking("test_replay.py", "test_active_server.py", "test_round_privacy.py"),
+    "secure_agg.keys": _masking("test_keys.py", "test_hygiene.py"),
+    "secure_agg.keystream": _masking("test_keystream.py", "test_masks.py"),
+    "secure_agg.layout": _masking("test_fixed_point.py"),
+    "secure_agg.masks": _masking("test_masks.py", "test_masks_statistics.py"),
+    "secure_agg.messages": _masking("test_messages.py", "test_frames.py"),
+    "secure_agg.noise": _masking("test_privacy.py", "test_round_privacy.py"),
+    "secure_agg.paillier": (_MASKING + "test_paillier.py",),
+    "secure_agg.parameters": _masking("test_parameters.py", "test_fixed_point.py"),
+    "secure_agg.pod_secrets": _masking("test_hygiene.py"),
+    "secure_agg.pod_setup": _masking("test_hygiene.py"),
+    "secure_agg.privacy": _masking("test_privacy.py", "test_round_privacy.py"),
+    "secure_agg.recovery": _masking("test_masks.py"),
+    "secure_agg.roster": _masking(),
+    "secure_agg.rotation": _masking("test_fixed_point.py"),
+    "secure_agg.shamir": _masking("test_shamir.py"),
+    "secure_agg.specification": _masking("test_messages.py", "test_parameters.py"),
+    "secure_agg.transitions": _masking("test_transitions.py"),
+    "secure_agg.uploads": _masking("test_frames.py", "test_messages.py"),
 }
 """Module to the files of tests that must notice, the likeliest first."""
 
@@ -73,6 +112,15 @@ class Tally:
         """Those that no test noticed, in the order of the files."""
         found = [mutant for mutant, verdict in self.verdicts.items() if not verdict.killed]
         return sorted(found, key=lambda mutant: (mutant.module, mutant.index))
+
+
+def groups(modules: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Page to the modules that it is about: secure aggregation has a page of its own."""
+    found = {
+        "mutation": tuple(name for name in modules if not name.startswith("secure_agg.")),
+        "mutation-secure-agg": tuple(name for name in modules if name.startswith("secure_agg.")),
+    }
+    return {name: members for name, members in found.items() if members}
 
 
 def tests_of(module: str, root: Path = ROOT) -> list[str]:
@@ -158,7 +206,7 @@ def _aside(names: Sequence[str]) -> list[str]:
     return [f"Not used, because it failed on the unchanged code when this page was made: {listed}."]
 
 
-def report(tally: Tally, seed: int, folder: Path = page.FOLDER) -> float:
+def report(tally: Tally, seed: int, folder: Path = page.FOLDER, name: str = "mutation") -> float:
     """Write the page; gives the share that was killed, known survivors left out."""
     reasons = accepted()
     tried: Counter[str] = Counter(mutant.module for mutant in tally.verdicts)
@@ -176,9 +224,9 @@ def report(tally: Tally, seed: int, folder: Path = page.FOLDER) -> float:
         else f"a random sample of {total} of {tally.all_there_are} mutants (seed {seed})"
     )
     rows = [
-        (f"`{name}`", tried[name], tried[name] - len(left[name]), sum(m.key in reasons for m in left[name]),
-         sum(m.key not in reasons for m in left[name]))
-        for name in TARGETS if tried[name]
+        (f"`{module}`", tried[module], tried[module] - len(left[module]),
+         sum(m.key in reasons for m in left[module]), sum(m.key not in reasons for m in left[module]))
+        for module in TARGETS if tried[module]
     ]  # fmt: skip
     listed = [
         (f"`{m.module}:{m.function}`", m.kind, f"`{m.before[:70]}`", f"`{m.after[:70]}`",
@@ -187,7 +235,7 @@ def report(tally: Tally, seed: int, folder: Path = page.FOLDER) -> float:
     ]  # fmt: skip
     raw = (total - survived) / max(1, total)
     page.write(
-        "mutation",
+        name,
         "Mutation: do the tests notice a wrong change?",
         [
             f"**{share:.1%} killed** of the mutants that can change what the code does ({raw:.1%} of all that were "

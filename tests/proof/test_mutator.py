@@ -102,10 +102,18 @@ def test_every_module_has_tests_that_must_notice(module: str) -> None:
 
 
 def test_a_sample_is_the_same_for_one_seed_and_drawn_over_all_modules() -> None:
-    one, count = chosen(150, 3, tuple(TARGETS))
-    assert one == chosen(150, 3, tuple(TARGETS))[0] != chosen(150, 4, tuple(TARGETS))[0]
-    assert len(one) == len(set(one)) == 150 < count
+    one, count = chosen(600, 3, tuple(TARGETS))
+    assert one == chosen(600, 3, tuple(TARGETS))[0] != chosen(600, 4, tuple(TARGETS))[0]
+    assert len(one) == len(set(one)) == 600 < count
     assert len({mutant.module for mutant in one}) >= len(TARGETS) - 2
+
+
+def test_secure_aggregation_has_a_page_of_its_own() -> None:
+    assert mutation.groups(("ehr.dates", "secure_agg.keys")) == {
+        "mutation": ("ehr.dates",),
+        "mutation-secure-agg": ("secure_agg.keys",),
+    }
+    assert list(mutation.groups(("secure_agg.keys",))) == ["mutation-secure-agg"]
 
 
 def test_every_accepted_survivor_is_a_change_that_there_is_and_has_a_reason() -> None:
