@@ -15,8 +15,15 @@ from typing import Any
 
 from benchmarks.secure_aggregation import flower
 from benchmarks.secure_aggregation.masking import machine, mask_rows
-from benchmarks.secure_aggregation.measuring import Options, Row, peak_bytes
-from benchmarks.secure_aggregation.rounds import Life, Setting, client_again, record, server_again
+from benchmarks.secure_aggregation.measuring import Options, Row
+from benchmarks.secure_aggregation.rounds import (
+    Life,
+    Setting,
+    client_again,
+    peak_of_imports,
+    record,
+    server_again,
+)
 
 SCHEMA = "trialveil/secure-agg-benchmark/1"
 PARTS = ("mask", "client", "server")
@@ -116,7 +123,7 @@ def main(about: str) -> None:
     rows: list[Row] = [] if given.only == "rounds" else alone(context, masked, options)
     if given.only != "mask":
         rows += round_rows(options, context)
-    made = document(rows, {**machine(), "bytes_of_imports": alone(context, peak_bytes)})
+    made = document(rows, {**machine(), "bytes_of_imports": alone(context, peak_of_imports)})
     if given.json:
         sys.stdout.write(json.dumps(made, indent=2) + "\n")
         return
