@@ -153,21 +153,39 @@ def public_key(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def agree(private: bytes, public: bytes) -> bytes:
-    """The X25519 shared secret, 32 bytes.
+class Agreement:
+    """One X25519 private key, loaded once, to agree with many public keys.
 
-    Raises:
-        RosterRefused: the other key is a point of low order, so the result would be all zero.
+    Args:
+        private: 32 bytes.
     """
-    try:
-        shared = X25519PrivateKey.from_private_bytes(private).exchange(
-            X25519PublicKey.from_public_bytes(public)
-        )
-    except ValueError:
-        raise RosterRefused("A public key in the roster is a point of low order. Nothing was sent.") from None
-    if not any(shared):
-        raise RosterRefused("A public key in the roster is a point of low order. Nothing was sent.")
-    return shared
+
+    __slots__ = ("_key",)
+
+    def __init__(self, private: bytes) -> None:
+        self._key = X25519PrivateKey.from_private_bytes(private)
+
+    def with_key(self, public: bytes) -> bytes:
+        """The shared secret, 32 bytes.
+
+        Raises:
+            RosterRefused: the other key is a point of low order, so the result would be all zero.
+        """
+        try:
+            shared = self._key.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:
+            shared = b""
+        if not any(shared):  # the library refuses it today; the promise must not hang on that
+            raise RosterRefused(
+                "A public key in the roster is a point of low order. Nothing was sent."
+            ) from None
+        return shared
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} is a secret and cannot be pickled or copied")
 
 
 def _named(*names: str) -> bytes:

@@ -10,10 +10,10 @@ from secure_agg.errors import BadShare, OutOfOrder, SharesRefused
 from secure_agg.fixed_point import Encoded
 from secure_agg.keys import (
     KEY_SIZE,
+    Agreement,
     Channel,
     Entropy,
     Secret,
-    agree,
     mask_seed,
     own_mask_commitment,
     public_key,
@@ -74,12 +74,13 @@ class PodSecrets:
         """
         me = self._owner
         channels = {}
+        channel_key, mask_key = Agreement(self._channel_key.open()), Agreement(self._mask_key.open())
         for peer in roster.neighbours[me]:
             advert = roster.adverts[peer]
-            shared = agree(self._channel_key.open(), advert.channel_key)
+            shared = channel_key.with_key(advert.channel_key)
             channels[peer] = Channel(shared, this.hash, roster.hash, me, peer)
             self._channels[peer] = Channel(shared, this.hash, roster.hash, peer, me)
-            pair = agree(self._mask_key.open(), advert.mask_key)
+            pair = mask_key.with_key(advert.mask_key)
             self._pairs[peer] = Secret(mask_seed(pair, this.hash, roster.hash, me, peer))
         holders = roster.holders(me)
         secrets = (self._seed.open(), self._mask_key.open())

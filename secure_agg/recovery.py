@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from secure_agg import shamir
 from secure_agg.errors import BadShare, TooFewPods
-from secure_agg.keys import agree, mask_seed, own_mask_commitment, public_key
+from secure_agg.keys import Agreement, mask_seed, own_mask_commitment, public_key
 from secure_agg.keystream import LANE, Words
 from secure_agg.masks import LostPair, remove
 from secure_agg.roster import CheckedRoster, Round
@@ -125,7 +125,7 @@ def unmask(total: MaskedSum, own: Given, lost: Given, this: Round, roster: Check
     alive = set(total.survivors)
     pairs = [
         LostPair(survivor, gone, _pair_seed(key, survivor, gone, this, roster))
-        for gone, key in keys.items()
+        for gone, key in ((gone, Agreement(key)) for gone, key in keys.items())
         for survivor in roster.neighbours[gone]
         if survivor in alive
     ]
@@ -142,6 +142,6 @@ def _is_key(owner: str, key: bytes, roster: CheckedRoster) -> bool:
     return hmac.compare_digest(public_key(key), roster.adverts[owner].mask_key)
 
 
-def _pair_seed(key: bytes, survivor: str, gone: str, this: Round, roster: CheckedRoster) -> bytes:
-    shared = agree(key, roster.adverts[survivor].mask_key)
+def _pair_seed(key: Agreement, survivor: str, gone: str, this: Round, roster: CheckedRoster) -> bytes:
+    shared = key.with_key(roster.adverts[survivor].mask_key)
     return mask_seed(shared, this.hash, roster.hash, survivor, gone)

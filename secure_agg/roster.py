@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from secure_agg.errors import MalformedMessage, RosterRefused
-from secure_agg.graph import NONCE_BYTES, commitment, complete, harary, joint_seed
+from secure_agg.graph import commitment, complete, harary, joint_seed
 from secure_agg.keys import fingerprint, verify
 from secure_agg.messages import (
     ADVERT,
@@ -94,6 +94,9 @@ def read_advert(frame: bytes, this: Round) -> Advert:
     members = {member.name: member for member in this.spec.cohort}
     envelope, advert = _read_unsigned(frame, this, members)
     _verify_advert(envelope, this)
+    promised = members[advert.sender].nonce_commitment
+    if promised and not hmac.compare_digest(commitment(advert.sender, advert.graph_nonce), promised):
+        raise RosterRefused("An advert does not open its pod's commitment to the graph's seed.")
     return advert
 
 
@@ -109,14 +112,8 @@ def _read_unsigned(frame: bytes, this: Round, members: Mapping[str, Member]) -> 
     advert = decode_body(ADVERT, envelope.body, Advert)
     if advert.sender != envelope.sender or advert.spec_hash != this.hash:
         raise RosterRefused("An advert is for another round or another pod.")
-    if member.nonce_commitment:
-        nonce = advert.graph_nonce
-        if len(nonce) != NONCE_BYTES or not hmac.compare_digest(
-            commitment(advert.sender, nonce), member.nonce_commitment
-        ):
-            raise RosterRefused("An advert does not open its pod's commitment to the graph's seed.")
-    elif advert.graph_nonce:
-        raise RosterRefused("An advert brings a nonce where the graph is complete.")
+    if len(advert.graph_nonce) != len(member.nonce_commitment):
+        raise RosterRefused("An advert does not bring the graph nonce that its pod's commitment is for.")
     return envelope, advert
 
 

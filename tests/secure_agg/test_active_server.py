@@ -453,8 +453,11 @@ def test_graph_seed_not_server_controlled() -> None:
     assert {len(found) for found in roster.neighbours.values()} == {4}
     with pytest.raises(RosterRefused, match="commitment to the graph"):
         read_advert(frame("bath", sha("chosen later")), this)
-    with pytest.raises(RosterRefused, match="commitment to the graph"):
+    with pytest.raises(RosterRefused, match="does not bring the graph nonce"):
         read_advert(frame("bath", b""), this)
+    forged = (frame("bath", sha("chosen later")), *frames[1:])
+    with pytest.raises(CohortRefused, match="not the one it committed to"):
+        read_roster(messages.encode(ROSTER, Roster(this.hash, forged)), this, "hull")
 
 
 # ---- over rounds ----

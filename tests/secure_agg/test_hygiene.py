@@ -20,7 +20,7 @@ from secure_agg import errors, messages, shamir
 from secure_agg.client import Client
 from secure_agg.errors import InputRefused, NonFiniteUpdateError, SecureAggError
 from secure_agg.fixed_point import Encoded, encode
-from secure_agg.keys import Channel, Identity, Secret
+from secure_agg.keys import Agreement, Channel, Identity, Secret
 from secure_agg.masks import LostPair
 from secure_agg.messages import FORWARD, PROOFS, REVEAL, ROSTER, SURVIVORS, Envelope, Reveal
 from secure_agg.pod_secrets import PodSecrets
@@ -115,7 +115,7 @@ def test_no_secret_or_weight_in_logs_exceptions_repr_pickle(caplog: pytest.LogCa
             for each in reachable(machine):
                 kinds.add(type(each).__name__)
                 assert_silent(f"{each!r} {each!s}", secrets, numbers)
-                if isinstance(each, Client | Secret | PodSecrets | Channel | Identity):
+                if isinstance(each, Client | Secret | PodSecrets | Agreement | Channel | Identity):
                     for dump in (pickle.dumps, copy.copy, copy.deepcopy):
                         with pytest.raises(TypeError, match="cannot be pickled"):
                             dump(each)

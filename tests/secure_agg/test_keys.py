@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from secure_agg.errors import BadSignature, ParameterError, RosterRefused, SharesRefused
 from secure_agg.keys import (
+    Agreement,
     Channel,
     Identity,
     Secret,
-    agree,
     derive,
     fingerprint,
     mask_seed,
@@ -34,7 +34,7 @@ def test_kat_x25519_rfc7748() -> None:
     bob_public = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
     shared = bytes.fromhex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
     assert (public_key(alice), public_key(bob)) == (alice_public, bob_public)
-    assert agree(alice, bob_public) == agree(bob, alice_public) == shared
+    assert Agreement(alice).with_key(bob_public) == Agreement(bob).with_key(alice_public) == shared
 
 
 def test_kat_ed25519_rfc8032() -> None:
@@ -71,7 +71,7 @@ def test_kat_chacha20_poly1305_rfc8439() -> None:
 def test_an_all_zero_agreement_is_refused() -> None:
     for point in (bytes(32), b"\x01" + bytes(31)):
         with pytest.raises(RosterRefused, match="low order"):
-            agree(sha("a key"), point)
+            Agreement(sha("a key")).with_key(point)
 
 
 def variants(call: Any, arguments: tuple[Any, ...], others: tuple[Any, ...]) -> list[Any]:
