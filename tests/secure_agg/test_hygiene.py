@@ -320,6 +320,21 @@ def test_secret_buffers_overwritten_on_close_and_abort(ending: str) -> None:
             secret.open()
 
 
+@pytest.mark.parametrize("first", ["own_mask_share", "mask_key_share"])
+def test_with_one_share_of_a_pod_given_the_other_is_gone(first: str) -> None:
+    """Whatever is asked for later, even by a caller of ours: the second secret's share is overwritten."""
+    table = Table()
+    table.up_to(SURVIVORS)
+    secrets = table.clients["bath"]._secrets
+    assert secrets is not None
+    other = {"own_mask_share": "mask_key_share", "mask_key_share": "own_mask_share"}[first]
+    assert len(getattr(secrets, first)("hull")) == 64
+    with pytest.raises(errors.ParameterError, match="overwritten"):
+        getattr(secrets, other)("hull")
+    with pytest.raises(errors.OutOfOrder, match="holds no share"):
+        secrets.own_mask_share("nobody")
+
+
 def test_an_update_that_waits_is_overwritten_when_the_round_ends_early() -> None:
     table = Table()
     table.up_to(ROSTER)

@@ -22,7 +22,7 @@ from secure_agg.errors import (
     UnmaskIntegrityError,
 )
 from secure_agg.journal import PodJournal, admit, read_journal, release
-from secure_agg.keys import sign
+from secure_agg.keys import Agreement, Channel, sign
 from secure_agg.messages import (
     ADVERT,
     CONFIRM,
@@ -191,6 +191,31 @@ def test_share_for_wrong_recipient_rejected() -> None:
 
     with pytest.raises(SharesRefused, match="'leeds'"):
         table.ask("bath", forward_with(table, sent["bath"], change))
+
+
+@pytest.mark.parametrize(
+    "plain", [b"", bytes(120), bytes(136), bytes(256), b"\x01\x00\x01\x00" * 32, b"\xff" * 128]
+)
+def test_a_well_sealed_share_that_is_none_is_refused_and_names_its_sender(plain: bytes) -> None:
+    """A colluding pod seals what it likes: another length, or a value outside the field."""
+    table = Table()
+    sent = table.up_to(FORWARD)["bath"]
+    key = table.clients["hull"]._secrets._channel_key.open()  # type: ignore[union-attr]  # hull is the attacker
+    roster = table.clients["hull"]._seen
+    shared = Agreement(key).with_key(roster.adverts["bath"].channel_key)
+    hashed = spec_hash(table.spec.to_bytes())
+    forged = Channel(shared, hashed, roster.hash, "hull", "bath").seal(plain)
+
+    def change(forward: Forward) -> Forward:
+        sealed = [(name, forged if name == "hull" else data) for name, data in forward.sealed]
+        return msgspec.structs.replace(forward, sealed=tuple(sealed))
+
+    with pytest.raises(ProtocolError) as refused:
+        table.ask("bath", forward_with(table, sent, change))
+    if plain:
+        assert isinstance(refused.value, SharesRefused)
+        assert refused.value.sender == "hull"
+    assert table.clients["bath"].state is PodState.ABORTED
 
 
 def test_reflected_share_rejected() -> None:
