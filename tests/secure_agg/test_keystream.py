@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import chain, repeat
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -194,16 +194,31 @@ def test_a_wrong_sign_or_place_is_refused(sign: Any, start: int) -> None:
         add_keystream(np.zeros(4, np.uint32), seed(1), sign, start)
 
 
-def clock_that_favours(galois: float) -> Any:
-    """Every measurement of counter mode takes 1 second, every one of GCM so many."""
-    ticks = chain([0.0, 1.0, 0.0, galois], chain.from_iterable(repeat([0.0, 1.0, 0.0, galois])))
-    return lambda: next(ticks)
+def clock_that_favours(galois: float, slow_once: float = 0.0) -> Any:
+    """Every measurement of counter mode takes 1 second, every one of GCM so many; time never goes back.
+
+    The second measurement of GCM can take longer, as on a machine that was busy for a moment.
+    """
+    durations = chain([1.0, galois, 1.0, galois + slow_once], cycle([1.0, galois]))
+    now, starts = 1000.0, True
+
+    def clock() -> float:
+        nonlocal now, starts
+        now += 50.0 if starts else next(durations)
+        starts = not starts
+        return now
+
+    return clock
 
 
 def test_the_self_test_takes_the_faster_backend_and_only_if_it_is_faster() -> None:
     assert self_test(clock_that_favours(0.5)) is Backend.GCM
     assert self_test(clock_that_favours(1.0)) is Backend.CTR
     assert self_test(clock_that_favours(2.0)) is Backend.CTR
+
+
+def test_one_busy_moment_does_not_decide() -> None:
+    assert self_test(clock_that_favours(0.5, slow_once=10.0)) is Backend.GCM
 
 
 def test_a_machine_with_another_aes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
