@@ -141,9 +141,10 @@ def test_drop_before_shares_is_tolerated(where: str) -> None:
     check(dict.fromkeys(names(4)) | {"pod-000": where})
 
 
-def test_two_pods_lost_after_their_shares_leave_no_mask_behind() -> None:
+@pytest.mark.parametrize("early", ["after_advertise", "after_shares"])
+def test_two_lost_pods_leave_no_mask_behind(early: str) -> None:
     """The mask between two lost pods is in no vector, and must not be removed from the sum."""
-    check(dict.fromkeys(names(7)) | {"pod-001": "after_shares", "pod-004": "after_shares"})
+    check(dict.fromkeys(names(7)) | {"pod-001": early, "pod-004": "after_shares"})
 
 
 def test_exactly_threshold_succeeds() -> None:
