@@ -16,6 +16,7 @@ from typing import Any
 
 from ehr.errors import AuthError, EHRError, QuotaSpent, TransportError
 from ehr.identity import Matched, MatchResult, Person, Undetermined
+from ehr.matching import CONFLICTS
 from ehr.people_file import Row
 from ehr.providers.adapter import EHRAdapter
 from ehr.records import Fetched, Issue, Kind, PatientRecord, PatientRef, Severity, State, complete, nothing
@@ -181,7 +182,7 @@ async def _found(adapter: EHRAdapter, person: Person, deadline: float, failures:
     except Exception as error:  # noqa: BLE001 - one patient must not end the run for all others
         state, issue = _failed(error, failures)
         return Undetermined(state, (issue,))
-    if isinstance(match, Undetermined):
+    if isinstance(match, Undetermined) and not {issue.code for issue in match.issues} & CONFLICTS:
         failures[f"identity {match.state.name}"] += 1
     return match
 

@@ -283,8 +283,10 @@ def _why_nobody(reading: Reading) -> tuple[str, ...]:
     if isinstance(match, Matched):
         return ()
     codes = tuple(sorted({issue.code for issue in match.issues}))
-    # Records that contradict each other are an answer; a search that failed is none.
-    failed = isinstance(match, Undetermined) and not set(codes) & CONFLICTS and reading.row.person is not None
+    # Records that contradict each other are an answer, and so is a person whom nothing could be asked about; a
+    # search that failed is none.
+    answered = CONFLICTS | {"nothing-to-search-by"}
+    failed = isinstance(match, Undetermined) and not set(codes) & answered and reading.row.person is not None
     return (UNREAD, *codes) if failed else codes
 
 

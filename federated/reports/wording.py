@@ -6,6 +6,7 @@ A mark is always shape, word and colour together, so no reader needs the colour.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
@@ -41,6 +42,14 @@ MATCHES = {
     MatchState.UNDETERMINED: "the EHR could not be asked who this is: run again",
     MatchState.DUPLICATE: "the same person as an earlier row",
     MatchState.BAD_ROW: "the row of the input cannot be read",
+}
+# Answers about a person that no further asking changes: a human has to look.
+IDENTITY = {
+    "id-birth-date-conflict": "the id is that of somebody with another birth date: check both",
+    "mrn-birth-date-conflict": "the record number is that of somebody with another birth date: check both",
+    "merge-birth-date-conflict": "merged records have different birth dates: resolve the identity",
+    "merge-unresolved": "the records of this person are merged into one another and cannot be told apart",
+    "nothing-to-search-by": "a name with a birth date, a record number or an id is missing or cannot be read",
 }
 
 
@@ -171,9 +180,14 @@ def day(iso: str | None) -> str:
     return f"{found.day} {_MONTHS[found.month - 1]} {found.year}"
 
 
+def nobody(match: MatchState, issues: Iterable[str]) -> str:
+    """Why nobody was decided about."""
+    return next((IDENTITY[code] for code in issues if code in IDENTITY), MATCHES[match])
+
+
 def reason(code: str) -> str:
     """The code of a reason or of a note in words."""
-    return REASONS.get(code) or NOTES.get(code) or re.sub("[_-]", " ", code).lower()
+    return REASONS.get(code) or NOTES.get(code) or IDENTITY.get(code) or re.sub("[_-]", " ", code).lower()
 
 
 def action(code: str) -> str:

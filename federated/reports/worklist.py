@@ -149,7 +149,7 @@ def _parts(heads: Mapping[str, CriterionHead], outcome: Outcome | None) -> Itera
 def _reason(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) -> str:
     outcome = patient.outcome
     if outcome is None or patient.decision is Decision.NOT_EVALUATED:
-        return wording.MATCHES[patient.match]
+        return wording.nobody(patient.match, patient.issues)
     if patient.decision is Decision.ELIGIBLE:
         return _met(outcome)
     if patient.decision is Decision.UNDECIDED and outcome.lookups:
@@ -208,6 +208,8 @@ def _notes(patient: PatientResult) -> Iterator[str]:
         if state not in wording.COMPLETE:
             yield f"{wording.kind(kind).capitalize()}: {wording.STATES.get(state, state)}"
     for code in (*patient.issues, *(patient.outcome.notes if patient.outcome else ())):
+        if code in wording.IDENTITY:
+            continue  # it is the reason itself
         yield wording.reason(code).capitalize()
     if patient.outcome and patient.outcome.study_eye:
         yield "Study eye: {} (rule {})".format(*patient.outcome.study_eye)

@@ -18,6 +18,7 @@ from ehr.errors import (
     ReadError,
     TokenResponseMalformed,
 )
+from ehr.fetched import Issue, Severity
 from ehr.identity import Ambiguous, Matched, MatchResult, NotFound, Person, Undetermined
 from ehr.people_file import Row
 from ehr.records import Fetched, Kind, State, complete, nothing
@@ -109,6 +110,18 @@ async def test_a_doubtful_match_never_yields_data(match: MatchResult) -> None:
     assert reading.match is match
     assert reading.record is None
     assert not ehr.read
+
+
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [("mrn-birth-date-conflict", {}), ("merge-unresolved", {}), ("http-503", {"identity ERROR": 1})],
+)
+async def test_records_that_contradict_each_other_are_no_failed_request(
+    code: str, counted: dict[str, int]
+) -> None:
+    ehr = FakeEHR(finding=outcome(Undetermined(State.ERROR, (Issue(code, Severity.ERROR),))))
+    (reading,) = await everything(ehr, rows("a"))
+    assert reading.failures == counted
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,16 @@ import pytest
 
 from ehr.checkpoint import Checkpoint
 from ehr.cohort import Reading
+from ehr.fetched import Issue, Severity
 from ehr.identity import Ambiguous, Grade, Matched, NotFound, Person, Undetermined
+from ehr.matching import CONFLICTS
 from ehr.people_file import Row
 from ehr.records import Appointment, Kind, Patient, PatientRecord, PatientRef, State, complete, nothing
 from ehr.settings import SiteFile
 from federated.algorithms import criteria_match
-from federated.algorithms.criteria_match import Kept, Ongoing, Parameters
+from federated.algorithms.criteria_match import UNREAD, Kept, Ongoing, Parameters
 from federated.errors import ConfigurationError, NameWaits
+from federated.reports import wording
 from federated.reports.run import MatchState, Run
 from federated.screening.evidence import Decision
 from federated.screening.load import read_trial
@@ -120,6 +123,18 @@ def test_who_was_not_found_for_certain_is_not_evaluated() -> None:
     ]
     assert {patient.decision for patient in run.patients} == {Decision.NOT_EVALUATED}
     assert len({patient.ref for patient in run.patients}) == 4
+
+
+@pytest.mark.parametrize("code", sorted({*CONFLICTS, "nothing-to-search-by"}))
+def test_a_doubt_that_asking_again_cannot_end_is_no_outage(code: str) -> None:
+    unsure = Undetermined(State.ERROR, (Issue(code, Severity.ERROR),))
+    (patient,) = run_of(FakeSite({1: Reading(row(1), unsure)}), [row(1)]).patients
+    assert patient.issues == (code,)
+    assert "run again" not in wording.nobody(patient.match, patient.issues)
+    down = Undetermined(State.UNAVAILABLE, (Issue("http-503", Severity.ERROR),))
+    (patient,) = run_of(FakeSite({1: Reading(row(1), down)}), [row(1)]).patients
+    assert UNREAD in patient.issues
+    assert "run again" in wording.nobody(patient.match, patient.issues)
 
 
 def test_no_id_of_a_patient_is_in_the_run() -> None:
