@@ -320,6 +320,8 @@ async def test_a_type_that_the_server_lacks_is_a_gap_unless_others_repeat_it(
     """Only statements of drugs may be absent; "no device was ordered" needs a server that has device orders."""
     every = frozenset(resource.__name__ for types in RESOURCES.values() for resource in types) | {"Binary"}
     ways = replace(skin_named("smarthealthit"), types=every - {without})
-    with Sandbox(store_of([patient("ana", "Lopez", "Ana", "1990-01-01")]), ways, clients=clients()) as running:
+    with Sandbox(
+        store_of([patient("ana", "Lopez", "Ana", "1990-01-01")]), ways, clients=clients()
+    ) as running:
         async with adapter_of(running, tmp_path) as ehr:
             assert (await READERS[kind](ehr, ANA)).state is state
