@@ -54,15 +54,18 @@ def tried(pattern: Pattern) -> tuple[Pattern, str]:
 def run(workers: int, minutes: float = inf) -> Tally:
     """Try the patterns, small cohorts first, until all are done or the time is up."""
     tally, began = Tally(), time.monotonic()
+    until = began + 60 * minutes
     with multiprocessing.get_context("spawn").Pool(workers) as processes:
         for pods in COHORTS:
             every = patterns(pods)
             tally.there_are[pods], tally.seen[pods] = len(every), Counter()
+            if time.monotonic() > until:
+                continue
             for pattern, how in processes.imap_unordered(tried, every, _CHUNK):
                 tally.seen[pods][how] += 1
                 if how == "failed":
                     tally.failures.append(pattern)
-                if time.monotonic() - began > 60 * minutes:
+                if time.monotonic() > until:
                     break
             sys.stderr.write(f"{pods} pods: {sum(tally.seen[pods].values())} of {len(every)} patterns\n")
         processes.terminate()
