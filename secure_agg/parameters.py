@@ -183,7 +183,9 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         bits: 32 (default), 16 (half the bytes) or 64 (exact integers).
         weighting: "weights_first" (default) or "per_round"; how weights enter where weights are given.
         maximum_weight: for "per_round", the largest weight that a pod may have.
-        rounding, on_clip, l2_clip: see `Encoding`.
+        rounding, l2_clip: see `Encoding`.
+        on_clip: "clip" clips a value beyond ``clip`` and counts it: the report has the fraction over all
+            pods; "error" refuses the update in the pod, which is then a dropout.
         graph: "complete" or "sparse" (semi-honest only).
         degree, sparse_threshold: numbers of the sparse graph, from `graph.certified`; 0 takes the least
             that are certified for the two fractions below.
@@ -200,7 +202,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     weighting: Weighting = "weights_first"
     maximum_weight: float = 1.0
     rounding: Rounding = "stochastic"
-    on_clip: OnClip = "error"
+    on_clip: OnClip = "clip"
     l2_clip: float = 0.0
     graph: Graph = "complete"
     degree: int = 0

@@ -215,7 +215,8 @@ def sum_of_weights(parameters: Parameters, weights: Mapping[str, float], cohort:
         raise WeightError(
             f"A weight is not a finite number above 0 and at most {largest / WEIGHT_STEPS:g}. Nothing was sent."
         )
-    small = msgspec.structs.replace(parameters, length=1, clip=largest, bits=64, l2_clip=0.0, dp=DpSpec())
+    exact = msgspec.structs.replace(parameters, bits=64, on_clip="error", l2_clip=0.0, dp=DpSpec())
+    small = msgspec.structs.replace(exact, length=1, clip=largest)
     steps = {name: np.array([math.ceil(w * WEIGHT_STEPS)], np.int64) for name, w in weights.items()}
     counting = replace(cast, task=hashlib.sha256(b"sa1/weights" + cast.task).digest()[:16], round=0)
     counting = replace(counting, model=b"sa1/weights" + cast.model)

@@ -269,11 +269,11 @@ def test_wrong_shape_dtype_order_refused(values: Any) -> None:
 
 
 def test_clip_policy_error_and_count() -> None:
-    refusing = Table()
+    refusing = Table(Setting(parameters={"on_clip": "error"}))
     refusing.updates["bath"] = np.array([9.0, 0, 0, 0, 0, 0, -20.0])
     with pytest.raises(errors.RangeError, match="clip"):
         refusing.ask("bath", refusing.start()["bath"])
-    clipping = Table(Setting(parameters={"on_clip": "clip"}))
+    clipping = Table()
     clipping.updates["bath"] = refusing.updates["bath"]
     result = clipping.run()
     assert result.report.clipped_fraction == pytest.approx(2 / 35)

@@ -296,6 +296,18 @@ def test_the_same_entropy_gives_the_same_round() -> None:
     assert one.report.bytes_up == two.report.bytes_up
 
 
+def test_the_example_of_the_interface_gives_a_mean_and_says_how_much_was_clipped() -> None:
+    """Of a normal distribution about 6 values in 100,000 lie beyond 4."""
+    parameters = Parameters(length=1_000_000, clip=4.0, minimum_survivors=3)
+    pods = ("hull", "leeds", "york", "bath", "kent")
+    updates = {name: np.random.default_rng(i).normal(size=1_000_000) for i, name in enumerate(pods)}
+    result = simulate(parameters, updates, lost={"hull": "after_upload"})
+    exact = np.mean([np.clip(values, -4, 4) for values in updates.values()], axis=0)
+    assert np.abs(result.mean - exact).max() <= result.report.error_bound
+    assert result.survivors == ("bath", "hull", "kent", "leeds", "york")
+    assert 4e-5 < result.report.clipped_fraction < 9e-5
+
+
 def test_names_that_do_not_fit_are_refused() -> None:
     updates = {name: update(name, 3) for name in names(5)}
     with pytest.raises(ParameterError, match="lost must name pods"):

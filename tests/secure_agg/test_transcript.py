@@ -65,7 +65,7 @@ class Round:
         }
         pinned = {name: identity.public for name, identity in identities.items()}
         modeller = Identity(bytes.fromhex(frozen["modeller_identity_seed"]))
-        parameters = Parameters(length=7, clip=frozen["clip"], minimum_survivors=3)
+        parameters = Parameters(length=7, clip=frozen["clip"], minimum_survivors=3, on_clip="error")
         encoding = parameters.encoding(len(pinned), "weights_first", float(frozen["total_weight"]))
         task, model, schema = (bytes.fromhex(frozen[key]) for key in ("task", "model_hash", "schema_hash"))
         members = [Member(name, fingerprint(key)) for name, key in pinned.items()]
