@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_NO_INPUT = 1
 export PYTHONUTF8 = 1
 
-.PHONY: demo test check proof bench setup clean
+.PHONY: demo test check proof bench setup clean help
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -54,3 +54,12 @@ bench: $(VENV)/.installed-dev
 
 clean:
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+help:
+	@echo "make demo    screen invented people at two embedded EHRs; OUT=DIR says where the reports go"
+	@echo "make test    every test of everyday size, on loopback only"
+	@echo "make check   style, types, layers and house rules"
+	@echo "make proof   the long proofs at full size; writes docs/proof/"
+	@echo "make bench   the benchmarks"
+	@echo "make setup   only install"
+	@echo "make clean   remove what was installed and built"
