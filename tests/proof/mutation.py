@@ -50,6 +50,7 @@ def _masking(*first: str) -> tuple[str, ...]:
         "test_replay.py",
         "test_server.py",
         "test_transcript.py",
+        "test_mutants_rounds.py",
         "test_simulation.py",
     )
     return tuple(_MASKING + name for name in dict.fromkeys((*first, *rounds)))
