@@ -36,7 +36,7 @@ _DECIDING = (
 
 
 def _screening(*first: str) -> tuple[str, ...]:
-    names = dict.fromkeys((*first, *_DECIDING))
+    names = dict.fromkeys((*first, *_DECIDING, "test_review_*.py"))
     return tuple(_SCREENING + name for name in names)
 
 
