@@ -184,7 +184,7 @@ async def screen_async(
             rows = await site.rows(chosen.patients)
             opened = time.perf_counter()
             run = await _screened(site, checked, rows, chosen, started, held)
-            contacts = await _contacts(site, rows, run) if chosen.with_identifiers else None
+            contacts = await _contacts(site, rows, run, chosen) if chosen.with_identifiers else None
             read = time.perf_counter()
             seconds = {"open": opened - began, "read": read - opened}
             execution = _execution(started, surroundings, seconds, site)
@@ -242,7 +242,7 @@ def _identity(site: Site, trial: Trial, rows: tuple[Row, ...], options: Options)
     }
 
 
-async def _contacts(site: Site, rows: tuple[Row, ...], run: Run) -> dict[int, Contact]:
+async def _contacts(site: Site, rows: tuple[Row, ...], run: Run, options: Options) -> dict[int, Contact]:
     """Who is to be called or reviewed, from the EHR's own record; nobody else's name is written."""
     wanted = {
         patient.input_row
@@ -254,6 +254,11 @@ async def _contacts(site: Site, rows: tuple[Row, ...], run: Run) -> dict[int, Co
         patient = None if reading.record is None else reading.record.patient
         if patient is not None:
             found[reading.row.number] = _contact(patient)
+    if len(found) < len(wanted):
+        # An empty line must not look like somebody without a telephone.
+        options.say(
+            f"contacts.csv: {len(wanted) - len(found)} of {len(wanted)} people could not be read again."
+        )
     return found
 
 

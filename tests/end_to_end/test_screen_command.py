@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ehr.cohort import Reading
 from ehr.problems import Problems
 from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.server import Sandbox
+from ehr.site import Site
 from ehr.yaml_nodes import Table, plain, read_yaml
-from federated import screen
+from federated import local, screen
 from federated.cli.frame import run
 from federated.exit_codes import ExitCode
 from federated.reports.errors import OutputError
@@ -105,6 +108,25 @@ def test_contacts_are_written_only_when_asked_for_and_for_nobody_else(stage: Sta
     }
     named = {row["input_row"] for row in rows if row["family"] or row["given"]}
     assert named == expected
+
+
+def test_contacts_that_could_not_be_read_are_said(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def nobody(*arguments: object) -> AsyncIterator[Reading]:
+        for reading in ():
+            yield reading
+
+    screened = local._screened
+
+    async def then_out(site: Site, *rest: Any) -> Any:
+        run = await screened(site, *rest)
+        monkeypatch.setattr(site, "readings", nobody)
+        return run
+
+    monkeypatch.setattr(local, "_screened", then_out)
+    assert stage.screen(tmp_path / "out", "--with-identifiers") == ExitCode.DONE
+    assert "could not be read again" in capsys.readouterr().err
 
 
 def test_an_outage_ends_with_3_and_the_same_command_asks_anew(stage: Stage, tmp_path: Path) -> None:
