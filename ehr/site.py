@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +25,7 @@ from ehr.auth.tokens import TokenSource
 from ehr.cohort import Bounds, Reading, read_cohort
 from ehr.config import ProviderProfile
 from ehr.errors import ConfigurationError, HttpStatusError, TransportError
+from ehr.fhir.paging import Budget
 from ehr.fhir.session import FhirSession
 from ehr.identity import MatchResult, Person
 from ehr.people_file import Row, read_people
@@ -32,7 +33,7 @@ from ehr.pod_file import read_bytes, read_site_file
 from ehr.providers.adapter import CohortRef, EHRAdapter
 from ehr.providers.generic import AdapterParts
 from ehr.providers.probe import ProbeReport
-from ehr.providers.registry import provider
+from ehr.providers.registry import Provider, provider
 from ehr.query import QueryResult
 from ehr.records import RESOURCES, Fetched, Kind, PatientRef
 from ehr.settings import EHRSection, Secret, SiteFile
@@ -49,10 +50,16 @@ class Surroundings:
     Args:
         clock: time and chance.
         wire: what sends requests; None is the real engine.
+        limits: of the transport; how often a host is asked comes from the profile and the pod file.
+        budget: where a search stops.
+        providers: looks a provider up by its name.
     """
 
     clock: Clock = SYSTEM_CLOCK
     wire: httpx.AsyncBaseTransport | None = None
+    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
+    providers: Callable[[str], Provider] = provider
 
 
 REAL = Surroundings()
@@ -208,7 +215,7 @@ async def open_site_async(
     else:
         file, folder = read_site_file(Path(config)), Path(config).parent
     key = read_secret(file.site.key, folder)
-    found = provider(file.ehr.provider)
+    found = surroundings.providers(file.ehr.provider)
     _check_settings(file.ehr, found.profile)
     async with _transport(file.ehr, found.profile, folder, surroundings) as transport:
         endpoints, source = await _source(file, found.profile, folder, transport)
@@ -223,6 +230,7 @@ async def open_site_async(
             zone=ZoneInfo(file.site.time_zone),
             strict=file.ehr.strict,
             validation=file.ehr.validation,
+            budget=surroundings.budget,
         )
         adapter = found.make(AdapterParts(found.profile, transport, authenticator, session, endpoints))
         async with Site(file, adapter, key, folder) as site:
@@ -278,7 +286,8 @@ def _transport(
 ) -> Transport:
     own, theirs = section.rate, profile.rate
     rates = [rate for rate in (own.requests_per_s, theirs.requests_per_s) if rate is not None]
-    limits = Limits(
+    limits = replace(
+        surroundings.limits,
         concurrency=min(own.concurrency or theirs.concurrency, theirs.concurrency),
         requests_per_s=min(rates, default=None),
     )

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ehr.sandbox.faults import Trickle as Trickle
     from ehr.sandbox.faults import When as When
     from ehr.sandbox.faults import WrongTotal as WrongTotal
+    from ehr.sandbox.listener import TLS as TLS
     from ehr.sandbox.oauth import RegisteredClient as RegisteredClient
-    from ehr.sandbox.server import TLS as TLS
     from ehr.sandbox.server import Registration as Registration
     from ehr.sandbox.server import Sandbox as Sandbox
     from ehr.sandbox.server import serve as serve
@@ -55,7 +55,8 @@ _WHERE = {
     "load": "data",
     **dict.fromkeys(_FAULT_NAMES, "faults"),
     "RegisteredClient": "oauth",
-    **dict.fromkeys(("TLS", "Registration", "Sandbox", "serve"), "server"),
+    "TLS": "listener",
+    **dict.fromkeys(("Registration", "Sandbox", "serve"), "server"),
     **dict.fromkeys(("Skin", "skin_named", "skin_names"), "skin"),
     "Store": "store",
     "store_of": "store",
