@@ -69,7 +69,7 @@ class RateRule:
     Args:
         concurrency: requests in flight, per host.
         requests_per_s: token bucket per endpoint class; ``None`` means no such limit.
-        daily_requests: the site's own daily budget; ``None`` means none.
+        daily_requests: budget of one calendar day at the site (`ehr.transport.quota`); ``None`` means none.
     """
 
     concurrency: int = 8

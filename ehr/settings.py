@@ -131,10 +131,17 @@ def _auth(value: object) -> object:
 
 
 class Rate(Section):
-    """The site's own limits; never above what the provider's profile allows."""
+    """The site's own limits; never above what the provider's profile allows.
+
+    Args:
+        concurrency: patients, and requests, in flight.
+        requests_per_s: to the EHR.
+        daily_requests: to the EHR on one calendar day at the site; counted in the output folder.
+    """
 
     concurrency: int | None = Field(default=None, ge=1, le=64)
     requests_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    daily_requests: int | None = Field(default=None, ge=1)
 
 
 class EHRSection(Section):

@@ -38,6 +38,7 @@ from ehr.query import QueryResult
 from ehr.records import RESOURCES, Fetched, Kind, PatientRef
 from ehr.settings import EHRSection, Secret, SiteFile
 from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits, Transport
+from ehr.transport.quota import DailyQuota
 
 KEY_BYTES = 32
 _POINTED_TO = {"Medication", "Binary"}  # no kinds of their own: prescriptions and documents point to them
@@ -197,7 +198,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site_async(
-    config: str | Path | SiteFile, surroundings: Surroundings = REAL
+    config: str | Path | SiteFile, surroundings: Surroundings = REAL, *, counted_in: Path | None = None
 ) -> AsyncIterator[Site]:
     """Open one hospital's EHR.
 
@@ -205,6 +206,8 @@ async def open_site_async(
         config: path of ``pod.yaml``, or settings that are checked already (paths in them are then relative to the
             working directory).
         surroundings: clock and wire, for tests.
+        counted_in: folder that keeps the day's count of requests, where there is a daily budget; None keeps it
+            for this process alone.
 
     Raises:
         ConfigurationError: the file, a key, or what the server announces is wrong; nothing was read.
@@ -217,7 +220,8 @@ async def open_site_async(
     key = read_secret(file.site.key, folder)
     found = surroundings.providers(file.ehr.provider)
     _check_settings(file.ehr, found.profile)
-    async with _transport(file.ehr, found.profile, folder, surroundings) as transport:
+    quota = _quota(file, found.profile, surroundings.clock, counted_in)
+    async with _transport(file.ehr, found.profile, folder, surroundings, quota) as transport:
         endpoints, source = await _source(file, found.profile, folder, transport)
         authenticator = Authenticator(
             source, monotonic=surroundings.clock.monotonic, headers=_headers(file.ehr, found.profile)
@@ -282,7 +286,11 @@ def _check_settings(section: EHRSection, profile: ProviderProfile) -> None:
 
 
 def _transport(
-    section: EHRSection, profile: ProviderProfile, folder: Path, surroundings: Surroundings
+    section: EHRSection,
+    profile: ProviderProfile,
+    folder: Path,
+    surroundings: Surroundings,
+    quota: DailyQuota | None,
 ) -> Transport:
     own, theirs = section.rate, profile.rate
     rates = [rate for rate in (own.requests_per_s, theirs.requests_per_s) if rate is not None]
@@ -299,6 +307,24 @@ def _transport(
         ca_file=folder / section.ca_file if section.ca_file else None,
         inner=surroundings.wire,
         never_retry=profile.never_retry,
+        quota=quota,
+    )
+
+
+def _quota(
+    file: SiteFile, profile: ProviderProfile, clock: Clock, counted_in: Path | None
+) -> DailyQuota | None:
+    theirs, own = profile.rate.daily_requests, file.ehr.rate.daily_requests
+    limit = min((one for one in (theirs, own) if one is not None), default=None)
+    if limit is None and not profile.empty_body_is_quota:
+        return None
+    zone = ZoneInfo(file.site.time_zone)
+    return DailyQuota(
+        lambda: clock.now().astimezone(zone).date(),
+        limit,
+        file.ehr.base_url,
+        counted_in,
+        profile.empty_body_is_quota,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
 from ehr.transport.exchange import Exchange, Expect, Plan, Unanswered
 from ehr.transport.flow import FRESH, drive, is_token_request, renewed_by, without_bearer
+from ehr.transport.quota import DailyQuota
 from ehr.transport.response import Response, outcome_codes, raise_for_status
 from ehr.transport.retry import NEVER_RETRY
 from ehr.transport.settings import SYSTEM_CLOCK, ClassLimit, ClientCertificate, Clock, Limits
@@ -81,6 +82,7 @@ class _Treatment:
     limit_bytes: int
     deadline: float | None
     endpoint_class: str | None
+    start: bool = False
 
 
 class Transport:
@@ -97,6 +99,7 @@ class Transport:
         client_certificate: shown to servers that ask for one.
         inner: sends requests instead of the engine; tests give ``httpx.MockTransport``.
         never_retry: path segments whose requests are never repeated.
+        quota: the day's budget; None is none.
 
     Raises:
         ConfigurationError: the base URL, a file or a limit cannot be used.
@@ -113,6 +116,7 @@ class Transport:
         client_certificate: ClientCertificate | None = None,
         inner: httpx.AsyncBaseTransport | None = None,
         never_retry: tuple[str, ...] = NEVER_RETRY,
+        quota: DailyQuota | None = None,
     ) -> None:
         redact.install()
         limits = limits or Limits()
@@ -122,7 +126,7 @@ class Transport:
         private = ca_file is not None or client_certificate is not None
         tls = tls_context(ca_file, client_certificate) if private else None
         wire = inner or AiohttpTransport(EngineSettings(limits=limits, tls=tls))
-        self._exchange = Exchange(wire, limits, clock)
+        self._exchange = Exchange(wire, limits, clock, quota)
         self._owner = True
 
     def __repr__(self) -> str:
@@ -130,8 +134,9 @@ class Transport:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Requests, retries, statuses by class, failures by class, since the family was opened."""
-        return dict(self._exchange.counters)
+        """Requests, retries, statuses by class, failures by class, halvings, since the family was opened."""
+        halvings = self._exchange.rates.halvings
+        return {**self._exchange.counters, **({"halvings": halvings} if halvings else {})}
 
     @property
     def limits(self) -> Limits:
@@ -209,6 +214,7 @@ class Transport:
         treatment = self._treatment(expect, limit_bytes, deadline_s, endpoint_class)
         async with self._deadline(deadline_s):
             if auth is None:
+                treatment = replace(treatment, start=True)
                 return await self._send(asked.build(), treatment, _renewal(asked))
             return await drive(auth, asked.build(), lambda request: self._sent(auth, request, treatment))
 
@@ -251,6 +257,8 @@ class Transport:
     async def aclose(self) -> None:
         """Close every connection of the family, if this is its first transport."""
         if self._owner:
+            if self._exchange.quota is not None:
+                self._exchange.quota.close()
             await self._exchange.wire.aclose()
 
     async def __aenter__(self) -> Self:
@@ -312,6 +320,7 @@ class Transport:
             treatment.endpoint_class,
             treatment.deadline,
             renew,
+            treatment.start,
         )
 
     async def _sent(self, auth: httpx.Auth, request: httpx.Request, treatment: _Treatment) -> Response:
@@ -322,7 +331,7 @@ class Transport:
 
     async def _ask_token(self, request: httpx.Request, treatment: _Treatment) -> Response:
         place = self.for_origin(str(request.url.copy_with(query=None)))
-        token = _Treatment("any", self.limits.json_bytes, treatment.deadline, retry.TOKEN)
+        token = _Treatment("any", self.limits.json_bytes, treatment.deadline, retry.TOKEN, start=True)
         return await place._send(without_bearer(request), token, renewed_by(request))
 
     async def _opened(

@@ -20,12 +20,14 @@ from ehr.errors import (
     DestinationRefused,
     EHRError,
     ProtocolViolation,
+    QuotaSpent,
     TimedOut,
     TransportError,
 )
 from ehr.transport import body, retry
 from ehr.transport.engine import AddressNotAllowed, CertificateRefused
 from ehr.transport.origin import Origin
+from ehr.transport.quota import DailyQuota
 from ehr.transport.rate import HostRate, Outcome, Rates
 from ehr.transport.redact import event_logger, log_event
 from ehr.transport.response import Response
@@ -49,6 +51,7 @@ class Plan:
         endpoint_class: for rates.
         deadline: on the clock's monotonic time; None is none.
         renew: makes the request anew for each further attempt; None sends the same one.
+        start: it belongs to the start of a run, which no spent budget holds up.
     """
 
     origin: Origin
@@ -58,6 +61,7 @@ class Plan:
     endpoint_class: str | None = None
     deadline: float | None = None
     renew: Callable[[], httpx.Request] | None = None
+    start: bool = False
 
 
 @dataclass(slots=True)
@@ -71,11 +75,12 @@ class Failure:
 
 @dataclass(slots=True)
 class Exchange:
-    """What the transports of one family share: engine, rates, limits, clock, counters."""
+    """What the transports of one family share: engine, rates, limits, clock, counters, the day's budget."""
 
     wire: httpx.AsyncBaseTransport
     limits: Limits
     clock: Clock
+    quota: DailyQuota | None = None
     rates: Rates = field(init=False)
     counters: Counter[str] = field(default_factory=Counter)
 
@@ -128,7 +133,7 @@ class Exchange:
             result = await entered.enter_async_context(self._opened(request, plan))
         except Unanswered as failed:
             result = failed.failure
-        except BreakerOpen as error:
+        except (BreakerOpen, QuotaSpent) as error:
             self.count_failure(error)
             return Failure(error, repeatable=False)
         duration_s = self.clock.monotonic() - started
@@ -141,16 +146,17 @@ class Exchange:
     @asynccontextmanager
     async def _opened(self, request: httpx.Request, plan: Plan) -> AsyncIterator[httpx.Response | Response]:
         async with self.rates.host(plan.origin.authority).turn(plan.endpoint_class) as turn:
-            self.counters["requests"] += 1
+            self._count(plan)
             try:
                 async with self._answered(request) as raw:
                     turn.outcome = Outcome.FAILED if raw.status_code >= 500 else Outcome.ANSWERED
+                    turn.too_much = raw.status_code in _TOO_MUCH
                     if 200 <= raw.status_code <= 299:
                         yield raw
                     else:
                         yield await self._read(raw, request, plan)
             except Unanswered as failed:
-                turn.outcome = _health(failed.failure)
+                turn.outcome, turn.too_much = _health(failed.failure), _too_much(failed.failure)
                 raise
             except TransportError as error:
                 turn.outcome = _health(Failure(error, repeatable=False))
@@ -161,16 +167,22 @@ class Exchange:
         try:
             async with host.turn(plan.endpoint_class) as turn:
                 started = self.clock.monotonic()
+                self._count(plan)
                 result = await self._once(request, plan)
-                turn.outcome = _health(result)
-        except BreakerOpen as error:
+                turn.outcome, turn.too_much = _health(result), _too_much(result)
+        except (BreakerOpen, QuotaSpent) as error:
             self.count_failure(error)
             return Failure(error, repeatable=False)
         self._note(result, plan, self.clock.monotonic() - started, host)
         return result
 
-    async def _once(self, request: httpx.Request, plan: Plan) -> Response | Failure:
+    def _count(self, plan: Plan) -> None:
+        """One more request is sent, if the day's budget still has it."""
+        if self.quota is not None and plan.endpoint_class != retry.TOKEN:
+            self.quota.take(start=plan.start)
         self.counters["requests"] += 1
+
+    async def _once(self, request: httpx.Request, plan: Plan) -> Response | Failure:
         bound = asyncio.timeout(self.limits.total_s)
         try:
             async with bound, self._answered(request) as raw:
@@ -184,7 +196,12 @@ class Exchange:
         except ProtocolViolation as error:
             return Failure(error, repeatable=True)
         except (BadBody, BodyTooLarge) as error:
-            return Failure(error, repeatable=False)
+            return Failure(self._spent_by(error, plan) or error, repeatable=False)
+
+    def _spent_by(self, error: BadBody | BodyTooLarge, plan: Plan) -> QuotaSpent | None:
+        """The vendor's sign that its own quota is used up: nobody is asked about any more today."""
+        empty = isinstance(error, BadBody) and error.reason == "empty" and not plan.start
+        return self.quota.refused() if empty and self.quota is not None and self.quota.empty_body else None
 
     @asynccontextmanager
     async def _answered(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -287,10 +304,20 @@ def _returned(result: Response | Failure) -> Response:
     return result
 
 
+_TOO_MUCH = (429, 503)
+
+
+def _too_much(result: Response | Failure) -> bool:
+    """Whether the host is asked too much at once: it says so, or is too busy to answer in time."""
+    if isinstance(result, Response):
+        return result.status in _TOO_MUCH
+    return isinstance(result.error, TimedOut) and not result.unsent
+
+
 def _health(result: Response | Failure) -> Outcome:
     if isinstance(result, Response):
         return Outcome.FAILED if result.status >= 500 else Outcome.ANSWERED
-    if isinstance(result.error, (BadBody, BodyTooLarge)):
+    if isinstance(result.error, (BadBody, BodyTooLarge, QuotaSpent)):
         return Outcome.ANSWERED
     return Outcome.FAILED if isinstance(result.error, TransportError) else Outcome.UNKNOWN
 

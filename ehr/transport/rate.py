@@ -1,4 +1,4 @@
-"""How often one host is asked: concurrency, token bucket, host-wide pause, circuit breaker.
+"""How often one host is asked: adaptive concurrency, token bucket, host-wide pause, circuit breaker.
 
 All on the clock it is given. Requirements S28, S29 and S30 of the EHR layer. State is kept by scheme,
 host and port and shared by every `Transport` of one family.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ehr.errors import BreakerOpen
+from ehr.transport.places import Places
 from ehr.transport.settings import ClassLimit, Clock, Limits
 
 
@@ -110,9 +111,15 @@ class _Gate:
 
 @dataclass(slots=True)
 class Turn:
-    """One attempt's place at the host; set ``outcome`` before leaving."""
+    """One attempt's place at the host; set ``outcome`` before leaving.
+
+    Attributes:
+        outcome: of the host's health.
+        too_much: the host said, or showed by its silence, that it is asked too much at once.
+    """
 
     outcome: Outcome = Outcome.UNKNOWN
+    too_much: bool = False
 
 
 @dataclass(slots=True)
@@ -122,14 +129,14 @@ class HostRate:
     limits: Limits
     clock: Clock
     breaker: Breaker = field(init=False)
-    _places: asyncio.Semaphore = field(init=False)
+    places: Places = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _gates: dict[str, _Gate] = field(default_factory=dict)
     _paused_until: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_pause_s)
-        self._places = asyncio.Semaphore(self.limits.concurrency)
+        self.places = Places(self.limits.concurrency)
         self._bucket = TokenBucket(self.limits.requests_per_s)
 
     def pause(self, seconds: float) -> None:
@@ -147,7 +154,7 @@ class HostRate:
         async with AsyncExitStack() as held:
             if gate.places is not None:
                 await held.enter_async_context(gate.places)
-            await held.enter_async_context(self._places)
+            halvings = await held.enter_async_context(self.places.taken())
             await self._wait(gate)
             trial = self.breaker.enter(self.clock.monotonic())
             turn = Turn()
@@ -155,6 +162,10 @@ class HostRate:
                 yield turn
             finally:
                 self.breaker.leave(trial, turn.outcome, self.clock.monotonic())
+                if turn.too_much:
+                    self.places.too_much(halvings)
+                elif turn.outcome is Outcome.ANSWERED:
+                    self.places.fine()
 
     async def _wait(self, gate: _Gate) -> None:
         now = self.clock.monotonic()
@@ -181,6 +192,11 @@ class Rates:
     limits: Limits
     clock: Clock
     _hosts: dict[tuple[str, str, int], HostRate] = field(default_factory=dict)
+
+    @property
+    def halvings(self) -> int:
+        """How often a host said that it was asked too much at once."""
+        return sum(host.places.halvings for host in self._hosts.values())
 
     def host(self, authority: tuple[str, str, int]) -> HostRate:
         """The state of a host, made on first use."""
