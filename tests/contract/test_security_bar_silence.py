@@ -43,7 +43,9 @@ SHOWN = {
     **dict.fromkeys(
         ("config.ExtraHeader", "config.ProviderProfile", "providers.adapter.CohortRef"), SETTINGS
     ),
-    **dict.fromkeys(("transport.foreign.ForeignHost", "transport.settings.Limits"), SETTINGS),
+    **dict.fromkeys(
+        ("transport.foreign.ForeignHost", "transport.settings.Limits", "site.Surroundings"), SETTINGS
+    ),
     **dict.fromkeys(
         ("yaml_nodes.Table", "yaml_nodes.Text", "yaml_nodes._Builder", "yaml_nodes._Open"), SETTINGS
     ),
