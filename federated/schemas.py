@@ -57,6 +57,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "overview": Document("federated.reports.document_models:OverviewDocument"),
         "screening-benchmark": Document("federated.cli.documents:ScreeningBenchmark"),
         "secure-agg-benchmark": Document("federated.cli.documents:AggregationBenchmark"),
+        "ehr-benchmark": Document("federated.cli.documents:ReadingBenchmark"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }

@@ -13,6 +13,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.environment import environment
 from benchmarks.secure_aggregation import flower
 from benchmarks.secure_aggregation.masking import machine, mask_rows
 from benchmarks.secure_aggregation.measuring import Options, Row
@@ -38,7 +39,7 @@ def masked(options: Options) -> list[Row]:
 
 def round_rows(options: Options, context: SpawnContext) -> Iterator[Row]:
     """One client row and one server row for each setting."""
-    python = flower.environment() if options.flower else None
+    python = environment("flwr", flower.VERSION) if options.flower else None
     for length in options.parameters:
         for pods in options.pods:
             for dropped in options.dropped:

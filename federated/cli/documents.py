@@ -108,3 +108,28 @@ class AggregationBenchmark(_Document):
     schema_: Annotated[Literal["trialveil/secure-agg-benchmark/1"], Field(alias="schema")]
     machine: dict[str, Any]
     rows: tuple[AggregationRow, ...]
+
+
+class ReadingRow(_Document):
+    """One client of the benchmark of reading; larger shares and speed-ups are better, and 1 is the limit.
+
+    All figures are null for a peer that is not installed or was not measured.
+    """
+
+    client: str
+    patients: Annotated[int, Field(ge=1)]
+    latency_ms: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)] | None
+    share_of_limit: float | None
+    speedup_over_fhirpy: float | None
+    requests: Annotated[int, Field(ge=0)] | None
+    resources: Annotated[int, Field(ge=0)] | None
+    peak_bytes: Annotated[int, Field(ge=0)] | None
+
+
+class ReadingBenchmark(_Document):
+    """What ``python benchmarks/ehr.py --json`` prints; ``machine`` says what was measured on."""
+
+    schema_: Annotated[Literal["trialveil/ehr-benchmark/1"], Field(alias="schema")]
+    machine: dict[str, Any]
+    rows: tuple[ReadingRow, ...]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.peers import environment
 from benchmarks.secure_aggregation import command, flower, masking, rounds
 from benchmarks.secure_aggregation.measuring import Options, Timed
 from federated.cli.documents import AggregationBenchmark
@@ -89,8 +90,8 @@ def test_a_rows_speedup_is_the_peers_time_over_ours() -> None:
 def test_a_peer_that_cannot_be_installed_gives_nulls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(flower, "_runs", lambda command: False)
-    assert flower.environment(tmp_path) is None
+    monkeypatch.setattr(environment, "runs", lambda command: False)
+    assert environment.environment("flwr", flower.VERSION, tmp_path) is None
     assert flower.measure(None, SMALL, 1) is None
     assert "null" in capsys.readouterr().err
 
