@@ -49,6 +49,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "names": Document("federated.cli.names:NamesDocument"),
         "probe": Document("federated.cli.documents:ProbeDocument"),
         "query": Document("federated.cli.documents:QueryDocument"),
+        "contract": Document("federated.cli.documents:ContractDocument"),
         "check": Document("federated.cli.documents:CheckDocument"),
         "valueset": Document("federated.cli.trial:ImportDocument"),
         "decisions": Document("federated.reports.document_models:DecisionsDocument"),

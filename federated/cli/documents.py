@@ -29,6 +29,39 @@ class ProbeDocument(_Document):
     checks: tuple[Step, ...]
 
 
+class ContractCase(_Document):
+    """What one contract case came to; ``reason`` says why it failed or does not apply."""
+
+    number: Annotated[int, Field(ge=1)]
+    name: str
+    level: Literal["must", "should"]
+    outcome: Literal["passed", "failed", "not_applicable"]
+    reason: str | None
+    backends: tuple[Literal["mocks", "socket"], ...]
+
+
+class ContractSummary(_Document):
+    """How many cases came to what."""
+
+    passed: Annotated[int, Field(ge=0)]
+    failed: Annotated[int, Field(ge=0)]
+    not_applicable: Annotated[int, Field(ge=0)]
+
+
+class ContractProvider(_Document):
+    """The contract of one provider."""
+
+    cases: tuple[ContractCase, ...]
+    summary: ContractSummary
+
+
+class ContractDocument(_Document):
+    """What ``trialveil ehr contract --json`` prints, and what pytest's ``--ehr-contract-report`` writes."""
+
+    schema_: Annotated[Literal["trialveil/contract/1"], Field(alias="schema")]
+    providers: dict[str, ContractProvider]
+
+
 class Collection(_Document):
     """The records of one kind; ``items`` are complete only where ``complete`` is true."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federated.cli import terminal
+from federated.cli import contract, terminal
 from federated.cli.patient_tables import show
 from federated.cli.terminal import Json
 from federated.errors import UsageError
@@ -24,6 +24,7 @@ keys_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make, list and rotate signing keys."
 )
 app.add_typer(keys_app, name="keys")
+app.command("contract", epilog=contract.EPILOG)(contract.contract)
 
 Config = Annotated[Path, typer.Option("--config", metavar="POD.yaml", help="The pod file.")]
 KeyFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the key ring.")]

@@ -1,0 +1,30 @@
+"""``python -m ehr.testing``: run the contract of the shipped providers and write its page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ehr.testing.harnesses import shipped_harnesses
+from ehr.testing.report import page
+from ehr.testing.run import run_contract
+
+FILE = Path("docs") / "contract-report.md"
+NOTE = (
+    "What every adapter must hold, and what the shipped ones came to: each case on mocks and over a real socket "
+    "with TLS,\nagainst an embedded EHR with the vendor's ways. A case does not apply where the provider's profile "
+    "says so.\nMade by `python -m ehr.testing`; `trialveil ehr contract --all` runs the same cases. "
+    "For an adapter of your own: [How do I test my own adapter?](test-an-adapter.md)"
+)
+
+
+def main() -> int:
+    """Write the page; the number of providers with a case that does not hold."""
+    results = {harness.provider: run_contract(harness) for harness in shipped_harnesses()}
+    FILE.write_text(page(results, NOTE), encoding="utf-8")
+    sys.stdout.write(f"{FILE}\n")
+    return sum(any(one.outcome == "failed" for one in found) for found in results.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
