@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from ehr.errors import ConfigurationError
 from ehr.sandbox import TLS, Registration, Sandbox, Store, load, serve
+from ehr.sandbox.listener import listening
 from ehr.sandbox.server import PEOPLE
 from tests.ehr.sandbox.signing import CLIENT, ec_key, jwks
 
@@ -31,6 +33,12 @@ def test_it_starts_and_stops_quickly(store: Store) -> None:
         assert http.get(f"{ehr.base_url}/metadata").status_code == 200
     assert time.process_time() - began < 1
     assert not [thread for thread in threading.enumerate() if thread.name == "sandbox-ehr"]
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """asyncio turns Nagle's algorithm off (TCP_NODELAY) only where the socket names its protocol."""
+    with listening(0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 async def test_it_runs_beside_async_code(store: Store) -> None:
