@@ -37,23 +37,23 @@ from secure_agg.messages import (
     SURVIVORS,
     Advert,
     Envelope,
-    Forward,
     Invitation,
     Proofs,
     Reveal,
     Shares,
-    Survivors,
     decode,
     encode_body,
     kind_of,
     names_hash,
 )
 from secure_agg.messages import encode as frame
+from secure_agg.name_lists import check_belongs, check_names, read_forward, read_survivors
 from secure_agg.noise import Sampler
 from secure_agg.parameters import COHORT_LIMIT
 from secure_agg.pod_secrets import PodSecrets
 from secure_agg.pod_setup import Contribution, PodSetup, Step
-from secure_agg.roster import CheckedRoster, Round, check_names, check_pins, read_roster
+from secure_agg.roster import CheckedRoster, Round, check_pins, read_roster
+from secure_agg.sparse_roster import read_sparse_roster
 from secure_agg.specification import RoundSpec, read_spec, rotation_seed, spec_hash
 from secure_agg.transitions import PodState, pod_move
 from secure_agg.uploads import Seen, encode_upload, upload_header
@@ -194,9 +194,10 @@ class Client:
         spec = read_spec(invitation.spec)
         check_pins(spec, self._setup.pinned)
         me = self._setup.name
-        if me not in spec.names or self._setup.pinned[me] != self._setup.signer.public:
+        this = Round(spec, spec_hash(invitation.spec), self._setup.pinned)
+        if me not in this.members or self._setup.pinned[me] != self._setup.signer.public:
             raise RosterRefused("This pod is not in the cohort under its own key. Nothing was sent.")
-        self._round = Round(spec, spec_hash(invitation.spec), self._setup.pinned)
+        self._round = this
         return spec
 
     def _encode(self, contribution: Contribution) -> Encoded:
@@ -246,11 +247,10 @@ class Client:
         return frame(kind, Envelope(self._setup.name, body, sign(self._setup.signer, kind, body)))
 
     def _on_roster(self, data: bytes) -> bytes:
-        roster, frames = read_roster(data, self._this, self._setup.name)
-        if self._advert not in frames:
-            raise RosterRefused(
-                "The roster does not hold this pod's own advert, unchanged. Nothing was sent."
-            )
+        if self._this.spec.graph == "sparse":
+            roster = read_sparse_roster(data, self._this, self._setup.name, self._advert)
+        else:
+            roster = read_roster(data, self._this, self._advert)
         self._roster = roster
         sealed = self._kept.seal_shares(self._this, roster, self._entropy)
         return self._signed(
@@ -258,17 +258,16 @@ class Client:
         )
 
     def _on_forward(self, data: bytes) -> bytes:
-        forward = decode(data, FORWARD, Forward, len(self._this.spec.cohort))
-        self._check_round(forward)
         me, roster = self._setup.name, self._seen
-        check_names(forward.shared, roster.names, "pods that have shared")
+        forward = read_forward(data, self._this, roster)
         if me not in forward.shared or len(forward.shared) < self._floor:
             raise SharesRefused(
                 f"{len(forward.shared)} pods have shared, and the round needs {self._floor} with this one. "
                 "Nothing was sent."
             )
         self._shared = forward.shared
-        expected = [name for name in roster.neighbours[me] if name in set(forward.shared)]
+        shared = set(forward.shared)
+        expected = [name for name in roster.neighbours[me] if name in shared]
         if [sender for sender, _ in forward.sealed] != expected:
             raise SharesRefused("The shares are not those of exactly the neighbours that have shared.")
         self._kept.open_shares(dict(forward.sealed), roster)
@@ -287,9 +286,7 @@ class Client:
         return message
 
     def _on_survivors(self, data: bytes) -> bytes:
-        survivors = decode(data, SURVIVORS, Survivors, len(self._this.spec.cohort))
-        self._check_round(survivors)
-        check_names(survivors.survivors, self._shared, "survivors")
+        survivors = read_survivors(data, self._this, self._seen, self._shared)
         if self._setup.name not in survivors.survivors:
             raise SurvivorsRefused(
                 "The survivor set leaves out this pod, which has uploaded. Nothing was sent."
@@ -307,7 +304,7 @@ class Client:
 
     def _on_proofs(self, data: bytes) -> bytes:
         proofs = decode(data, PROOFS, Proofs, len(self._this.spec.cohort))
-        self._check_round(proofs)
+        check_belongs(proofs, self._this, self._seen)
         signers = tuple(name for name, _ in proofs.confirmations)
         check_names(signers, self._survivors, "pods that have confirmed")
         if len(signers) < self._this.spec.threshold:
@@ -321,8 +318,9 @@ class Client:
 
     def _reveal(self) -> bytes:
         me, here = self._setup.name, {self._setup.name, *self._seen.neighbours[self._setup.name]}
+        survivors = set(self._survivors)
         live = [name for name in self._survivors if name in here]
-        lost = [name for name in self._shared if name in here and name not in set(self._survivors)]
+        lost = [name for name in self._shared if name in here and name not in survivors]
         self._journal = release(self._journal, self._this.hash)
         reveal = Reveal(
             sender=me,
@@ -336,10 +334,6 @@ class Client:
     @property
     def _floor(self) -> int:
         return self._this.spec.floor  # `admit` has refused a round whose floor is below this pod's own
-
-    def _check_round(self, message: Forward | Survivors | Proofs) -> None:
-        if message.spec_hash != self._this.hash or message.roster_hash != self._seen.hash:
-            raise OutOfOrder("A message belongs to another round or another roster. Nothing was sent.")
 
 
 class _Guard:

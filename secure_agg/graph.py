@@ -10,17 +10,19 @@ all pods committed to before anybody saw it, never from the server alone.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from secure_agg.errors import BadMaskInput, CohortRefused, GraphNotCertified
 from secure_agg.keystream import Cursor, stream_key
 
 Neighbours = dict[str, frozenset[str]]
 NONCE_BYTES = 32
+_COMMITMENT = b"sa1/graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +64,42 @@ def harary(names: Iterable[str], degree: int, seed: bytes) -> Neighbours:
     Raises:
         BadMaskInput: a name twice, or a degree that cannot be.
     """
-    ring = shuffled(names, seed)
-    count = len(ring)
-    if degree % 2 or not 2 <= degree < count:
-        raise BadMaskInput("degree", f"{degree}", f"an even number from 2 to {count - 1}")
-    steps = [step for half in range(1, degree // 2 + 1) for step in (half, -half)]
-    return {name: frozenset(ring[(at + step) % count] for step in steps) for at, name in enumerate(ring)}
+    return {name: frozenset(near) for name, near in Ring(names, degree, seed).items()}
+
+
+class Ring(Mapping[str, tuple[str, ...]]):
+    """A Harary graph as pods to their sorted neighbours, each found when it is asked for; see `harary`."""
+
+    def __init__(self, names: Iterable[str], degree: int, seed: bytes) -> None:
+        self._order = shuffled(names, seed)
+        if degree % 2 or not 2 <= degree < len(self._order):
+            raise BadMaskInput("degree", f"{degree}", f"an even number from 2 to {len(self._order) - 1}")
+        self._half = degree // 2
+        self._at = dict(zip(self._order, range(len(self._order)), strict=True))
+        self._found: dict[str, tuple[str, ...]] = {}
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        if name not in self._found:
+            at, order = self._at[name], self._order
+            steps = (step for half in range(1, self._half + 1) for step in (half, -half))
+            self._found[name] = tuple(sorted(order[(at + step) % len(order)] for step in steps))
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        return len(self._order)
 
 
 def shuffled(names: Iterable[str], seed: bytes) -> list[str]:
-    """The cohort in the order that the seed gives: Fisher-Yates with unbiased choices."""
-    order = sorted(_distinct(names))
-    stream = Cursor(stream_key(seed, b"graph"))
-    for last in range(len(order) - 1, 0, -1):
-        chosen = _below(last + 1, stream)
-        order[last], order[chosen] = order[chosen], order[last]
-    return order
+    """The cohort in the order that the seed gives: sorted by a word of 64 bits drawn for each.
 
-
-def _below(bound: int, stream: Cursor) -> int:
-    """Uniform in [0, bound), by rejection."""
-    limit = 2**32 - 2**32 % bound
-    while (word := int(stream.words(1)[0])) >= limit:
-        pass
-    return word % bound
+    Two equal words, of probability n^2 / 2^65 at most, leave their two pods in the order of their names.
+    """
+    listed = sorted(_distinct(names))
+    words = Cursor(stream_key(seed, b"graph")).words(len(listed), "<u8")
+    return [listed[place] for place in np.argsort(words, kind="stable").tolist()]
 
 
 def _distinct(names: Iterable[str]) -> frozenset[str]:
@@ -106,7 +120,7 @@ def commitment(name: str, nonce: bytes) -> bytes:
     """
     if len(nonce) != NONCE_BYTES:
         raise BadMaskInput("nonce", f"{len(nonce)} bytes", f"{NONCE_BYTES} bytes")
-    return _digest(b"sa1/graph-commitment", name.encode(), nonce)
+    return hashlib.sha256(_COMMITMENT + nonce + name.encode()).digest()
 
 
 def joint_seed(commitments: Mapping[str, bytes], nonces: Mapping[str, bytes]) -> bytes:
@@ -123,13 +137,18 @@ def joint_seed(commitments: Mapping[str, bytes], nonces: Mapping[str, bytes]) ->
             f"{len(nonces)} nonces for {len(commitments)} commitments; each pod that committed must show its own. "
             "There is no graph."
         )
-    for name in sorted(nonces):
-        if not hmac.compare_digest(commitment(name, nonces[name]), commitments[name]):
+    names = sorted(nonces)
+    if set(map(len, nonces.values())) != {NONCE_BYTES}:
+        raise CohortRefused(f"A nonce is not of {NONCE_BYTES} bytes. There is no graph.")
+    # As `commitment`, without a call for each: every pod of a large cohort does this for all of them.
+    made = [hashlib.sha256(_COMMITMENT + nonces[name] + name.encode()).digest() for name in names]
+    for name, each in zip(names, made, strict=True):
+        if each != commitments[name]:
             raise CohortRefused(
                 f"The nonce of pod {name!r} is not the one it committed to. There is no graph."
             )
-    parts = [part for name in sorted(nonces) for part in (name.encode(), nonces[name])]
-    return _digest(b"sa1/graph-seed", *parts)
+    # Nonces are of one length, and a name has no line break.
+    return _digest(b"sa1/graph-seed", "\n".join(names).encode(), b"".join(nonces[name] for name in names))
 
 
 def _digest(*parts: bytes) -> bytes:

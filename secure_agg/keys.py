@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -112,6 +113,7 @@ class Identity:
         raise TypeError(f"{type(self).__name__} is a secret and cannot be pickled or copied")
 
 
+@lru_cache(maxsize=1 << 14)
 def fingerprint(public: bytes) -> bytes:
     """SHA-256 of a raw Ed25519 public key: what a cohort lists."""
     return hashlib.sha256(public).digest()

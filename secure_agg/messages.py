@@ -9,10 +9,13 @@ raw little-endian words, read without copying.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Annotated, TypeVar
 
 import msgspec
+import numpy as np
 
 from secure_agg.errors import MalformedMessage
 
@@ -67,6 +70,23 @@ class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     adverts: tuple[bytes, ...]
 
 
+class SparseRoster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Server to pod in a sparse graph: who has advertised, and the adverts of this pod and its neighbours.
+
+    Attributes:
+        present: the pods of the cohort that have advertised; see `pack_names`.
+        nonces: of each that has, in the order of names, its 32 bytes for the graph's seed.
+        digests: of each the SHA-256 of its advert's frame, 32 bytes.
+        adverts: frames of this pod and its neighbours, sorted by name.
+    """
+
+    spec_hash: Hash
+    present: bytes
+    nonces: bytes
+    digests: bytes
+    adverts: tuple[bytes, ...]
+
+
 class Shares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A pod's shares, sealed for each neighbour: ``(recipient, ciphertext)``, sorted."""
 
@@ -85,12 +105,29 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     sealed: tuple[tuple[Name, Sealed], ...]
 
 
+class SparseForward(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`Forward` in a sparse graph: ``shared`` is packed over the names of the roster; see `pack_names`."""
+
+    spec_hash: Hash
+    roster_hash: Hash
+    shared: bytes
+    sealed: tuple[tuple[Name, Sealed], ...]
+
+
 class Survivors(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Whose updates are in the sum, sorted. Server to pod; and, signed, the body of a confirmation."""
 
     spec_hash: Hash
     roster_hash: Hash
     survivors: tuple[Name, ...]
+
+
+class SparseSurvivors(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`Survivors` in a sparse graph, packed over the names that have shared; never signed."""
+
+    spec_hash: Hash
+    roster_hash: Hash
+    survivors: bytes
 
 
 class Proofs(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -120,21 +157,25 @@ MASKED = b"\x05"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of control message: its type, and its largest size as ``fixed + per_pod * pods`` bytes."""
+    """One kind of control message: its type, and its largest size as ``fixed + per_pod * pods`` bytes.
+
+    ``sparse`` is the type in a sparse graph, where that is another one.
+    """
 
     name: str
     message: type[msgspec.Struct]
     fixed: int
     per_pod: int = 0
+    sparse: type[msgspec.Struct] | None = None
 
 
 KINDS: dict[bytes, Kind] = {
     INVITATION: Kind("invitation", Invitation, 2048, 160),
     ADVERT: Kind("advert", Envelope, 768),
-    ROSTER: Kind("roster", Roster, 256, 784),
+    ROSTER: Kind("roster", Roster, 256, 784, SparseRoster),
     SHARES: Kind("shares", Envelope, 512, 600),
-    FORWARD: Kind("forward", Forward, 256, 680),
-    SURVIVORS: Kind("survivors", Survivors, 256, 80),
+    FORWARD: Kind("forward", Forward, 256, 680, SparseForward),
+    SURVIVORS: Kind("survivors", Survivors, 256, 80, SparseSurvivors),
     CONFIRM: Kind("confirm", Envelope, 512, 80),
     PROOFS: Kind("proofs", Proofs, 256, 160),
     REVEAL: Kind("reveal", Envelope, 512, 680),
@@ -179,7 +220,7 @@ def decode(data: bytes, kind: bytes, message: type[Message], pods: int) -> Messa
         MalformedMessage: another kind or version, too large, unknown or wrong fields.
     """
     expected = KINDS[kind]
-    if expected.message is not message:
+    if message not in (expected.message, expected.sparse):
         raise TypeError("the type does not belong to the kind")
     limit = expected.fixed + expected.per_pod * pods
     if len(data) > limit:
@@ -237,3 +278,28 @@ def roster_hash(spec_hash: bytes, adverts: tuple[bytes, ...]) -> bytes:
 def names_hash(spec_hash: bytes, names: tuple[str, ...]) -> bytes:
     """A hash over a sorted set of pods, bound to the round: 32 bytes."""
     return hashlib.sha256(b"sa1/names" + spec_hash + msgspec.msgpack.encode(names)).digest()
+
+
+def sparse_roster_hash(spec_hash: bytes, roster: SparseRoster) -> bytes:
+    """`roster_hash` in a sparse graph: over who is present, the nonces and the digests of all adverts."""
+    size = len(roster.present).to_bytes(4, "big")
+    parts = (spec_hash, size, roster.present, roster.nonces, roster.digests)
+    return hashlib.sha256(b"sa1/sparse-roster" + b"".join(parts)).digest()
+
+
+def pack_names(names: Sequence[str], chosen: Collection[str]) -> bytes:
+    """Which of ``names`` are chosen: one bit for each, the first name in the highest bit of the first byte."""
+    found = set(chosen)
+    return np.packbits([name in found for name in names]).tobytes()
+
+
+def unpack_names(packed: bytes, names: Sequence[str], what: str) -> tuple[str, ...]:
+    """The chosen ones of ``names``, in their order.
+
+    Raises:
+        MalformedMessage: not one bit for each name; says which list.
+    """
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+    if len(packed) != -(-len(names) // 8) or bits[len(names) :].any():
+        raise MalformedMessage(f"The list of {what} has {len(packed)} bytes; expected a bit for each pod.")
+    return tuple(compress(names, bits.tolist()))

@@ -6,12 +6,11 @@ nothing to a pod.
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from secure_agg.errors import MalformedMessage, RosterRefused
-from secure_agg.graph import commitment, complete, harary, joint_seed
+from secure_agg.errors import RosterRefused
+from secure_agg.graph import commitment, complete
 from secure_agg.keys import fingerprint, verify
 from secure_agg.messages import (
     ADVERT,
@@ -19,6 +18,7 @@ from secure_agg.messages import (
     Advert,
     Envelope,
     Roster,
+    SparseRoster,
     decode,
     decode_body,
     encode,
@@ -35,31 +35,33 @@ class Round:
         spec: the specification.
         hash: of its bytes as received.
         pinned: names to raw Ed25519 public keys, agreed outside the protocol.
+        members: names to the pods of the specification's cohort.
     """
 
     spec: RoundSpec
     hash: bytes
     pinned: Mapping[str, bytes] = field(repr=False)
+    members: Mapping[str, Member] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "members", {member.name: member for member in self.spec.cohort})
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRoster:
-    """A roster whose every entry was checked.
+    """A roster that was checked.
 
     Attributes:
         hash: binds all that follows to these adverts.
-        adverts: name to advert, sorted by name.
+        names: all pods that have advertised, sorted.
+        adverts: name to advert, sorted by name; in a sparse graph a pod has its neighbours' and its own.
         neighbours: for each pod, those it shares masks and secrets with, sorted.
     """
 
     hash: bytes
+    names: tuple[str, ...]
     adverts: Mapping[str, Advert]
     neighbours: Mapping[str, tuple[str, ...]]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All pods of the roster, sorted."""
-        return tuple(self.adverts)
 
     def holders(self, owner: str) -> tuple[str, ...]:
         """Who holds shares of ``owner``'s secrets: its neighbours and itself, sorted.
@@ -75,13 +77,15 @@ def check_pins(spec: RoundSpec, pinned: Mapping[str, bytes]) -> None:
     Raises:
         RosterRefused: an unknown pod, or another key than the pinned one.
     """
-    for member in spec.cohort:
-        public = pinned.get(member.name)
-        if public is None or not hmac.compare_digest(fingerprint(public), member.fingerprint):
-            raise RosterRefused(
-                "The cohort names a pod whose identity key is not pinned here. Nothing was sent. "
-                "Exchange the key outside the protocol first."
-            )
+    try:
+        known = list(map(fingerprint, map(pinned.__getitem__, spec.names)))
+    except KeyError:
+        known = []
+    if known != [member.fingerprint for member in spec.cohort]:
+        raise RosterRefused(
+            "The cohort names a pod whose identity key is not pinned here. Nothing was sent. "
+            "Exchange the key outside the protocol first."
+        )
 
 
 def read_advert(frame: bytes, this: Round) -> Advert:
@@ -91,22 +95,23 @@ def read_advert(frame: bytes, this: Round) -> Advert:
         MalformedMessage, BadSignature: it is no advert, or not by its author.
         RosterRefused: it is for another round, or by a pod that was not invited.
     """
-    members = {member.name: member for member in this.spec.cohort}
-    envelope, advert = _read_unsigned(frame, this, members)
-    _verify_advert(envelope, this)
-    promised = members[advert.sender].nonce_commitment
-    if promised and not hmac.compare_digest(commitment(advert.sender, advert.graph_nonce), promised):
+    envelope, advert = read_unsigned(frame, this)
+    verify_advert(envelope, this)
+    promised = this.members[advert.sender].nonce_commitment
+    if promised and commitment(advert.sender, advert.graph_nonce) != promised:
         raise RosterRefused("An advert does not open its pod's commitment to the graph's seed.")
     return advert
 
 
-def _verify_advert(envelope: Envelope, this: Round) -> None:
+def verify_advert(envelope: Envelope, this: Round) -> None:
+    """Refuse an advert that is not by its author."""
     verify(this.pinned, envelope.sender, ADVERT, envelope.body, envelope.signature)
 
 
-def _read_unsigned(frame: bytes, this: Round, members: Mapping[str, Member]) -> tuple[Envelope, Advert]:
-    envelope = decode(frame, ADVERT, Envelope, len(members))
-    member = members.get(envelope.sender)
+def read_unsigned(frame: bytes, this: Round) -> tuple[Envelope, Advert]:
+    """One advert with its place in the round checked, and not yet its signature; see `read_advert`."""
+    envelope = decode(frame, ADVERT, Envelope, len(this.members))
+    member = this.members.get(envelope.sender)
     if member is None:
         raise RosterRefused("An advert is by a pod that was not invited.")
     advert = decode_body(ADVERT, envelope.body, Advert)
@@ -118,31 +123,38 @@ def _read_unsigned(frame: bytes, this: Round, members: Mapping[str, Member]) -> 
 
 
 def make_roster(frames: Mapping[str, bytes], this: Round) -> bytes:
-    """The message with all adverts, sorted by the names of their pods."""
+    """The message with all adverts of a complete graph, sorted by the names of their pods."""
     return encode(ROSTER, Roster(this.hash, tuple(frames[name] for name in sorted(frames))))
 
 
-def read_roster(data: bytes, this: Round, me: str) -> tuple[CheckedRoster, tuple[bytes, ...]]:
-    """A roster with everything checked, and its frames as they came.
-
-    In a complete graph every signature is checked. In a sparse one those of ``me`` and its neighbours are:
-    its promise is semi-honest, so the server has checked the others, and a pod's work does not grow with
-    the cohort.
+def read_roster(data: bytes, this: Round, advert: bytes) -> CheckedRoster:
+    """A roster with everything checked, in which the advert of this pod is the one that it has sent.
 
     Raises:
-        RosterRefused: another round, unsorted, doubled names or keys, uninvited pods, or too few.
+        RosterRefused: another round, unsorted, doubled names or keys, uninvited pods, too few, or another
+            advert of this pod.
         MalformedMessage, BadSignature: an advert is none, or not by its author.
     """
     roster = decode(data, ROSTER, Roster, len(this.spec.cohort))
+    check_round(roster, this)
+    found = [read_unsigned(frame, this) for frame in roster.adverts]
+    checked = check_roster([each for _, each in found], roster.adverts, this)
+    for envelope, _ in found:
+        verify_advert(envelope, this)
+    check_own(advert, roster.adverts)
+    return checked
+
+
+def check_round(roster: Roster | SparseRoster, this: Round) -> None:
+    """Refuse the roster of another round."""
     if roster.spec_hash != this.hash:
         raise RosterRefused("The roster is for another specification. Nothing was sent.")
-    members = {member.name: member for member in this.spec.cohort}
-    found = [_read_unsigned(frame, this, members) for frame in roster.adverts]
-    checked = check_roster([advert for _, advert in found], roster.adverts, this)
-    for envelope, _ in found:
-        if this.spec.graph == "complete" or envelope.sender in {me, *checked.neighbours.get(me, ())}:
-            _verify_advert(envelope, this)
-    return checked, roster.adverts
+
+
+def check_own(advert: bytes, frames: tuple[bytes, ...]) -> None:
+    """Refuse a roster without the advert that this pod has sent."""
+    if advert not in frames:
+        raise RosterRefused("The roster does not hold this pod's own advert, unchanged. Nothing was sent.")
 
 
 def check_roster(found: list[Advert], frames: tuple[bytes, ...], this: Round) -> CheckedRoster:
@@ -151,6 +163,16 @@ def check_roster(found: list[Advert], frames: tuple[bytes, ...], this: Round) ->
     Raises:
         RosterRefused: unsorted or doubled names, a key twice, or fewer pods than the round's floor.
     """
+    names = tuple(advert.sender for advert in found)
+    check_distinct(found)
+    check_floor(len(names), this)
+    adverts = {advert.sender: advert for advert in found}
+    neighbours = {name: tuple(sorted(near)) for name, near in complete(names).items()}
+    return CheckedRoster(roster_hash(this.hash, frames), names, adverts, neighbours)
+
+
+def check_distinct(found: list[Advert]) -> None:
+    """Refuse adverts that are not sorted by name, or of which two share a name, a key or a commitment."""
     names = [advert.sender for advert in found]
     if names != sorted(set(names)):
         raise RosterRefused("The roster is not sorted by name, or names a pod twice. Nothing was sent.")
@@ -158,31 +180,11 @@ def check_roster(found: list[Advert], frames: tuple[bytes, ...], this: Round) ->
     keys += [advert.own_mask_commitment for advert in found]
     if len(set(keys)) != len(keys):
         raise RosterRefused("Two entries of the roster have the same key. Nothing was sent.")
-    if len(names) < this.spec.floor:
+
+
+def check_floor(pods: int, this: Round) -> None:
+    """Refuse a roster with fewer pods than a sum must have."""
+    if pods < this.spec.floor:
         raise RosterRefused(
-            f"The roster has {len(names)} pods; the round needs {this.spec.floor}. Nothing was sent."
+            f"The roster has {pods} pods; the round needs {this.spec.floor}. Nothing was sent."
         )
-    adverts = {advert.sender: advert for advert in found}
-    return CheckedRoster(roster_hash(this.hash, frames), adverts, _neighbours(adverts, this))
-
-
-def _neighbours(adverts: Mapping[str, Advert], this: Round) -> dict[str, tuple[str, ...]]:
-    if this.spec.graph == "complete":
-        found = complete(adverts)
-    else:
-        # Pods that never advertised have no say in the order. Withholding a nonce is thus one choice
-        # between two orders, which the semi-honest promise of a sparse graph allows for.
-        promised = {m.name: m.nonce_commitment for m in this.spec.cohort if m.name in adverts}
-        seed = joint_seed(promised, {name: advert.graph_nonce for name, advert in adverts.items()})
-        found = harary(adverts, this.spec.degree, seed)
-    return {name: tuple(sorted(found[name])) for name in adverts}
-
-
-def check_names(names: tuple[str, ...], allowed: Iterable[str], what: str) -> None:
-    """Refuse a list of pods that is unsorted, doubled, or has others than are allowed.
-
-    Raises:
-        MalformedMessage: says which list.
-    """
-    if list(names) != sorted(set(names)) or not set(names) <= set(allowed):
-        raise MalformedMessage(f"The list of {what} is unsorted, names a pod twice, or one that is unknown.")

@@ -29,16 +29,13 @@ from secure_agg.layout import encoded_length
 from secure_agg.messages import (
     ADVERT,
     CONFIRM,
-    FORWARD,
     INVITATION,
     MASKED,
     PROOFS,
     REVEAL,
     SHARES,
-    SURVIVORS,
     Advert,
     Envelope,
-    Forward,
     Invitation,
     Proofs,
     Reveal,
@@ -51,9 +48,11 @@ from secure_agg.messages import (
 )
 from secure_agg.messages import decode as read
 from secure_agg.messages import encode as frame
+from secure_agg.name_lists import write_forward, write_survivors
 from secure_agg.recovery import Given, MaskedSum, unmask
 from secure_agg.reports import RoundReport, RoundResult
 from secure_agg.roster import CheckedRoster, Round, check_pins, check_roster, make_roster, read_advert
+from secure_agg.sparse_roster import make_sparse_rosters
 from secure_agg.specification import RoundSpec, check_spec, rotation_seed, spec_hash
 from secure_agg.transitions import ServerState, kind_name, server_move
 from secure_agg.uploads import LANE_WORDS, decode_upload
@@ -289,13 +288,15 @@ class Server:
     def _send_roster(self) -> dict[str, bytes]:
         self._need(len(self._frames), self._spec.floor, len(self._spec.cohort))
         names = sorted(self._frames)
+        if self._spec.graph == "sparse":
+            self._roster, messages = make_sparse_rosters(self._adverts, self._frames, self._round)
+            return messages
         frames = tuple(self._frames[name] for name in names)
         self._roster = check_roster([self._adverts[name] for name in names], frames, self._round)
-        message = make_roster(self._frames, self._round)
-        return dict.fromkeys(names, message)
+        return dict.fromkeys(names, make_roster(self._frames, self._round))
 
     def _send_forwards(self) -> dict[str, bytes]:
-        self._need(len(self._mail), self._spec.floor, len(self._seen.adverts))
+        self._need(len(self._mail), self._spec.floor, len(self._seen.names))
         self._shared = tuple(sorted(self._mail))
         bits = self._spec.encoding.bits
         words = np.zeros(encoded_length(self._spec.length, bits), f"<u{bits // 8}")
@@ -305,7 +306,7 @@ class Server:
     def _forward(self, name: str) -> bytes:
         senders = (peer for peer in self._seen.neighbours[name] if peer in self._mail)
         sealed = tuple((peer, self._mail[peer][name]) for peer in senders)
-        return frame(FORWARD, Forward(self._round.hash, self._seen.hash, self._shared, sealed))
+        return write_forward(self._shared, sealed, self._round, self._seen)
 
     def _send_survivors(self) -> dict[str, bytes]:
         self._mail.clear()
@@ -313,7 +314,7 @@ class Server:
         self._need(len(survivors), self._spec.floor, len(self._shared))
         body = Survivors(self._round.hash, self._seen.hash, survivors)
         self._statement = encode_body(body)
-        return dict.fromkeys(survivors, frame(SURVIVORS, body))
+        return dict.fromkeys(survivors, write_survivors(body, self._shared, self._round))
 
     def _send_proofs(self) -> dict[str, bytes]:
         self._need(len(self._signatures), self._spec.threshold, len(self._sum.survivors))

@@ -34,7 +34,9 @@ from secure_agg.parameters import (
 PROTOCOL = "SA-1"
 SUITE = "x25519-ed25519-hkdf-sha256-aes256ctr-chacha20poly1305"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
+_NAMES = re.compile(rf"{_NAME}(?:\n{_NAME})*")
+"""All names of a cohort, one on each line: one match for any number of pods."""
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, order=True):
@@ -214,17 +216,18 @@ def check_spec(spec: RoundSpec) -> None:
 
 def _check_names(spec: RoundSpec) -> None:
     names = spec.names
-    if not all(_NAME.fullmatch(name) for name in names):
+    listed = "\n".join(names)
+    if listed.count("\n") != len(names) - 1 or not _NAMES.fullmatch(listed):
         raise SpecRefused("A pod's name is not 1 to 64 of a-z, 0-9, '.', '_', '-'. Nothing was sent.")
     if list(names) != sorted(set(names)):
         raise SpecRefused("The cohort is not sorted by name, or names a pod twice. Nothing was sent.")
     prints = {member.fingerprint for member in spec.cohort}
-    if len(prints) != len(names) or any(len(each) != 32 for each in prints):
+    if len(prints) != len(names) or set(map(len, prints)) != {32}:
         raise SpecRefused(
             "Two pods share one identity key, or a fingerprint is not 32 bytes. Nothing was sent."
         )
     expected = 32 if spec.graph == "sparse" else 0
-    if any(len(member.nonce_commitment) != expected for member in spec.cohort):
+    if {len(member.nonce_commitment) for member in spec.cohort} != {expected}:
         raise SpecRefused(f"A nonce commitment is not {expected} bytes, as a {spec.graph} graph needs.")
 
 

@@ -155,9 +155,9 @@ def _write(
             page.table(("pods", "in the sum", "ms of CPU a pod", "against the fit"), rows),
             f"## The fit at {SMALL} pods",
             "A fixed part, the vector, the degree (keys and signatures), degree × vector (masks) and degree² "
-            "(shares). What grows with the number of "
-            "pods is not in it: each pod reads a specification and a roster that list every pod, so that nobody can "
-            "show it another graph. Other work ran on the machine, which moves single figures by a tenth and more.",
+            "(shares). What grows with the number of pods is not in it: of every pod of the cohort a pod reads one "
+            "line of the specification, opens the commitment to its part of the graph's seed, and keeps a digest of "
+            "its advert. The adverts themselves are those of its neighbours alone.",
             page.table(("degree", "coordinates", "ms seen", "ms fitted"), cal),
         ],
     )

@@ -24,7 +24,6 @@ from secure_agg.errors import (
     SurvivorsRefused,
     UnmaskIntegrityError,
 )
-from secure_agg.graph import commitment
 from secure_agg.journal import PodJournal, PodPolicy
 from secure_agg.keys import Identity, fingerprint, mask_seed, sign
 from secure_agg.messages import (
@@ -46,8 +45,7 @@ from secure_agg.messages import (
     Survivors,
 )
 from secure_agg.pod_setup import PodSetup
-from secure_agg.roster import Round, read_advert, read_roster
-from secure_agg.specification import Member, RoundIdentity, RoundSpec, make_spec, spec_hash
+from secure_agg.specification import Member, RoundSpec, spec_hash
 from secure_agg.transitions import PodState
 from tests.secure_agg.table import IDENTITIES, MODELLER, Setting, Table, sha
 
@@ -429,35 +427,6 @@ def test_the_lost_pods_own_mask_is_never_opened_after_its_key() -> None:
     again = survivors_message(table, ("bath", "hull", "kent", "leeds", "york"))
     with pytest.raises(OutOfOrder):
         table.clients["bath"].receive(again, table.now)
-
-
-def test_graph_seed_not_server_controlled() -> None:
-    """The order of a sparse graph comes from nonces that pods committed to; the server can only leave pods out."""
-    names = tuple(sorted(IDENTITIES))[:6]
-    nonces = {name: sha(f"nonce of {name}") for name in names}
-    table = Table(Setting(pods=5))
-    parameters = msgspec.structs.replace(
-        table.parameters, mode="semi_honest", graph="sparse", degree=4, sparse_threshold=3
-    )
-    cohort = [Member(n, fingerprint(IDENTITIES[n].public), commitment(n, nonces[n])) for n in names]
-    spec = make_spec(parameters, cohort, RoundIdentity(bytes(16), 0, bytes(32), bytes(32)))
-    this = Round(spec, spec_hash(spec.to_bytes()), {name: IDENTITIES[name].public for name in names})
-
-    def frame(name: str, nonce: bytes) -> bytes:
-        keys = [sha(f"{part} of {name}") for part in "abc"]
-        body = messages.encode_body(Advert(name, this.hash, *keys, nonce))
-        return messages.encode(ADVERT, Envelope(name, body, sign(IDENTITIES[name], ADVERT, body)))
-
-    frames = tuple(frame(name, nonces[name]) for name in names)
-    roster, _ = read_roster(messages.encode(ROSTER, Roster(this.hash, frames)), this, "bath")
-    assert {len(found) for found in roster.neighbours.values()} == {4}
-    with pytest.raises(RosterRefused, match="commitment to the graph"):
-        read_advert(frame("bath", sha("chosen later")), this)
-    with pytest.raises(RosterRefused, match="does not bring the graph nonce"):
-        read_advert(frame("bath", b""), this)
-    forged = (frame("bath", sha("chosen later")), *frames[1:])
-    with pytest.raises(CohortRefused, match="not the one it committed to"):
-        read_roster(messages.encode(ROSTER, Roster(this.hash, forged)), this, "hull")
 
 
 # ---- over rounds ----
