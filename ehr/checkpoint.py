@@ -2,10 +2,11 @@
 
 The file lies beside the results, is its owner's alone, is never reached through a link, belongs to one process at a
 time, and is removed when the run is complete. Its first line says which run it belongs to; a line that was cut by a
-crash is ignored. Line by line:
+crash is ignored. A person who stands in several rows has them all in one line: all of them are done, or none. The
+lines are in the order in which patients were done:
 
-    {"run": {...}}
-    {"row": 1, "key": "…", "again": false, "result": {...}}
+    {"run": {...}, "facts": {...}}
+    [{"row": 1, "key": "…", "again": false, "result": {...}}]
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import hmac
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +33,22 @@ if sys.platform != "win32":
 T = TypeVar("T")
 PUT_ASIDE = ".other-run"
 """Added to the name of a file that belongs to another run."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Done(Generic[T]):
+    """What came of one row.
+
+    Args:
+        row, key: which one.
+        result: what was decided.
+        again: True where the server failed; the next start asks anew.
+    """
+
+    row: int
+    key: str
+    result: T
+    again: bool = False
 
 
 def row_key(secret: bytes, identity: tuple[str | None, ...]) -> str:
@@ -49,7 +67,8 @@ class Checkpoint(Generic[T]):
 
     Attributes:
         facts: what was fixed when the run first started, such as the index date.
-        done: row number to (key, result) of the patients that need not be asked again.
+        done: row number to (key, result) of the patients that need not be asked again, as an earlier start left it.
+        waiting: rows of this start that the next one must ask anew.
     """
 
     def __init__(self, path: Path, run: Mapping[str, str], kind: type[T]) -> None:
@@ -60,6 +79,8 @@ class Checkpoint(Generic[T]):
         self._resumes = False
         self.facts: dict[str, str] = {}
         self.done: dict[int, tuple[str, T]] = {}
+        self.waiting: set[int] = set()
+        self._stored: set[int] = set()
 
     def __repr__(self) -> str:
         return f"<Checkpoint {len(self.done)} done>"
@@ -69,34 +90,40 @@ class Checkpoint(Generic[T]):
         """Whether an earlier start left something."""
         return self._resumes
 
-    def load(self) -> None:
+    def load(self, *, fresh: bool = False) -> None:
         """Read what an earlier start left; a file of another run is put aside, not mixed in.
 
         It is then kept under its name with `PUT_ASIDE`, in place of one put aside before.
+
+        Args:
+            fresh: put the file aside also where it belongs to this run.
 
         Raises:
             ConfigurationError: the file cannot be read, or not be put aside, or another process uses it now.
         """
         try:
             with os.fdopen(_opened(self._path, os.O_RDWR), "rb") as file:
-                lines = file.read().split(b"\n")
-                head = _object(lines[0])
-                if head is None or head.get("run") != self._run or not isinstance(head.get("facts"), dict):
+                head = _json(next(file, b""))
+                if fresh or not _is_head(head, self._run):
                     self._path.replace(self._path.with_name(self._path.name + PUT_ASIDE))
                     return
+                self._resumes = True
+                self.facts = {str(key): str(value) for key, value in head["facts"].items()}
+                for line in file:
+                    self._take(line)
         except FileNotFoundError:
             return
         except OSError as error:
             raise ConfigurationError(_unwritable(error)) from None
-        self._resumes = True
-        self.facts = {str(key): str(value) for key, value in head["facts"].items()}
-        for line in lines[1:]:
-            self._take(line)
+        self._stored = set(self.done)
 
     def _take(self, line: bytes) -> None:
-        entry = _object(line)
-        if entry is None or not isinstance(entry.get("row"), int):
-            return
+        entries = _json(line)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and isinstance(entry.get("row"), int):
+                self._take_one(entry)
+
+    def _take_one(self, entry: Mapping[str, Any]) -> None:
         if entry.get("again"):
             self.done.pop(entry["row"], None)
             return
@@ -132,24 +159,30 @@ class Checkpoint(Generic[T]):
             self.close(finished=False)
             raise ConfigurationError(_unwritable(error)) from None
 
-    def add(self, row: int, key: str, result: T, *, again: bool) -> None:
-        """Store one patient, durable before this returns.
+    def add(self, patient: Sequence[Done[T]]) -> None:
+        """Store one patient with all of their rows, durable before this returns.
 
-        Args:
-            row, key: which one.
-            result: what was decided.
-            again: True where the server failed; the next start asks anew.
+        Nothing is kept of a row that is to be asked again: it is as if it had never been asked.
 
         Raises:
             ConfigurationError: the disk is full or the folder cannot be written; what is stored stays good.
         """
+        lines = [
+            {"row": one.row, "key": one.key, "again": one.again, "result": None if one.again else one.result}
+            for one in patient
+            if not one.again or one.row in self._stored
+        ]
         try:
-            self._write({"row": row, "key": key, "again": again, "result": None if again else result})
+            if lines:
+                self._write(lines)
         except OSError as error:
             raise ConfigurationError(_unwritable(error)) from None
+        for one in patient:
+            (self.waiting if one.again else self._stored).add(one.row)
+            (self._stored if one.again else self.waiting).discard(one.row)
 
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        self._append(msgspec.json.encode(entry, enc_hook=_mapping) + b"\n")
+    def _write(self, content: Any) -> None:
+        self._append(msgspec.json.encode(content, enc_hook=_mapping) + b"\n")
 
     def _append(self, line: bytes) -> None:
         if self._handle is None:
@@ -210,12 +243,16 @@ def _mapping(value: Any) -> Any:
     raise TypeError(f"a result holds a {type(value).__name__}, which cannot be stored")
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
+def _json(line: bytes) -> Any:
+    """What a line holds; None where it was cut or makes no sense."""
     try:
-        entry = msgspec.json.decode(line)
+        return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) else None
+
+
+def _is_head(head: Any, run: Mapping[str, str]) -> bool:
+    return isinstance(head, dict) and head.get("run") == run and isinstance(head.get("facts"), dict)
 
 
 def _unwritable(error: OSError) -> str:

@@ -1,5 +1,8 @@
 """Many patients: found and read side by side within bounds, handed out in input order.
 
+What comes of a patient is made as soon as that patient is read, whoever stands before them in the input: so a
+checkpoint has everybody who is done, and a waiting result is as small as the caller makes it.
+
 One patient's failure never ends the run, not even a fault in this program or a plug-in: it is counted as
 ``internal <ClassName>`` and that patient's state is ERROR. Only a refused login does. A person who stands in several
 rows is asked for once (S33).
@@ -8,11 +11,12 @@ rows is asked for once (S33).
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from ehr.errors import AuthError, EHRError, QuotaSpent, TransportError
 from ehr.identity import Matched, MatchResult, Person, Undetermined
@@ -21,6 +25,8 @@ from ehr.people_file import Row
 from ehr.providers.adapter import EHRAdapter
 from ehr.records import Fetched, Issue, Kind, PatientRecord, PatientRef, Severity, State, complete, nothing
 from ehr.together import together
+
+T = TypeVar("T")
 
 READERS: Mapping[Kind, Callable[[EHRAdapter, PatientRef], Awaitable[Fetched[Any]]]] = {
     Kind.CONDITION: lambda adapter, ref: adapter.conditions(ref),
@@ -80,7 +86,7 @@ class Reading:
         return self.record is not None and any(kind.state in passing for kind in self.record.kinds.values())
 
 
-async def read_cohort(
+def read_cohort(
     adapter: EHRAdapter, rows: Iterable[Row], kinds: Sequence[Kind], bounds: Bounds = Bounds()
 ) -> AsyncIterator[Reading]:
     """Find and read each row's patient.
@@ -97,58 +103,89 @@ async def read_cohort(
     Raises:
         AuthError: the login was refused; every further patient would fail in the same way.
     """
-    asked = list(rows)
-    times = Counter(row.person for row in asked if row.person is not None)
-    left = Counter(times)
-    shared: dict[Person, asyncio.Task[Reading]] = {}
-    gate = asyncio.Semaphore(bounds.patients)
-    window: deque[tuple[Row, asyncio.Task[Reading]]] = deque()
+    return finished_cohort(adapter, rows, kinds, tuple, bounds)
 
-    def started(row: Row) -> asyncio.Task[Reading]:
-        person = row.person
-        if person is None or times[person] == 1:
-            return asyncio.create_task(_gated(gate, adapter, row, kinds, bounds))
-        if person not in shared:
-            shared[person] = asyncio.create_task(_gated(gate, adapter, row, kinds, bounds))
-        left[person] -= 1  # the last of its rows lets the record go
-        return shared.pop(person) if left[person] == 0 else shared[person]
+
+async def finished_cohort(
+    adapter: EHRAdapter,
+    rows: Iterable[Row],
+    kinds: Sequence[Kind],
+    finish: Callable[[Sequence[Reading]], Sequence[T]],
+    bounds: Bounds = Bounds(),
+) -> AsyncIterator[T]:
+    """`read_cohort`, with something made of each patient at once.
+
+    Args:
+        adapter, rows, kinds, bounds: as for `read_cohort`.
+        finish: is given the readings of all rows of one person, and makes one result of each. It is called as soon
+            as that person is read, in whichever order people are done.
+
+    Yields:
+        The results in input order.
+
+    Raises:
+        AuthError: the login was refused.
+        Exception: what ``finish`` raises ends the run.
+    """
+    asked = [(_whom(row), row) for row in rows]
+    groups: dict[Hashable, list[Row]] = {}
+    for whom, row in asked:
+        groups.setdefault(whom, []).append(row)
+    gate = asyncio.Semaphore(bounds.patients)
+    running: dict[Hashable, asyncio.Task[deque[T]]] = {}
+    window: deque[Hashable] = deque()
+
+    async def one(group: Sequence[Row]) -> deque[T]:
+        async with gate:
+            reading = await read_one(adapter, group[0], kinds, bounds.patient_s)
+        return deque(finish([_for_row(reading, row) for row in group]))
+
+    async def first() -> T:
+        whom = window[0]
+        results = await asyncio.shield(running[whom])
+        window.popleft()
+        result = results.popleft()
+        if not results:  # the last of its rows lets it go
+            del running[whom]
+        return result
 
     try:
-        for row in asked:
-            window.append((row, started(row)))
+        for whom, _ in asked:
+            if whom not in running:
+                running[whom] = asyncio.create_task(one(groups.pop(whom)))
+            window.append(whom)
             if len(window) >= max(bounds.ahead, 1):
-                yield await _next(window)
+                yield await first()
         while window:
-            yield await _next(window)
+            yield await first()
     finally:
-        await _stop([task for _, task in window])
+        await _stop(list(running.values()))
 
 
-async def _next(window: deque[tuple[Row, asyncio.Task[Reading]]]) -> Reading:
-    row, task = window[0]
-    reading = await asyncio.shield(task)
-    window.popleft()
-    return reading if reading.row is row else _for_row(reading, row)
+def _whom(row: Row) -> Hashable:
+    """Who is meant, however it is typed: a person in several rows is asked for once."""
+    person = row.person
+    if person is None:
+        return row.number
+    typed = (person.family, person.given, person.birth_date)
+    # Marks and hyphens stay: a server may find one spelling and not the other.
+    folded = (unicodedata.normalize("NFC", " ".join((text or "").split()).casefold()) for text in typed)
+    return (*folded, person.mrn, person.id, person.sex)
 
 
 def _for_row(reading: Reading, row: Row) -> Reading:
+    if reading.row is row:
+        return reading
     record = reading.record
     if record is not None:
         record = PatientRecord(record.ref, record.patient, record.kinds, row.columns)
     return Reading(row, reading.match, record, reading.failures)
 
 
-async def _stop(tasks: Sequence[asyncio.Task[Reading]]) -> None:
+async def _stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _gated(
-    gate: asyncio.Semaphore, adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], bounds: Bounds
-) -> Reading:
-    async with gate:
-        return await read_one(adapter, row, kinds, bounds.patient_s)
 
 
 async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient_s: float = 300.0) -> Reading:

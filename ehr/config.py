@@ -68,12 +68,14 @@ class RateRule:
 
     Args:
         concurrency: requests in flight, per host.
-        requests_per_s: token bucket per endpoint class; ``None`` means no such limit.
+        requests_per_s: token bucket per host; ``None`` means no such limit.
+        endpoint_requests_per_s: token bucket per endpoint, that is resource type; ``None`` means no such limit.
         daily_requests: budget of one calendar day at the site (`ehr.transport.quota`); ``None`` means none.
     """
 
     concurrency: int = 8
     requests_per_s: float | None = None
+    endpoint_requests_per_s: float | None = None
     daily_requests: int | None = None
 
 

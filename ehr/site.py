@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import httpx
 
+from ehr import allowance
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.discovery import Endpoints, discover
 from ehr.auth.external import Anonymous, ExternalCallable, GetToken
@@ -22,7 +23,7 @@ from ehr.auth.keys import read_ring
 from ehr.auth.scopes import wanted_scopes
 from ehr.auth.signed_jwt import BackendJWT
 from ehr.auth.tokens import TokenSource
-from ehr.cohort import Bounds, Reading, read_cohort
+from ehr.cohort import Bounds, Reading, finished_cohort, read_cohort
 from ehr.config import ProviderProfile
 from ehr.errors import ConfigurationError, HttpStatusError, TransportError
 from ehr.fhir.paging import Budget
@@ -40,6 +41,7 @@ from ehr.settings import EHRSection, Secret, SiteFile
 from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits, Transport
 from ehr.transport.quota import DailyQuota
 
+T = TypeVar("T")
 KEY_BYTES = 32
 _POINTED_TO = {"Medication", "Binary"}  # no kinds of their own: prescriptions and documents point to them
 
@@ -143,6 +145,14 @@ class Site:
         """Try each step that a screening run needs; no patient data in the report."""
         return await self.adapter.probe()
 
+    @property
+    def listed_in_ehr(self) -> str | None:
+        """``group/…`` or ``list/…`` where the cohort is the EHR's own and may change between two starts."""
+        cohort = self.file.cohort
+        if cohort is None or cohort.patients is not None:
+            return None
+        return f"group/{cohort.group}" if cohort.group else f"list/{cohort.list}"
+
     async def rows(self, patients: Path | None = None) -> tuple[Row, ...]:
         """Whom to read: a patients file, or the cohort of ``pod.yaml``.
 
@@ -168,13 +178,20 @@ class Site:
 
     def bounds(self) -> Bounds:
         """How many patients at once, and how long for each."""
-        theirs = self.adapter.profile.rate.concurrency
-        rate = min(self.file.ehr.rate.concurrency or theirs, theirs)
-        return Bounds(patients=rate, ahead=4 * rate, patient_s=self.file.ehr.patient_seconds)
+        return allowance.bounds(self.file.ehr, self.adapter.profile)
 
     def readings(self, rows: Iterable[Row], kinds: Sequence[Kind]) -> AsyncIterator[Reading]:
         """Each row's patient, in input order; see `ehr.cohort.read_cohort`."""
         return read_cohort(self.adapter, rows, kinds, self.bounds())
+
+    def finished(
+        self,
+        rows: Iterable[Row],
+        kinds: Sequence[Kind],
+        finish: Callable[[Sequence[Reading]], Sequence[T]],
+    ) -> AsyncIterator[T]:
+        """What ``finish`` makes of each row's patient, in input order; see `ehr.cohort.finished_cohort`."""
+        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds())
 
     async def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:
         """Find and read some people.
@@ -220,7 +237,7 @@ async def open_site_async(
     key = read_secret(file.site.key, folder)
     found = surroundings.providers(file.ehr.provider)
     _check_settings(file.ehr, found.profile)
-    quota = _quota(file, found.profile, surroundings.clock, counted_in)
+    quota = allowance.quota(file, found.profile, surroundings.clock, counted_in)
     async with _transport(file.ehr, found.profile, folder, surroundings, quota) as transport:
         endpoints, source = await _source(file, found.profile, folder, transport)
         authenticator = Authenticator(
@@ -292,39 +309,15 @@ def _transport(
     surroundings: Surroundings,
     quota: DailyQuota | None,
 ) -> Transport:
-    own, theirs = section.rate, profile.rate
-    rates = [rate for rate in (own.requests_per_s, theirs.requests_per_s) if rate is not None]
-    limits = replace(
-        surroundings.limits,
-        concurrency=min(own.concurrency or theirs.concurrency, theirs.concurrency),
-        requests_per_s=min(rates, default=None),
-    )
     return Transport(
         section.base_url,
-        limits=limits,
+        limits=allowance.limits(section, profile, surroundings.limits),
         clock=surroundings.clock,
         allow_http_loopback=section.allow_http == "loopback",
         ca_file=folder / section.ca_file if section.ca_file else None,
         inner=surroundings.wire,
         never_retry=profile.never_retry,
         quota=quota,
-    )
-
-
-def _quota(
-    file: SiteFile, profile: ProviderProfile, clock: Clock, counted_in: Path | None
-) -> DailyQuota | None:
-    theirs, own = profile.rate.daily_requests, file.ehr.rate.daily_requests
-    limit = min((one for one in (theirs, own) if one is not None), default=None)
-    if limit is None and not profile.empty_body_is_quota:
-        return None
-    zone = ZoneInfo(file.site.time_zone)
-    return DailyQuota(
-        lambda: clock.now().astimezone(zone).date(),
-        limit,
-        file.ehr.base_url,
-        counted_in,
-        profile.empty_body_is_quota,
     )
 
 

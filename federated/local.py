@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ehr.checkpoint import Checkpoint
+from ehr.identity import Person
 from ehr.matching import record_numbers
 from ehr.people_file import Row
 from ehr.records import Patient
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CHECKPOINT = ".screening.jsonl"
-"""In the output folder while a run is not complete."""
+"""In the output folder while a run is not complete: stopped, or with patients whose server failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Options:
         overrides: values for parameters that the trial lets a site set.
         index_date: what ``index_date: run`` means; None is the site's today.
         with_identifiers: also write ``contacts.csv`` with names, for the coordinator.
+        fresh: ask for everyone, also where an earlier run stopped.
         progress: is told how many patients are done.
         say: is told what a person may want to know, such as that a run goes on.
     """
@@ -78,6 +80,7 @@ class Options:
     overrides: Mapping[str, str] = field(default_factory=dict)
     index_date: date | None = None
     with_identifiers: bool = False
+    fresh: bool = False
     progress: Progress = field(default=lambda done, total: None)
     say: Any = field(default=lambda text: None)
 
@@ -105,6 +108,14 @@ class Decisions:
         gaps = {"UNAVAILABLE", "QUOTA", "ERROR", "PARTIAL"}
         return any(
             UNREAD in patient.issues or gaps & set(patient.fetched.values()) for patient in self.run.patients
+        )
+
+    @property
+    def quota_spent(self) -> bool:
+        """Whether a patient is left for tomorrow because today's quota of requests was spent."""
+        return any(
+            "QUOTA" in patient.fetched.values() or "quota-spent" in patient.issues
+            for patient in self.run.patients
         )
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -180,10 +191,13 @@ async def screen_async(
     started = surroundings.clock.now()
     began = time.perf_counter()
     with ExitStack() as held:  # the output folder is this run's until everything is written
-        async with open_site_async(config, surroundings) as site:
-            rows = await site.rows(chosen.patients)
+        async with open_site_async(config, surroundings, counted_in=chosen.out) as site:
+            start = await _started(site, checked, chosen, started)
+            if start.checkpoint is not None:
+                held.callback(start.checkpoint.close, finished=False)
+            rows = start.rows
             opened = time.perf_counter()
-            run = await _screened(site, checked, rows, chosen, started, held)
+            run = await _screened(site, checked, start, chosen)
             contacts = await _contacts(site, rows, run, chosen) if chosen.with_identifiers else None
             read = time.perf_counter()
             seconds = {"open": opened - began, "read": read - opened}
@@ -191,7 +205,8 @@ async def screen_async(
         decisions = Decisions(replace(run, execution=execution), contacts)
         if chosen.out is not None:
             decisions.write(chosen.out)
-            _checkpoint_path(chosen.out).unlink(missing_ok=True)
+        if start.checkpoint is not None:
+            start.checkpoint.close(finished=not start.checkpoint.waiting)
         return decisions
 
 
@@ -204,29 +219,62 @@ def _loaded(path: Path, options: Options) -> Trial:
         raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
 
 
-async def _screened(
-    site: Site, trial: Trial, rows: tuple[Row, ...], options: Options, started: datetime, held: ExitStack
-) -> Run:
-    today = options.index_date or started.astimezone(site.zone).date()
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a run begins with, or goes on with: fixed when it first began.
+
+    Args:
+        rows: whom to decide for, in the order of every output.
+        index_date: what ``index_date: run`` means.
+        checkpoint: who is done already; None where nothing is kept.
+    """
+
+    rows: tuple[Row, ...]
+    index_date: date
     checkpoint: Checkpoint[Kept] | None = None
-    if options.out is not None:
-        identity = _identity(site, trial, rows, options)
-        checkpoint = Checkpoint(_checkpoint_path(options.out), identity, Kept)
-        checkpoint.load()
-        held.callback(checkpoint.close, finished=False)
-        if checkpoint.resumes:
-            options.say(
-                f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done."
-            )
-        checkpoint.start({"index_date": today.isoformat()})
-        today = date.fromisoformat(checkpoint.facts["index_date"])
+
+
+async def _started(site: Site, trial: Trial, options: Options, started: datetime) -> _Start:
+    today = options.index_date or started.astimezone(site.zone).date()
+    listed = site.listed_in_ehr if options.patients is None else None
+    rows = () if listed else await site.rows(options.patients)
+    if options.out is None:
+        return _Start(rows or await site.rows(), today)
+    identity = _identity(site, trial, listed or str(len(rows)), options)
+    checkpoint = Checkpoint(options.out / CHECKPOINT, identity, Kept)
+    checkpoint.load(fresh=options.fresh)
+    rows = rows or _remembered(checkpoint.facts) or await site.rows()
+    if checkpoint.resumes:
+        options.say(
+            f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done, "
+            f"the index date stays {checkpoint.facts['index_date']}. For a new run use --fresh."
+        )
+    # A Group or List may change between two starts: who is in it is fixed with the first.
+    members = {_MEMBERS: " ".join(row.person.id or "" for row in rows if row.person)} if listed else {}
+    checkpoint.start({"index_date": today.isoformat()} | members)
+    return _Start(rows, date.fromisoformat(checkpoint.facts["index_date"]), checkpoint)
+
+
+_MEMBERS = "members"
+
+
+def _remembered(facts: Mapping[str, str]) -> tuple[Row, ...]:
+    members = enumerate(facts.get(_MEMBERS, "").split(), start=1)
+    return tuple(Row(number, Person(id=member)) for number, member in members)
+
+
+async def _screened(site: Site, trial: Trial, start: _Start, options: Options) -> Run:
     parameters = Parameters(
-        trial=trial, index_date=today, on_unknown=options.on_unknown, tool_version=version("trialveil")
+        trial=trial,
+        index_date=start.index_date,
+        on_unknown=options.on_unknown,
+        tool_version=version("trialveil"),
     )
-    return (await worker(parameters, site, rows, Ongoing(checkpoint, options.progress))).local
+    ongoing = Ongoing(start.checkpoint, options.progress)
+    return (await worker(parameters, site, start.rows, ongoing)).local
 
 
-def _identity(site: Site, trial: Trial, rows: tuple[Row, ...], options: Options) -> dict[str, str]:
+def _identity(site: Site, trial: Trial, rows: str, options: Options) -> dict[str, str]:
     """What must be equal for an earlier start to be gone on with: all that can change a patient's result."""
     # Any one day serves: the plan's digest then stands for the trial's constants and the site's facts.
     plan = make_plan(trial, site_facts(site), date(2000, 1, 1))
@@ -237,7 +285,7 @@ def _identity(site: Site, trial: Trial, rows: tuple[Row, ...], options: Options)
         "trial": digest(trial),
         "plan": plan.digest,
         "ehr": hashlib.sha256(reading.encode()).hexdigest(),
-        "rows": str(len(rows)),
+        "rows": rows,
         "index_date": "" if options.index_date is None else options.index_date.isoformat(),
     }
 
@@ -273,10 +321,6 @@ def _contact(patient: Patient) -> Contact:
         birth_date=patient.birth_date or "",
         phone=next(iter(phones), ""),
     )
-
-
-def _checkpoint_path(out: Path) -> Path:
-    return out / CHECKPOINT
 
 
 def _execution(

@@ -112,7 +112,7 @@ def _chosen(*choices: str) -> Callable[[Any], tuple[str, ...]]:
 
 def _rate(raw: Any) -> RateRule:
     for name, value in raw.items():
-        whole = name != "requests_per_s"
+        whole = not name.endswith("requests_per_s")
         if type(value) is not int and (whole or type(value) is not float):
             raise TypeError
         if not value > 0:

@@ -14,6 +14,7 @@ from enum import Enum
 
 from ehr.errors import BreakerOpen
 from ehr.transport.places import Places
+from ehr.transport.retry import TOKEN
 from ehr.transport.settings import ClassLimit, Clock, Limits
 
 
@@ -179,7 +180,8 @@ class HostRate:
     def _gate(self, endpoint_class: str | None) -> _Gate:
         name = endpoint_class or ""
         if name not in self._gates:
-            limit = self.limits.classes.get(name, ClassLimit())
+            rate = None if name in ("", TOKEN) else self.limits.class_requests_per_s
+            limit = self.limits.classes.get(name, ClassLimit(requests_per_s=rate))
             places = None if limit.concurrency is None else asyncio.Semaphore(limit.concurrency)
             self._gates[name] = _Gate(places, TokenBucket(limit.requests_per_s))
         return self._gates[name]

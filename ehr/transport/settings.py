@@ -43,6 +43,7 @@ class Limits:
         entries: entries of one Bundle.
         concurrency: requests in flight to one host.
         requests_per_s: to one host; None is unlimited.
+        class_requests_per_s: to each resource type that ``classes`` does not name; None is unlimited.
         attempts: times that one request is sent, at most.
         longest_wait_s: between two attempts, whatever ``Retry-After`` says.
         breaker_failures: failures in a row after which a host is left alone; a 5xx answer counts.
@@ -60,6 +61,7 @@ class Limits:
     entries: int = 10_000
     concurrency: int = 8
     requests_per_s: float | None = None
+    class_requests_per_s: float | None = None
     attempts: int = 5
     longest_wait_s: float = 60.0
     breaker_failures: int = 10

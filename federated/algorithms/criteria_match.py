@@ -13,7 +13,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Literal
 
-from ehr.checkpoint import Checkpoint, row_key
+from ehr.checkpoint import Checkpoint, Done, row_key
 from ehr.cohort import Reading
 from ehr.dates import BadDate, day_of, interval_of, parse_date
 from ehr.identity import Ambiguous, Matched, NotFound, Undetermined
@@ -206,20 +206,34 @@ class Decider:
 async def screen_rows(
     decider: Decider, site: Site, rows: Sequence[Row], ongoing: Ongoing
 ) -> AsyncIterator[Kept]:
-    """One result a row, in input order; rows that the checkpoint holds are not asked again."""
+    """One result a row, in input order; rows that the checkpoint holds are not asked again.
+
+    A patient is decided and stored as soon as they are read, whoever stands before them in the input.
+    """
     checkpoint = ongoing.checkpoint
     stored = _stored(checkpoint, rows, site.key)
-    fresh = site.readings([row for row in rows if row.number not in stored], _kinds(decider.plan))
-    for done, row in enumerate(rows, start=1):
-        if row.number in stored:
-            kept = stored[row.number]
-        else:
-            reading = await anext(fresh)
-            kept = Kept(_result(reading, decider, site), work_of(reading))
-            if checkpoint is not None:
-                checkpoint.add(row.number, _row_key(site.key, row), kept, again=reading.again)
+    done = len(stored)
+    ongoing.progress(done, len(rows))
+
+    def finish(readings: Sequence[Reading]) -> Sequence[Kept]:
+        nonlocal done
+        kept = [Kept(_result(reading, decider, site), work_of(reading)) for reading in readings]
+        if checkpoint is not None:
+            keys = [_row_key(site.key, reading.row) for reading in readings]
+            checkpoint.add(
+                [
+                    Done(reading.row.number, key, one, reading.again)
+                    for reading, key, one in zip(readings, keys, kept, strict=True)
+                ]
+            )
+        done += len(kept)
         ongoing.progress(done, len(rows))
-        yield kept
+        return kept
+
+    left = [row for row in rows if row.number not in stored]
+    fresh = site.finished(left, _kinds(decider.plan), finish)
+    for row in rows:
+        yield stored[row.number] if row.number in stored else await anext(fresh)
 
 
 def site_facts(site: Site) -> SiteFacts:

@@ -69,6 +69,9 @@ def screen(
         bool,
         typer.Option("--with-identifiers", help="Also write contacts.csv with names, for the coordinator."),
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask for everyone, also where an earlier run stopped.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Decide for each patient of this site whether the trial's criteria hold.
@@ -93,6 +96,7 @@ def screen(
                 overrides=_overrides(override or []),
                 index_date=_day(index_date),
                 with_identifiers=with_identifiers,
+                fresh=fresh,
                 progress=bar.update,
                 say=terminal.say,
             ),
@@ -103,7 +107,9 @@ def screen(
         show(decisions.summary, out)
     if decisions.some_unread:
         terminal.say(
-            "Some patients could not be read completely; run the same command again to ask for them anew."
+            "The quota of requests for today is spent; run the same command tomorrow to go on."
+            if decisions.quota_spent
+            else "Some patients could not be read completely; run the same command again to ask for them anew."
         )
         raise typer.Exit(ExitCode.SOME_UNREAD)
 

@@ -10,6 +10,8 @@ from tempfile import NamedTemporaryFile
 from federated.reports.errors import OutputError
 
 PRIVATE_FOLDER = 0o700
+UNFINISHED = ".writing-"
+"""Start of the name of a file that is not complete yet."""
 
 
 def ready(folder: Path) -> Path:
@@ -36,7 +38,7 @@ def write(path: Path, pieces: Iterable[str]) -> Path:
     temporary: Path | None = None
     try:
         with NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, prefix=".writing-", delete=False
+            "w", encoding="utf-8", newline="", dir=path.parent, prefix=UNFINISHED, delete=False
         ) as file:  # mode 0600, whatever the umask
             temporary = Path(file.name)
             file.writelines(pieces)

@@ -47,6 +47,7 @@ def _remove_stale(folder: Path, written: set[str]) -> None:
         *folder.glob("report-[0-9][0-9][0-9].html"),
         folder / "decisions.json",
         folder / "decisions.jsonl",
+        *folder.glob(f"{files.UNFINISHED}*"),  # of a run that was killed while it wrote
     ]
     for path in ours:
         if path.name not in written:

@@ -358,11 +358,11 @@ async def test_s33_a_fault_of_ours_or_of_a_plug_in_is_one_patient_s_too(
 HOLDER = """
 import sys
 from pathlib import Path
-from ehr.checkpoint import Checkpoint
+from ehr.checkpoint import Checkpoint, Done
 made = Checkpoint(Path(sys.argv[1]), {"trial": sys.argv[2]}, int)
 made.load()
 made.start({})
-made.add(1, "k", 1, again=False)
+made.add([Done(1, "k", 1)])
 print("ready", flush=True)
 sys.stdin.read()
 """

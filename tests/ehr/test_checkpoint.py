@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ehr import checkpoint
-from ehr.checkpoint import PUT_ASIDE, Checkpoint, row_key
+from ehr.checkpoint import PUT_ASIDE, Checkpoint, Done, row_key
 from ehr.errors import ConfigurationError
 
 RUN = {"trial": "d1", "patients": "d2"}
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 def fill(path: Path, count: int = 3) -> None:
     first = opened(path)
     for row in range(1, count + 1):
-        first.add(row, f"k{row}", {"n": row}, again=False)
+        first.add([Done(row, f"k{row}", {"n": row})])
     first.close(finished=False)
 
 
@@ -55,7 +55,7 @@ def test_a_first_run_has_nothing_to_go_on_with(path: Path) -> None:
 def test_a_run_without_facts_goes_on_too(path: Path) -> None:
     made = Checkpoint(path, RUN, int)
     made.start({})
-    made.add(1, "k", 7, again=False)
+    made.add([Done(1, "k", 7)])
     made.close(finished=False)
     for _ in range(2):
         again = Checkpoint(path, RUN, int)
@@ -69,7 +69,7 @@ def test_a_run_without_facts_goes_on_too(path: Path) -> None:
 
 def test_a_finished_run_leaves_no_file(path: Path) -> None:
     first = opened(path)
-    first.add(1, "k", {}, again=False)
+    first.add([Done(1, "k", {})])
     first.close(finished=True)
     assert list(path.parent.iterdir()) == []
     first.close(finished=True)
@@ -81,7 +81,7 @@ def test_a_line_that_was_cut_is_asked_again_and_harms_no_other(path: Path, lost:
     path.write_bytes(path.read_bytes()[:-lost])
     second = opened(path)
     assert set(second.done) == {1, 2}
-    second.add(3, "k3", {"n": 3}, again=False)
+    second.add([Done(3, "k3", {"n": 3})])
     second.close(finished=False)
     assert set(opened_only(path).done) == {1, 2, 3}
 
@@ -94,14 +94,48 @@ def opened_only(path: Path) -> Checkpoint[dict[str, int]]:
 
 def test_a_patient_whose_server_failed_is_asked_again(path: Path) -> None:
     first = opened(path)
-    first.add(1, "k1", {"n": 1}, again=True)
-    first.add(2, "k2", {"n": 2}, again=False)
-    first.add(2, "k2", {"n": 2}, again=True)
-    first.add(3, "k3", {"n": 3}, again=True)
-    first.add(3, "k3", {"n": 4}, again=False)
+    first.add([Done(1, "k1", {"n": 1}, True)])
+    first.add([Done(2, "k2", {"n": 2})])
+    first.add([Done(2, "k2", {"n": 2}, True)])
+    first.add([Done(3, "k3", {"n": 3}, True)])
+    first.add([Done(3, "k3", {"n": 4})])
     first.close(finished=False)
     assert opened_only(path).done == {3: ("k3", {"n": 4})}
     assert b'"n":1' not in path.read_bytes()  # nothing is kept of what counts for nothing
+
+
+def test_all_rows_of_one_person_are_stored_or_none(path: Path) -> None:
+    first = opened(path)
+    first.add([Done(1, "k1", {"n": 1}), Done(900, "k900", {"n": 9})])
+    first.close(finished=False)
+    whole = path.read_bytes()
+    assert set(opened_only(path).done) == {1, 900}
+    for cut in range(len(whole) - whole.index(b"\n") - 3):
+        path.write_bytes(whole[: len(whole) - 2 - cut])
+        assert opened_only(path).done == {}
+
+
+def test_who_is_to_be_asked_again_waits_and_takes_no_room(path: Path) -> None:
+    first = opened(path)
+    before = path.read_bytes()
+    first.add([Done(7, "k7", {"n": 7}, again=True)])
+    assert path.read_bytes() == before
+    assert first.waiting == {7}
+    first.add([Done(7, "k7", {"n": 8})])
+    assert first.waiting == set()
+    first.close(finished=False)
+    assert opened_only(path).done == {7: ("k7", {"n": 8})}
+
+
+def test_a_fresh_run_puts_its_own_earlier_file_aside(path: Path) -> None:
+    fill(path)
+    made = Checkpoint(path, RUN, dict[str, int])
+    made.load(fresh=True)
+    assert not made.resumes
+    assert made.done == {}
+    made.start({})
+    made.close(finished=False)
+    assert path.with_name(path.name + PUT_ASIDE).read_bytes().count(b"row") == 3
 
 
 @pytest.mark.parametrize(
@@ -119,12 +153,12 @@ def test_a_patient_whose_server_failed_is_asked_again(path: Path) -> None:
 )
 def test_a_file_of_another_run_is_put_aside_and_not_mixed_in(path: Path, head: bytes) -> None:
     path.parent.mkdir()
-    other = head + b'{"row": 1, "key": "k", "again": false, "result": {"n": 9}}\n'
+    other = head + b'[{"row": 1, "key": "k", "again": false, "result": {"n": 9}}]\n'
     path.write_bytes(other)
     mine = opened(path)
     assert not mine.resumes
     assert mine.done == {}
-    mine.add(2, "k2", {"n": 2}, again=False)
+    mine.add([Done(2, "k2", {"n": 2})])
     mine.close(finished=False)
     assert path.with_name(path.name + PUT_ASIDE).read_bytes() == other
     assert set(opened_only(path).done) == {2}
@@ -133,10 +167,12 @@ def test_a_file_of_another_run_is_put_aside_and_not_mixed_in(path: Path, head: b
 @pytest.mark.parametrize(
     "line",
     [
-        b'{"row": "1", "key": "k", "again": false, "result": {}}',
-        b'{"row": 9, "key": "k", "again": false}',
-        b'{"row": 9, "key": "k", "again": false, "result": {"n": "text"}}',
-        b'{"row": 9, "key": "k", "again": false, "result": null}',
+        b'[{"row": "1", "key": "k", "again": false, "result": {}}]',
+        b'[{"row": 9, "key": "k", "again": false}]',
+        b'[{"row": 9, "key": "k", "again": false, "result": {"n": "text"}}]',
+        b'[{"row": 9, "key": "k", "again": false, "result": null}]',
+        b'{"row": 9, "key": "k", "again": false, "result": {}}',
+        b"[7]",
         b"[" * 100_000,
         b"\x00\x00",
     ],
@@ -157,7 +193,7 @@ def test_a_full_disk_is_told_and_what_is_stored_stays_good(
     path: Path, written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = opened(path)
-    made.add(1, "k1", {"n": 1}, again=False)
+    made.add([Done(1, "k1", {"n": 1})])
     before = path.read_bytes()
     real = os.write
     room = [written]
@@ -171,9 +207,9 @@ def test_a_full_disk_is_told_and_what_is_stored_stays_good(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, "write", full)
         with pytest.raises(ConfigurationError, match=r"disk is full\. What was done is kept"):
-            made.add(2, "k2", {"n": 2}, again=False)
+            made.add([Done(2, "k2", {"n": 2})])
     assert path.read_bytes() == before
-    made.add(3, "k3", {"n": 3}, again=False)  # somebody made room
+    made.add([Done(3, "k3", {"n": 3})])  # somebody made room
     made.close(finished=False)
     assert set(opened_only(path).done) == {1, 3}
 
@@ -200,7 +236,7 @@ def test_a_folder_that_cannot_be_written_is_told_without_its_name(tmp_path: Path
 
 def test_adding_before_the_start_is_a_fault() -> None:
     with pytest.raises(ValueError, match="start"):
-        Checkpoint(Path("never"), RUN, int).add(1, "k", 1, again=False)
+        Checkpoint(Path("never"), RUN, int).add([Done(1, "k", 1)])
 
 
 def test_row_keys_cannot_be_made_without_the_secret_and_tell_rows_apart() -> None:

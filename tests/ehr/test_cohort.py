@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from ehr.cohort import Bounds, Reading, read_cohort, read_one
+from ehr.cohort import Bounds, Reading, finished_cohort, read_cohort, read_one
 from ehr.errors import (
+    ConfigurationError,
     ConnectionFailed,
     LoginRefused,
     QuotaSpent,
@@ -92,6 +93,72 @@ async def test_a_person_in_several_rows_is_asked_once_and_stands_in_each() -> No
     columns = [reading.record.columns["place"] for reading in found if reading.record]
     assert columns == [str(n) for n in range(1, len(names) + 1)]  # each row keeps its own columns
     assert ehr.read[Kind.CONDITION] == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "times"),
+    [
+        (Person(family="Shaw", given="Amy"), Person(family=" SHAW", given="amy "), 1),
+        (Person(family="de  la Cruz"), Person(family="De La Cruz"), 1),
+        (Person(family="N\u00fa\u00f1ez"), Person(family="Nu\u0301n\u0303ez"), 1),
+        (Person(family="O'Brien"), Person(family="OBrien"), 2),  # a server may find the one and not the other
+        (Person(family="Shaw", birth_date="1950-01-01"), Person(family="Shaw", birth_date="1950-01-02"), 2),
+        (Person(id="a"), Person(id="A"), 2),
+        (Person(mrn="a"), Person(mrn="A"), 2),
+        (Person(family="Shaw", sex="male"), Person(family="Shaw", sex="female"), 2),
+    ],
+)
+async def test_who_is_typed_in_another_way_is_the_same_person(one: Person, other: Person, times: int) -> None:
+    ehr = FakeEHR()
+    found = await everything(ehr, [Row(1, one), Row(2, other)])
+    assert [reading.row.number for reading in found] == [1, 2]
+    assert len(ehr.asked) == times
+
+
+async def test_something_is_made_of_each_patient_as_soon_as_they_are_read() -> None:
+    """Whoever stands before them, and of all rows of one person at once: a checkpoint misses nobody."""
+    held = asyncio.Event()
+    made: list[tuple[int, ...]] = []
+
+    async def first_waits(person: Person) -> None:
+        if person.mrn == "slow":
+            await held.wait()
+
+    def finish(readings: Sequence[Reading]) -> list[str]:
+        made.append(tuple(reading.row.number for reading in readings))
+        return [f"{reading.row.number}" for reading in readings]
+
+    ehr = FakeEHR(finding=first_waits)
+    asked = rows("slow", "b", "c", "b", "d")
+    results: list[str] = []
+
+    async def take() -> None:
+        results.extend([one async for one in finished_cohort(ehr.adapter, asked, KINDS, finish, EASY)])
+
+    taking = asyncio.create_task(take())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert sorted(made) == [(2, 4), (3,), (5,)]
+    assert results == []
+    held.set()
+    await taking
+    assert results == ["1", "2", "3", "4", "5"]
+
+
+async def test_what_cannot_be_stored_ends_the_run_and_leaves_no_task() -> None:
+    def full(readings: Sequence[Reading]) -> list[int]:
+        raise ConfigurationError("the disk is full.")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(ConfigurationError):
+        async with aclosing(_finished(FakeEHR(), full)) as results:
+            async for _ in results:
+                pass
+    assert asyncio.all_tasks() == before
+
+
+def _finished(ehr: FakeEHR, finish: Any) -> Any:
+    return finished_cohort(ehr.adapter, rows(*map(str, range(20))), KINDS, finish, EASY)
 
 
 async def test_a_row_that_names_nobody_is_asked_for_nobody() -> None:

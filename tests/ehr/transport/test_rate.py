@@ -159,3 +159,17 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     assert await run(host, FakeClock()) == 0.0
+
+
+async def test_each_endpoint_class_has_the_vendor_s_rate_and_the_login_none() -> None:
+    """S29: a vendor may count by resource type."""
+    clock = FakeClock()
+    host = HostRate(Limits(class_requests_per_s=10, concurrency=50), clock.clock)
+    kinds = ("Condition", "Observation", "token", None)
+    starts = {
+        kind: sorted(await asyncio.gather(*(run(host, clock, kind) for _ in range(5)))) for kind in kinds
+    }
+    assert starts["Condition"] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert starts["Observation"][-1] - starts["Observation"][0] == pytest.approx(0.4)
+    for kind in ("token", None):
+        assert starts[kind][0] == starts[kind][-1]

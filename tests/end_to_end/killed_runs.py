@@ -1,0 +1,157 @@
+"""A screening that is killed again and again, and what its EHR and its checkpoint saw of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ehr.sandbox.server import Sandbox
+from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, ring_in
+from tests.fakes.crowd import crowd
+
+CHECKPOINT = ".screening.jsonl"
+AT_WORK = 8
+"""Patients in work at a time (the profile's concurrency): so many may have been in the middle at a kill."""
+_LIMIT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill.
+
+    Args:
+        after: requests that the EHR had seen by then, in all starts together.
+        stored: rows that the checkpoint held.
+        asked_again: patients asked about before this kill and not stored by it, hence asked again later.
+    """
+
+    after: int
+    stored: frozenset[int]
+    asked_again: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What happened.
+
+    Args:
+        whole_requests: of the undisturbed run.
+        requests: of all starts together.
+        kills: in order.
+        faults: what did not hold, in words; empty is what we want.
+        asked_in_starts: how many patients were asked about in so many starts.
+    """
+
+    patients: int
+    whole_requests: int = 0
+    requests: int = 0
+    kills: list[Kill] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    asked_in_starts: dict[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def killed_runs(folder: Path, patients: int, kills: int, seed: int) -> Seen:
+    """Screen a crowd undisturbed, then killed at random moments until it is through, and compare.
+
+    The command runs in a process of its own and is ended by ``SIGKILL``; the EHR lives on in this one.
+    """
+    began, dice, people = time.monotonic(), random.Random(seed), crowd(patients, seed)
+    seen = Seen(patients)
+    trial = folder / "trial.yaml"
+    trial.write_text(TRIAL.read_text().replace("index_date: 2026-06-01", "index_date: run"))
+    ring = ring_in(folder / "pod")
+    with clinic_ehr(people.store, ring) as ehr:
+        pod = make_pod(folder / "pod", ehr.base_url, people.csv)
+        command = [sys.executable, "-m", "federated.cli", "-q", "screen", "--config", str(pod.config)]
+        command += ["--trial", str(trial), "--out"]
+        _ended([*command, str(folder / "whole")], seen, "the undisturbed run")
+        seen.whole_requests = len(ehr.witness.requests)
+        ehr.witness.forget()
+        moments = sorted(dice.sample(range(1, seen.whole_requests), kills))
+        for moment in moments:
+            _killed([*command, str(folder / "killed")], ehr, moment, dice.uniform(0, 0.05))
+            seen.kills.append(Kill(len(ehr.witness.requests), _stored(folder / "killed" / CHECKPOINT)))
+        _ended([*command, str(folder / "killed")], seen, "the last start")
+        seen.requests = len(ehr.witness.requests)
+        _check_requests(seen, ehr, people.rows)
+        ehr.witness.assert_tokens_stayed_home()
+    _check_files(seen, folder / "whole", folder / "killed")
+    seen.seconds = time.monotonic() - began
+    return seen
+
+
+def _ended(command: list[str], seen: Seen, what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+    if done.returncode != 0:
+        seen.faults.append(f"{what} ended with {done.returncode}: {done.stderr[-500:]}")
+
+
+def _killed(command: list[str], ehr: Sandbox, moment: int, later_s: float) -> None:
+    """Start, wait until the EHR has seen so many requests and a little longer, and kill."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        until = time.monotonic() + _LIMIT_S
+        while len(ehr.witness.requests) < moment and started.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(later_s)
+        os.kill(started.pid, signal.SIGKILL)
+
+
+def _stored(checkpoint: Path) -> frozenset[int]:
+    """Rows that are done, by a reading of the file that is not the program's own."""
+    rows: set[int] = set()
+    for line in checkpoint.read_bytes().split(b"\n")[1:] if checkpoint.exists() else ():
+        try:
+            entries = json.loads(line)
+        except ValueError:
+            continue  # the line that the kill cut
+        rows |= {entry["row"] for entry in entries if not entry["again"]}
+    return frozenset(rows)
+
+
+def _check_requests(seen: Seen, ehr: Sandbox, rows: tuple[str | None, ...]) -> None:
+    ends = [kill.after for kill in seen.kills]
+    starts: dict[str, set[int]] = defaultdict(set)
+    for number, request in enumerate(ehr.witness.requests):
+        if request.patient is not None and request.resource_type != "Patient":
+            starts[request.patient].add(sum(number >= end for end in ends))
+    before: frozenset[int] = frozenset()
+    for place, kill in enumerate(seen.kills):
+        if not before <= kill.stored:
+            seen.faults.append(f"kill {place + 1} lost {len(before - kill.stored)} stored rows")
+        before = kill.stored
+        # Who stands in two rows under two names is asked for twice, also by a run that nobody disturbs.
+        left = {one for row, one in enumerate(rows, start=1) if row not in kill.stored}
+        again = [one for one, at in starts.items() if one not in left and any(start > place for start in at)]
+        if again:
+            seen.faults.append(f"{len(again)} patients stored at kill {place + 1} were asked about after it")
+        split = frozenset(one for one, at in starts.items() if place in at and any(s > place for s in at))
+        seen.kills[place] = Kill(kill.after, kill.stored, split)
+        if len(split) > AT_WORK:
+            seen.faults.append(f"{len(split)} patients were in the middle at kill {place + 1}")
+    for at in starts.values():
+        seen.asked_in_starts[len(at)] = seen.asked_in_starts.get(len(at), 0) + 1
+    if set(starts) != {one for one in rows if one}:
+        seen.faults.append("the patients asked about are not those of the rows")
+
+
+def _check_files(seen: Seen, whole: Path, killed: Path) -> None:
+    names = {path.name for path in whole.iterdir()}
+    if names != {path.name for path in killed.iterdir()}:
+        seen.faults.append("the two runs left other files")
+    for name in sorted(names - {"run.json"}):
+        if (whole / name).read_bytes() != (killed / name).read_bytes():
+            seen.faults.append(f"{name} differs from that of the undisturbed run")
+    with (killed / "decisions.csv").open(newline="") as file:
+        numbers = [int(row["input_row"]) for row in csv.DictReader(file)]
+    if numbers != list(range(1, seen.patients + 1)):
+        seen.faults.append("a row is lost or doubled in decisions.csv")
