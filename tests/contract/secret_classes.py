@@ -59,10 +59,10 @@ class Blank:
 
 
 def classes() -> list[type[Any]]:
-    """Classes defined in `ehr`, but for the sandbox, which holds invented people only."""
+    """Classes defined in `ehr`, but for sandbox and contract kit, which hold invented people only."""
     found: dict[str, type[Any]] = {}
     for module in pkgutil.walk_packages(ehr.__path__, "ehr."):
-        if module.name.startswith("ehr.sandbox"):
+        if module.name.startswith(("ehr.sandbox", "ehr.testing")):
             continue
         loaded = importlib.import_module(module.name)
         for kind in vars(loaded).values():
