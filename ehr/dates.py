@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
@@ -27,6 +28,7 @@ _TIME = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})?\Z",
     re.ASCII,
 )
+_SEPARATORS = frozenset({"--T:", "--"})
 _DURATION = re.compile(r"(\d{1,6})\s*([a-z]+)\Z", re.ASCII)
 _WORDS: dict[str, Unit] = {
     "h": "h", "hour": "h", "hours": "h",
@@ -127,16 +129,29 @@ def is_sentinel(text: str) -> bool:
     return text[:10] in SENTINELS or text[:5] == "1800-"
 
 
+def time_texts(texts: Iterable[str]) -> int:
+    """How many of the texts are times (see `is_time_text`)."""
+    found, read = 0, datetime.fromisoformat
+    for text in texts:
+        # The quick way covers what servers send as a rule; separators first, because Python reads more forms.
+        if text[4:14:3] in _SEPARATORS:
+            try:
+                read(text)
+            except ValueError:
+                pass
+            else:
+                found += 1
+                continue
+        found += _is_variant(text)
+    return found
+
+
 def is_time_text(text: str) -> bool:
     """Whether a text is a FHIR date, dateTime or instant, or one of the variants that are read here."""
-    # The quick way covers what servers send as a rule; separators first, because Python reads more forms.
-    if text[4:14:3] in ("--T:", "--"):
-        try:
-            datetime.fromisoformat(text)
-        except ValueError:
-            pass
-        else:
-            return True
+    return time_texts((text,)) == 1
+
+
+def _is_variant(text: str) -> bool:
     try:
         parse_time(text, UTC)
     except BadDate:

@@ -16,7 +16,10 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         BaseException: what the first failing piece raised, as it is. All others are cancelled and have ended
             by then; so they are when the caller is cancelled.
     """
-    tasks = [asyncio.ensure_future(piece) for piece in work]
+    pieces = list(work)
+    if len(pieces) == 1:
+        return [await pieces[0]]  # nothing runs beside it, so it needs no task
+    tasks = [asyncio.ensure_future(piece) for piece in pieces]
     try:
         return list(await asyncio.gather(*tasks))
     except BaseException:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ehr.config import ProviderProfile
-from ehr.dates import is_time_text
+from ehr.dates import time_texts
 from ehr.elements import CodeableConcept, Element, Period, Reference
 from ehr.fetched import Issue, Severity, State
 from ehr.fhir.outcome import OperationOutcome, judge
@@ -124,9 +124,18 @@ def subject_of(shape: type[Resource]) -> Callable[[Any], Reference | None] | Non
 
 
 def _participating_patient(appointment: Appointment) -> Reference | None:
-    actors = (part.actor for part in appointment.participant if part.actor is not None)
-    patients = (actor for actor in actors if actor.target is not None and actor.target[0] == "patient")
-    return next(patients, None)
+    for part in appointment.participant:
+        actor = part.actor
+        if actor is None or actor.reference is None:
+            continue
+        # The usual form first: taking a reference apart costs more than the rest of an entry.
+        kind, _, rest = actor.reference.partition("/")
+        if kind == "Patient" and rest and "/" not in rest:
+            return actor
+        target = actor.target
+        if target is not None and target[0] == "patient":
+            return actor
+    return None
 
 
 def _self_reference(patient: Patient) -> Reference | None:
@@ -196,14 +205,17 @@ def _finish(page: Page, query: Query, content: Content, lower_case: bool) -> Non
         _lower_status(page)
     texts, periods = _time_fields(query.shape)
     for name, getter in texts:
-        bad = sum(not is_time_text(text) for text in map(getter, page.records) if text)
-        if bad:
-            page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
+        _note_bad_times(page, name, [text for text in map(getter, page.records) if text])
     for name, getter in periods:
-        ends = [end for period in map(getter, page.records) if period for end in (period.start, period.end)]
-        bad = sum(not is_time_text(text) for text in ends if text)
-        if bad:
-            page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
+        spans = [period for period in map(getter, page.records) if period is not None]
+        ends = [end for period in spans for end in (period.start, period.end) if end]
+        _note_bad_times(page, name, ends)
+
+
+def _note_bad_times(page: Page, name: str, texts: list[str]) -> None:
+    bad = len(texts) - time_texts(texts) if texts else 0
+    if bad:
+        page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
 
 
 def _lower_status(page: Page) -> None:

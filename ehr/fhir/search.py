@@ -152,7 +152,7 @@ def ignored_parameters(query: Query, self_link: str | None) -> tuple[str, ...]:
 
     A server that gives no ``self`` link, or after a POST one without a query, has said nothing.
     """
-    if self_link is None:
+    if self_link is None or _repeats_all(query, self_link):
         return ()
     text = urlsplit(self_link).query
     if not text and query.method == "POST":
@@ -162,6 +162,13 @@ def ignored_parameters(query: Query, self_link: str | None) -> tuple[str, ...]:
     if "_getpages" in applied and not applied & set(narrowing):
         return ()  # the server names a stored search instead of its parameters
     return tuple(dict.fromkeys(name for name in narrowing if not applied & _same(name)))
+
+
+def _repeats_all(query: Query, self_link: str) -> bool:
+    """Whether each parameter stands in the link under its own name, as it does as a rule: read without parsing."""
+    text = f"&{self_link.partition('?')[2]}"
+    narrowing = (name for name, _ in query.pairs if not name.startswith("_"))
+    return "#" not in self_link and all(f"&{name}=" in text for name in narrowing)
 
 
 def _same(name: str) -> set[str]:

@@ -80,6 +80,7 @@ class FhirSession:
     budget: Budget = field(default_factory=Budget)
     quarantine_rate: float = QUARANTINE_RATE
     deadline_s: float | None = None
+    _understood: dict[str, tuple[Capability | None, frozenset[str]]] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         return f"<FhirSession {self.profile.name}>"
@@ -103,7 +104,11 @@ class FhirSession:
 
     def understands(self, type_name: str) -> frozenset[str]:
         """Search parameters that are sent for a type; all others are the caller's to filter by."""
-        return capabilities.parameters(type_name, self.profile, self.capability)
+        known, found = self._understood.get(type_name, (None, None))
+        if found is None or known is not self.capability:
+            found = capabilities.parameters(type_name, self.profile, self.capability)
+            self._understood[type_name] = (self.capability, found)
+        return found
 
     def may(self, type_name: str) -> bool:
         """Whether the granted scopes cover a type; True where that is not known."""
@@ -271,12 +276,12 @@ class FhirSession:
             return nothing(
                 State.UNSUPPORTED, *asked.issues, Issue("nothing-narrows-the-search", Severity.ERROR)
             )
+        plans = [asked, *(self._plan(shape, params, older) for older in _older(patient))]
+        route = self._route
         collections = await together(
-            [
-                collect(walk(self._route, query), Collection(query.page_size, self.quarantine_rate))
-                for owner in _owners(patient)
-                for query in self._plan(shape, params, owner).queries
-            ]
+            collect(walk(route, query), Collection(query.page_size, self.quarantine_rate))
+            for one in plans
+            for query in one.queries
         )
         whole = merged(one.fetched(self.clock.now()) for one in collections).with_issues(asked.issues)
         return await self._with_drugs(whole) if shape in _DRUGS else whole
@@ -287,9 +292,8 @@ class FhirSession:
         return await with_drugs(self, fetched)
 
 
-def _owners(patient: PatientRef | None) -> Iterator[PatientRef | None]:
-    """The patient under each of their ids: after a merge, some servers leave entries with the older record."""
-    yield patient
+def _older(patient: PatientRef | None) -> Iterator[PatientRef]:
+    """The patient under their other ids: after a merge, some servers leave entries with the older record."""
     if patient is not None:
         for older in sorted(patient.aliases - {patient.id}):
             yield PatientRef(older, patient.ids - {older})

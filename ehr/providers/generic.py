@@ -301,6 +301,8 @@ class GenericAdapter:
         self, found: Fetched[T], resource: type[T], codes: frozenset[Code] | None, window: Window | None
     ) -> Fetched[T]:
         # Servers ignore filters silently, so each one is applied here too. Undated entries stay.
+        if codes is None and window is None:
+            return found
         kept = [
             record
             for record in found.items
