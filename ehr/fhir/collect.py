@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from ehr.fetched import Fetched, Issue, Severity, State, joined, worst
@@ -17,6 +18,7 @@ QUARANTINE_RATE = 0.2
 """More than this share set aside means that we and the server do not speak of the same thing."""
 
 _QUARANTINE_FEW = 5
+_ID = attrgetter("id")
 
 
 @dataclass(slots=True, repr=False)
@@ -53,9 +55,10 @@ class Collection:
         self.last_page = page.received
         self.states += page.states
         self.issues += page.issues
-        ids = [record.id for record in page.records]
-        if None not in ids and len(set(ids)) == len(ids) and self.places.keys().isdisjoint(ids):
-            self.places.update(zip(ids, range(len(self.items), len(self.items) + len(ids)), strict=True))
+        start, count = len(self.items), len(page.records)
+        fresh = dict(zip(map(_ID, page.records), range(start, start + count), strict=True))
+        if len(fresh) == count and None not in fresh and self.places.keys().isdisjoint(fresh):
+            self.places.update(fresh)
             self.items += page.records
             return
         for record in page.records:

@@ -81,12 +81,16 @@ def sift(content: Content, query: Query, profile: ProviderProfile, *, lower_case
     if content.quarantined:
         page.states.append(State.PARTIAL)
     _finish(page, query, content, lower_case)
-    page.issues = list(counted(page.issues))
+    if page.issues:
+        page.issues = list(counted(page.issues))
     return page
 
 
 def _matches(content: Content, query: Query, page: Page) -> list[Any]:
     """The plain case first: entries of the type, marked as match, about this patient by the usual reference."""
+    if _all_plain(content, query):
+        page.records = list(map(_RESOURCE, content.entries))
+        return []
     shape, records, others = query.shape, page.records, []
     subject = None if query.patient is None else subject_of(shape)
     if subject is None or query.patient is None:
@@ -110,8 +114,47 @@ def _matches(content: Content, query: Query, page: Page) -> list[Any]:
 
 
 _MATCH = (None, "match")
+_RESOURCE = attrgetter("resource")
+_MODE = attrgetter("search.mode")
 
 
+def _all_plain(content: Content, query: Query) -> bool:
+    """Whether every entry is a plain match: looked at column by column, with no step of Python for each entry."""
+    entries = content.entries
+    try:
+        if not {query.shape} >= set(map(type, map(_RESOURCE, entries))) or not {"match"} >= set(
+            map(_MODE, entries)
+        ):
+            return False
+        if query.patient is None or subject_of(query.shape) is None:
+            return True
+        column = _subject_column(query.shape)
+        if column is None:
+            return False
+        return {column.prefix + query.patient.id} >= set(map(column.getter, map(_RESOURCE, entries)))
+    except AttributeError:  # an entry without a mode, or a record without a subject
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where records of a type say whose they are, and what stands before the id there."""
+
+    getter: Callable[[Any], str | None]
+    prefix: str
+
+
+@cache
+def _subject_column(shape: type[Resource]) -> _Column | None:
+    if shape is Patient:
+        return _Column(attrgetter("id"), "")
+    if shape is Appointment:
+        return None  # among the participants
+    name = "patient" if shape in (AllergyIntolerance, Immunization) else "subject"
+    return _Column(attrgetter(f"{name}.reference"), "Patient/")
+
+
+@cache
 def subject_of(shape: type[Resource]) -> Callable[[Any], Reference | None] | None:
     """How the patient of a record of this type is found; None for types without one."""
     if shape in (AllergyIntolerance, Immunization):
@@ -203,22 +246,31 @@ def _finish(page: Page, query: Query, content: Content, lower_case: bool) -> Non
         page.records = _with_drugs(page, content)
     if lower_case and "status" in query.shape.__struct_fields__:
         _lower_status(page)
-    texts, periods = _time_fields(query.shape)
-    for name, getter in texts:
-        _note_bad_times(page, name, [text for text in map(getter, page.records) if text])
+    _note_bad_times(page, query.shape)
+
+
+def _note_bad_times(page: Page, shape: type[Resource]) -> None:
+    texts, periods = _time_fields(shape)
+    found = [(name, list(filter(None, map(getter, page.records)))) for name, getter in texts]
     for name, getter in periods:
-        spans = [period for period in map(getter, page.records) if period is not None]
-        ends = [end for period in spans for end in (period.start, period.end) if end]
-        _note_bad_times(page, name, ends)
+        spans = filter(None, map(getter, page.records))
+        found.append((name, [end for span in spans for end in (span.start, span.end) if end]))
+    # A page repeats its times, in one field and in several: each is read once, and as a rule all are good.
+    different = {text for _, column in found for text in column}
+    if time_texts(different) == len(different):
+        return
+    for name, column in found:
+        bad = len(column) - time_texts(column)
+        if bad:
+            page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
 
 
-def _note_bad_times(page: Page, name: str, texts: list[str]) -> None:
-    bad = len(texts) - time_texts(texts) if texts else 0
-    if bad:
-        page.issues.append(Issue("bad-date", Severity.WARNING, bad, f"$.{name}"))
+_STATUS = attrgetter("status")
 
 
 def _lower_status(page: Page) -> None:
+    if all(not status or status.islower() for status in set(map(_STATUS, page.records))):
+        return
     for index, record in enumerate(page.records):
         status = record.status
         if status is not None and not status.islower() and status:
