@@ -17,6 +17,7 @@ from ehr.auth.scopes import Scope, covers, parse_scopes
 from ehr.auth.tokens import Flow, Token, TokenSource
 from ehr.config import AuthMode
 from ehr.errors import AuthError, LoginRefused
+from ehr.transport.flow import Lent
 
 UNCURED_LEFT = 3
 """Fresh tokens in a row that the server may answer with 401 before the login counts as refused."""
@@ -46,6 +47,7 @@ class Authenticator(httpx.Auth):
         self._source = source
         self._monotonic = monotonic
         self._headers = dict(headers)
+        self._quick_headers = {name.lower(): value for name, value in headers.items()}
         self._lock = asyncio.Lock()
         self._token: Token | None = None
         self._granted: frozenset[Scope] | None = None
@@ -90,7 +92,30 @@ class Authenticator(httpx.Auth):
         if self._failed is not None:
             raise _again(self._failed)
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    def ready(self) -> Lent | None:
+        """What a request gets at once, without a flow: None where a login is due or was refused.
+
+        A 401 then leads into the flow's second half, so that no request is sent more than twice.
+        """
+        if self._source.mode == "none":
+            return Lent(self._quick_headers, self._told_unknown)
+        token, generation = self._token, self._generation
+        if token is None or self._failed is not None or self._monotonic() >= self._renew_at:
+            return None
+
+        def told(status: int) -> httpx.Auth | None:
+            if status != 401:
+                self._uncured.clear()
+                return None
+            self._rejected(generation, last=False)
+            return _SecondHalf(self)
+
+        return Lent({**self._quick_headers, "authorization": f"Bearer {token.value}"}, told)
+
+    def _told_unknown(self, status: int) -> None:
+        self._answered_unknown(status)
+
+    def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """See `httpx.Auth`: at most two sends of the request, with a login before each where one is due.
 
         Raises:
@@ -98,11 +123,17 @@ class Authenticator(httpx.Auth):
             AuthError: the answer to the login cannot be used.
             TransportError: the token endpoint gave no answer; the next request tries again.
         """
+        return self.flow(request, (False, True))
+
+    async def flow(
+        self, request: httpx.Request, sends: tuple[bool, ...]
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """The flow with the sends that are left; each says whether it is the last one."""
         if self._source.mode == "none":
             request.headers.update(self._headers)
             self._answered_unknown((yield request).status_code)
             return
-        for last in (False, True):
+        for last in sends:
             # The lock is held while the token is on its way: all others wait for the one login.
             async with self._lock:
                 if self._due():
@@ -185,6 +216,24 @@ class Authenticator(httpx.Auth):
             self._failed = LoginRefused(
                 "the EHR gives tokens and then refuses them (HTTP 401). Have the client's access checked."
             )
+
+
+class _SecondHalf(httpx.Auth):
+    """What is left of a flow whose request was sent once, and refused."""
+
+    requires_response_body = True
+
+    def __init__(self, whole: Authenticator) -> None:
+        self._whole = whole
+
+    @property
+    def token_url(self) -> str | None:
+        """See `Authenticator.token_url`."""
+        return self._whole.token_url
+
+    def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """One more send."""
+        return self._whole.flow(request, (True,))
 
 
 def _advance(step: Callable[[], httpx.Request]) -> httpx.Request | Token:

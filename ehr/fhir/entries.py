@@ -136,7 +136,7 @@ def _all_plain(content: Content, query: Query) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Column:
     """Where records of a type say whose they are, and what stands before the id there."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 
@@ -120,6 +120,31 @@ async def pieces(
 async def read(stream: AsyncIterable[bytes], codings: list[str], declared: str | None, limit: int) -> bytes:
     """The whole decoded body; arguments and errors as for `pieces`."""
     parts = [piece async for piece in pieces(stream, codings, declared, limit)]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def read_all(
+    more: Callable[[], Awaitable[bytes]], codings: list[str], declared: str | None, limit: int
+) -> bytes:
+    """The whole decoded body of a stream that gives what came, and nothing at its end.
+
+    Arguments and errors as for `pieces`, without a generator between each two pieces.
+    """
+    if declared is not None and declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    undo = decoder(codings) if codings else _Plain()
+    encoded = decoded = 0
+    parts: list[bytes] = []
+    while chunk := await more():
+        encoded += len(chunk)
+        if encoded > limit:
+            raise _too_large(limit)
+        for piece in undo.feed(chunk):
+            decoded += len(piece)
+            if decoded > limit:
+                raise _too_large(limit)
+            parts.append(piece)
+    undo.finish()
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -7,7 +7,7 @@ bounds time and size, repeats only what may be repeated, and shares rates and br
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +16,15 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import httpx
-import msgspec
 
 from ehr.errors import ConfigurationError, TimedOut
 from ehr.transport import origin as origins
 from ehr.transport import redact, retry
 from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
-from ehr.transport.exchange import Exchange, Expect, Plan, Unanswered
-from ehr.transport.flow import FRESH, drive, is_token_request, renewed_by, without_bearer
+from ehr.transport.exchange import Exchange, Expect, Plan, Renewal, Unanswered
+from ehr.transport.flow import FRESH, drive, is_token_request, lent_by, renewed_by, without_bearer
+from ehr.transport.outgoing import Asked, Form, Outgoing
 from ehr.transport.quota import DailyQuota
 from ehr.transport.response import Response, outcome_codes, raise_for_status
 from ehr.transport.retry import NEVER_RETRY
@@ -44,34 +44,10 @@ __all__ = [
     "raise_for_status",
 ]
 
-Form = Mapping[str, str] | Callable[[], Mapping[str, str]]
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 _SENT_ALWAYS = {"user-agent": "trialveil", "accept-encoding": "gzip"}
 _STREAM_ATTEMPTS_LONG = 5
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Asked:
-    """The parts of a request that do not depend on the attempt. Never shown: a form holds an assertion."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    form: Form | None
-    json: Any
-
-    def build(self) -> httpx.Request:
-        headers = dict(self.headers)
-        content: bytes | None = None
-        if self.form is not None:
-            fields = self.form() if callable(self.form) else self.form
-            content = urlencode(dict(fields)).encode("ascii")
-            headers.setdefault("content-type", "application/x-www-form-urlencoded")
-        elif self.json is not None:
-            content = self.json if isinstance(self.json, bytes) else msgspec.json.encode(self.json)
-            headers.setdefault("content-type", _json_type(headers.get("accept", "")))
-        return httpx.Request(self.method, self.url, headers=headers, content=content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +186,27 @@ class Transport:
             TransportError: no usable answer came; a subclass says why.
             ConfigurationError: method, header or URL cannot be sent.
         """
-        asked = _Asked(method, self._url(url_or_path, params), _headers(accept, headers), form, json)
+        asked = Asked(method, self._url(url_or_path, params), _headers(accept, headers), form, json)
         treatment = self._treatment(expect, limit_bytes, deadline_s, endpoint_class)
+        if deadline_s is None:
+            return await self._answered(auth, asked, treatment)
         async with self._deadline(deadline_s):
-            if auth is None:
-                treatment = replace(treatment, start=True)
-                return await self._send(asked.build(), treatment, _renewal(asked))
+            return await self._answered(auth, asked, treatment)
+
+    async def _answered(self, auth: httpx.Auth | None, asked: Asked, treatment: _Treatment) -> Response:
+        if auth is None:
+            treatment = replace(treatment, start=True)
+            return await self._send(asked.outgoing(), treatment, _renewal(asked))
+        lent = lent_by(auth, asked.url)
+        if lent is None:
             return await drive(auth, asked.build(), lambda request: self._sent(auth, request, treatment))
+        ready = asked.outgoing()
+        ready.headers.update(lent.headers)
+        answer = await self._send(ready, treatment, None)
+        again = lent.told(answer.status)
+        if again is None:
+            return answer
+        return await drive(again, asked.build(), lambda request: self._sent(auth, request, treatment))
 
     @asynccontextmanager
     async def stream(
@@ -241,7 +231,7 @@ class Transport:
             HttpStatusError: any status but 2xx.
             DestinationRefused, TransportError, ConfigurationError: as for `request`; also while reading.
         """
-        asked = _Asked(method, self._url(url_or_path, params), _headers(accept, headers), None, None)
+        asked = Asked(method, self._url(url_or_path, params), _headers(accept, headers), None, None)
         bound = deadline_s if deadline_s is not None else _STREAM_ATTEMPTS_LONG * self.limits.total_s
         treatment = self._treatment("binary", limit_bytes, bound, endpoint_class)
         try:
@@ -297,17 +287,15 @@ class Transport:
             raise error from None
 
     async def _send(
-        self, request: httpx.Request, treatment: _Treatment, renew: Callable[[], httpx.Request] | None
+        self, request: Outgoing | httpx.Request, treatment: _Treatment, renew: Renewal | None
     ) -> Response:
         return await self._exchange.send(request, self._plan(request, treatment, renew))
 
-    def _plan(
-        self, request: httpx.Request, treatment: _Treatment, renew: Callable[[], httpx.Request] | None
-    ) -> Plan:
-        renewable = renew is not None or b"client_assertion=" not in request.content
+    def _plan(self, request: Outgoing | httpx.Request, treatment: _Treatment, renew: Renewal | None) -> Plan:
+        renewable = renew is not None or b"client_assertion=" not in (request.content or b"")
         rule = retry.repeat_rule(
             request.method,
-            request.url.path,
+            request.path if isinstance(request, Outgoing) else request.url.path,
             treatment.endpoint_class,
             never=self._never_retry,
             renewable=renewable,
@@ -335,7 +323,7 @@ class Transport:
         return await place._send(without_bearer(request), token, renewed_by(request))
 
     async def _opened(
-        self, held: AsyncExitStack, auth: httpx.Auth | None, asked: _Asked, treatment: _Treatment
+        self, held: AsyncExitStack, auth: httpx.Auth | None, asked: Asked, treatment: _Treatment
     ) -> httpx.Response | Response:
         async def opened(request: httpx.Request) -> httpx.Response | Response:
             if auth is not None and is_token_request(auth, request):
@@ -346,8 +334,8 @@ class Transport:
         return await (opened(asked.build()) if auth is None else drive(auth, asked.build(), opened))
 
 
-def _renewal(asked: _Asked) -> Callable[[], httpx.Request] | None:
-    return asked.build if callable(asked.form) else None
+def _renewal(asked: Asked) -> Renewal | None:
+    return asked.outgoing if callable(asked.form) else None
 
 
 def _headers(accept: str, more: Mapping[str, str] | None) -> dict[str, str]:
@@ -356,10 +344,6 @@ def _headers(accept: str, more: Mapping[str, str] | None) -> dict[str, str]:
     # One coding only is read; whatever the caller says, nothing else is asked for.
     headers["accept-encoding"] = _SENT_ALWAYS["accept-encoding"]
     return headers
-
-
-def _json_type(accept: str) -> str:
-    return "application/fhir+json" if accept.startswith("application/fhir") else "application/json"
 
 
 def _query(params: Params | None) -> str:

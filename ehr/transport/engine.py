@@ -23,6 +23,9 @@ import yarl
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 
+from ehr.transport.body import read_all
+from ehr.transport.origin import Origin
+from ehr.transport.outgoing import Outgoing
 from ehr.transport.settings import Limits
 from ehr.transport.tls import tls_context
 
@@ -112,31 +115,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: a subclass that says what failed.
         """
-        session = self._open_session()
-        method, url, headers = request.method, _wire_url(request.url), _wire_headers(request)
+        url, headers = _wire_url(request.url), _wire_headers(request.method, request.headers.raw)
         body = await request.aread()
-        limits = self._settings.limits
-        # sock_read does not run while a body is being sent, so that time has a bound of its own.
-        head_s = limits.connect_s + limits.write_s + limits.read_s
+        bound = asyncio.timeout(self._settings.limits.head_s)
         try:
-            async with asyncio.timeout(head_s) as bound:
-                answer = await session.request(
-                    method,
-                    url,
-                    headers=headers,
-                    data=_payload(body),
-                    allow_redirects=False,
-                    ssl=self._tls(url),
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if bound.expired():
-                raise httpx.WriteTimeout(
-                    "Sending the request, or its answer's head, took too long."
-                ) from None
-            raise _mapped(error) from None
-        if not 200 <= answer.status <= 599:
-            answer.close()
-            raise httpx.RemoteProtocolError("The server sent a status outside 200 to 599.")
+            async with bound:
+                answer = await self._answer(request.method, url, headers, body)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise httpx.WriteTimeout("Sending the request, or its answer's head, took too long.") from None
         response = httpx.Response(
             answer.status,
             headers=list(answer.raw_headers),
@@ -146,6 +134,41 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         # Else httpx tries encodings on every look at a header.
         response.headers.encoding = "latin-1"
         return response
+
+    async def fetch(self, request: Outgoing, origin: Origin) -> Fetched:
+        """Send one request once; errors as for `handle_async_request`, and bodies come decoded.
+
+        The caller bounds the time until the answer's head is there (`Limits.head_s`).
+
+        Args:
+            request: its URL lies inside ``origin``.
+            origin: the pin.
+        """
+        raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
+        headers = _wire_headers(request.method, raw)
+        return Fetched(
+            await self._answer(request.method, _pinned_url(request.url, origin), headers, request.content)
+        )
+
+    async def _answer(
+        self, method: str, url: yarl.URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        session = self._open_session()
+        try:
+            answer = await session.request(
+                method,
+                url,
+                headers=headers,
+                data=_payload(body or b""),
+                allow_redirects=False,
+                ssl=self._tls(url),
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _mapped(error) from None
+        if not 200 <= answer.status <= 599:
+            answer.close()
+            raise httpx.RemoteProtocolError("The server sent a status outside 200 to 599.")
+        return answer
 
     async def aclose(self) -> None:
         """Close every connection. The engine cannot be used again."""
@@ -202,6 +225,33 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
 
+class Fetched:
+    """An answer of `AiohttpTransport.fetch`; to be closed.
+
+    Attributes:
+        status: 200 to 599.
+        headers: case-insensitive.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.headers = httpx.Headers(list(answer.raw_headers), encoding="latin-1")
+
+    async def read(self, limit: int) -> bytes:
+        """The whole decoded body; arguments and errors as for `ehr.transport.body.pieces`."""
+        headers = self._answer.headers
+        codings = headers.getall("content-encoding", [])
+        try:
+            return await read_all(self._answer.content.readany, codings, headers.get("content-length"), limit)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _mapped(error) from None
+
+    def close(self) -> None:
+        """End it; before the body's end that closes the connection."""
+        self._answer.close()
+
+
 class _Body(httpx.AsyncByteStream):
     """The undecoded body; closing it before its end closes the connection."""
 
@@ -235,11 +285,19 @@ def _wire_url(url: httpx.URL) -> yarl.URL:
     return exact
 
 
-def _wire_headers(request: httpx.Request) -> CIMultiDict[str]:
-    if not _METHOD.fullmatch(request.method):
+def _pinned_url(url: str, origin: Origin) -> yarl.URL:
+    """As `_wire_url`, where the pin has read the URL already: both must see the same place."""
+    exact = yarl.URL(url, encoded=True)
+    if url == f"{origin.root}{exact.raw_path_qs}" and exact.raw_host == origin.host:
+        return exact
+    return _wire_url(httpx.URL(url))
+
+
+def _wire_headers(method: str, raw: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    if not _METHOD.fullmatch(method):
         raise httpx.LocalProtocolError("The method is not a word of capital letters.")
     headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in request.headers.raw:
+    for name, value in raw:
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise httpx.LocalProtocolError("A header has characters that are not allowed.")
         if name.lower() not in _FRAMING:

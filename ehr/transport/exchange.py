@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import httpx
@@ -25,8 +26,9 @@ from ehr.errors import (
     TransportError,
 )
 from ehr.transport import body, retry
-from ehr.transport.engine import AddressNotAllowed, CertificateRefused
+from ehr.transport.engine import AddressNotAllowed, AiohttpTransport, CertificateRefused
 from ehr.transport.origin import Origin
+from ehr.transport.outgoing import Outgoing
 from ehr.transport.quota import DailyQuota
 from ehr.transport.rate import HostRate, Outcome, Rates
 from ehr.transport.redact import event_logger, log_event
@@ -34,6 +36,7 @@ from ehr.transport.response import Response
 from ehr.transport.settings import Clock, Limits
 
 Expect = Literal["json", "binary", "any"]
+Renewal = Callable[[], "Outgoing | httpx.Request"]
 
 _LOG = event_logger("ehr.transport")
 _ERROR_BODY_BYTES = 256 * 1024
@@ -60,7 +63,7 @@ class Plan:
     limit_bytes: int
     endpoint_class: str | None = None
     deadline: float | None = None
-    renew: Callable[[], httpx.Request] | None = None
+    renew: Renewal | None = None
     start: bool = False
 
 
@@ -87,7 +90,7 @@ class Exchange:
     def __post_init__(self) -> None:
         self.rates = Rates(self.limits, self.clock)
 
-    async def send(self, request: httpx.Request, plan: Plan) -> Response:
+    async def send(self, request: Outgoing | httpx.Request, plan: Plan) -> Response:
         """The answer, after the attempts that the plan allows; 4xx and 5xx are answers too."""
         attempt = 1
         while True:
@@ -121,7 +124,6 @@ class Exchange:
             attempt += 1
             self.counters["retries"] += 1
             await self.clock.sleep(wait)
-            request = plan.renew() if plan.renew is not None else request
 
     async def _entered(
         self, entered: AsyncExitStack, request: httpx.Request, plan: Plan
@@ -162,7 +164,7 @@ class Exchange:
                 turn.outcome = _health(Failure(error, repeatable=False))
                 raise
 
-    async def _attempt(self, request: httpx.Request, plan: Plan) -> Response | Failure:
+    async def _attempt(self, request: Outgoing | httpx.Request, plan: Plan) -> Response | Failure:
         host = self.rates.host(plan.origin.authority)
         try:
             async with host.turn(plan.endpoint_class) as turn:
@@ -182,11 +184,15 @@ class Exchange:
             self.quota.take(start=plan.start)
         self.counters["requests"] += 1
 
-    async def _once(self, request: httpx.Request, plan: Plan) -> Response | Failure:
+    async def _once(self, request: Outgoing | httpx.Request, plan: Plan) -> Response | Failure:
         bound = asyncio.timeout(self.limits.total_s)
         try:
-            async with bound, self._answered(request) as raw:
-                return await self._read(raw, request, plan)
+            async with bound:
+                if isinstance(request, Outgoing) and isinstance(self.wire, AiohttpTransport):
+                    return await self._fetched(self.wire, request, plan, bound)
+                whole = request.plain() if isinstance(request, Outgoing) else request
+                async with self._answered(whole) as raw:
+                    return await self._read(raw, whole, plan)
         except TimeoutError:
             if not bound.expired():
                 raise
@@ -197,6 +203,36 @@ class Exchange:
             return Failure(error, repeatable=True)
         except (BadBody, BodyTooLarge) as error:
             return Failure(self._spent_by(error, plan) or error, repeatable=False)
+
+    async def _fetched(
+        self, engine: AiohttpTransport, request: Outgoing, plan: Plan, bound: asyncio.Timeout
+    ) -> Response:
+        """As `_answered` and `_read`, with none of httpx's objects between; ``bound`` is the attempt's own."""
+        end = bound.when()
+        if end is not None and self.limits.head_s < self.limits.total_s:
+            bound.reschedule(end - self.limits.total_s + self.limits.head_s)
+        try:
+            answer = await engine.fetch(request, plan.origin)
+            try:
+                bound.reschedule(end)
+                status, headers = answer.status, answer.headers
+                if not 200 <= status <= 299:
+                    return Response(status, headers, await _error_body(answer.read), request.url)
+                if request.method == "HEAD" or status == 204:
+                    return Response(status, headers, b"", request.url)
+                content = await answer.read(plan.limit_bytes)
+            finally:
+                answer.close()
+        except httpx.TransportError as error:
+            raise Unanswered(failure_of(error)) from None
+        return Response(status, headers, self._checked(content, headers, plan), request.url)
+
+    def _checked(self, content: bytes, headers: httpx.Headers, plan: Plan) -> bytes:
+        if plan.expect != "json":
+            return content
+        limits = self.limits
+        kind = headers.get("content-type")
+        return body.check_json(content, kind, depth=limits.depth, entries=limits.entries)
 
     def _spent_by(self, error: BadBody | BodyTooLarge, plan: Plan) -> QuotaSpent | None:
         """The vendor's sign that its own quota is used up: nobody is asked about any more today."""
@@ -219,15 +255,12 @@ class Exchange:
         status, headers = raw.status_code, raw.headers
         url = str(request.url)
         if not 200 <= status <= 299:
-            return Response(status, headers, await _error_body(raw), url)
+            read = partial(body.read, raw_stream(raw), *framing(headers))
+            return Response(status, headers, await _error_body(read), url)
         if request.method == "HEAD" or status == 204:
             return Response(status, headers, b"", url)
         content = await body.read(raw_stream(raw), *framing(headers), plan.limit_bytes)
-        if plan.expect == "json":
-            limits = self.limits
-            kind = headers.get("content-type")
-            content = body.check_json(content, kind, depth=limits.depth, entries=limits.entries)
-        return Response(status, headers, content, url)
+        return Response(status, headers, self._checked(content, headers, plan), url)
 
     def _wait(self, result: Response | Failure, plan: Plan, attempt: int) -> float | None:
         """Seconds until the next attempt; None if this was the last."""
@@ -254,6 +287,8 @@ class Exchange:
         log_event(
             _LOG, "http.answered", kind=plan.endpoint_class, status=result.status, duration_s=duration_s
         )
+        if result.status not in _TOO_MUCH:
+            return
         asked = retry.retry_after_s(result.headers, self.clock.now())
         if result.status == 429 or (result.status == 503 and asked is not None):
             host.pause(retry.wait_s(1, asked, self.limits.longest_wait_s, self.clock.random()))
@@ -290,10 +325,10 @@ def framing(headers: httpx.Headers) -> tuple[list[str], str | None]:
     return headers.get_list("content-encoding"), headers.get("content-length")
 
 
-async def _error_body(raw: httpx.Response) -> bytes:
+async def _error_body(read: Callable[[int], Awaitable[bytes]]) -> bytes:
     """The body beside an error status; lost rather than allowed to hide the status."""
     try:
-        return await body.read(raw_stream(raw), *framing(raw.headers), _ERROR_BODY_BYTES)
+        return await read(_ERROR_BODY_BYTES)
     except (BodyTooLarge, BadBody, ProtocolViolation, httpx.TransportError):
         return b""
 

@@ -6,7 +6,8 @@ Requirements S5, S11 and S15 of the EHR layer. A flow may ask for its own token 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -22,6 +23,35 @@ only when no connection was made."""
 _Answer = TypeVar("_Answer", Response, Response | httpx.Response)
 # They describe bytes that are decoded already.
 _CODING_HEADERS = {"content-encoding", "content-length", "transfer-encoding"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Lent:
+    """What a login gives at once for one request. Never shown: it holds a token.
+
+    Attributes:
+        headers: names in lower case.
+        told: takes the answer's status; gives the flow that has the last word where that is still needed.
+    """
+
+    headers: Mapping[str, str]
+    told: Callable[[int], httpx.Auth | None]
+
+
+def lent_by(auth: httpx.Auth, url: str) -> Lent | None:
+    """What the login has ready for a request; None where its flow has to be driven.
+
+    A flow is driven where the login has no ``ready()``, or a token is due, and for what may be the token endpoint,
+    which never gets a bearer.
+    """
+    ready: Callable[[], Lent | None] | None = getattr(auth, "ready", None)
+    if ready is None or _last_step(url) == _last_step(getattr(auth, "token_url", None) or ""):
+        return None
+    return ready()
+
+
+def _last_step(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 async def drive(

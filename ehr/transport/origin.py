@@ -49,8 +49,13 @@ class Origin:
     @property
     def base_url(self) -> str:
         """The base as a URL with a trailing slash, the default port left out."""
+        return f"{self.root}{self.base_path}/"
+
+    @property
+    def root(self) -> str:
+        """Scheme, host and port as a URL begins with them, the default port left out."""
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{self.host}{port}{self.base_path}/"
+        return f"{self.scheme}://{self.host}{port}"
 
     @property
     def authority(self) -> tuple[str, str, int]:

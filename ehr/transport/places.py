@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 GROWTH = 0.1
@@ -40,20 +38,16 @@ class Places:
         """Requests that may be in flight now, 1 to ``bound``."""
         return int(self._allowed)
 
-    @asynccontextmanager
-    async def taken(self) -> AsyncIterator[int]:
-        """Hold a place; yields what `too_much` wants to be told."""
-        await self._enter()
-        try:
-            yield self.halvings
-        finally:
-            self._taken -= 1
-            self._hand_on()
+    def leave(self) -> None:
+        """Give a place back that `enter` gave."""
+        self._taken -= 1
+        self._hand_on()
 
-    async def _enter(self) -> None:
+    async def enter(self) -> int:
+        """Take a place, which must be given back with `leave`; returns what `too_much` wants to be told."""
         if self._taken < self.allowed and not self._waiting:
             self._taken += 1
-            return
+            return self.halvings
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -65,6 +59,7 @@ class Places:
             else:
                 self._waiting.remove(turn)
             raise
+        return self.halvings
 
     def _hand_on(self) -> None:
         while self._waiting and self._taken < self.allowed:
@@ -79,7 +74,7 @@ class Places:
             self._allowed = min(float(self.bound), self._allowed + GROWTH / self._allowed)
 
     def too_much(self, since: int) -> None:
-        """The host is overburdened; ``since`` is what `taken` yielded to the request that found out."""
+        """The host is overburdened; ``since`` is what `enter` gave the request that found out."""
         if since == self.halvings:
             self.halvings += 1
             self._allowed = max(1.0, self._allowed / 2)

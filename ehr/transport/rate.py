@@ -7,10 +7,9 @@ host and port and shared by every `Transport` of one family.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Self
 
 from ehr.errors import BreakerOpen
 from ehr.transport.places import Places
@@ -110,17 +109,52 @@ class _Gate:
     bucket: TokenBucket
 
 
-@dataclass(slots=True)
 class Turn:
-    """One attempt's place at the host; set ``outcome`` before leaving.
+    """One attempt's place at the host, held with ``async with``; set ``outcome`` before leaving.
 
     Attributes:
         outcome: of the host's health.
         too_much: the host said, or showed by its silence, that it is asked too much at once.
     """
 
-    outcome: Outcome = Outcome.UNKNOWN
-    too_much: bool = False
+    __slots__ = ("_gate", "_halvings", "_host", "_trial", "outcome", "too_much")
+
+    def __init__(self, host: HostRate, gate: _Gate) -> None:
+        self._host = host
+        self._gate = gate
+        self._halvings = 0
+        self._trial = False
+        self.outcome = Outcome.UNKNOWN
+        self.too_much = False
+
+    async def __aenter__(self) -> Self:
+        own, host = self._gate.places, self._host
+        if own is not None:
+            await own.acquire()
+        try:
+            self._halvings = await host.places.enter()
+            try:
+                await host.wait(self._gate)
+                self._trial = host.breaker.enter(host.clock.monotonic())
+            except BaseException:
+                host.places.leave()
+                raise
+        except BaseException:
+            if own is not None:
+                own.release()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        host = self._host
+        host.breaker.leave(self._trial, self.outcome, host.clock.monotonic())
+        if self.too_much:
+            host.places.too_much(self._halvings)
+        elif self.outcome is Outcome.ANSWERED:
+            host.places.fine()
+        host.places.leave()
+        if self._gate.places is not None:
+            self._gate.places.release()
 
 
 @dataclass(slots=True)
@@ -144,31 +178,15 @@ class HostRate:
         """No request to this host starts for that long; a longer pause stays."""
         self._paused_until = max(self._paused_until, self.clock.monotonic() + seconds)
 
-    @asynccontextmanager
-    async def turn(self, endpoint_class: str | None) -> AsyncIterator[Turn]:
+    def turn(self, endpoint_class: str | None) -> Turn:
         """A place among those in flight, after every wait; the attempt runs inside.
 
-        Raises:
-            BreakerOpen: the host is being left alone.
+        Entering it raises BreakerOpen where the host is being left alone.
         """
-        gate = self._gate(endpoint_class)
-        async with AsyncExitStack() as held:
-            if gate.places is not None:
-                await held.enter_async_context(gate.places)
-            halvings = await held.enter_async_context(self.places.taken())
-            await self._wait(gate)
-            trial = self.breaker.enter(self.clock.monotonic())
-            turn = Turn()
-            try:
-                yield turn
-            finally:
-                self.breaker.leave(trial, turn.outcome, self.clock.monotonic())
-                if turn.too_much:
-                    self.places.too_much(halvings)
-                elif turn.outcome is Outcome.ANSWERED:
-                    self.places.fine()
+        return Turn(self, self._gate(endpoint_class))
 
-    async def _wait(self, gate: _Gate) -> None:
+    async def wait(self, gate: _Gate) -> None:
+        """Wait as rates and pauses ask."""
         now = self.clock.monotonic()
         wait = max(gate.bucket.reserve(now), self._bucket.reserve(now))
         if wait > 0:

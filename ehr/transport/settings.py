@@ -68,6 +68,11 @@ class Limits:
     breaker_pause_s: float = 30.0
     classes: Mapping[str, ClassLimit] = field(default_factory=dict)
 
+    @property
+    def head_s(self) -> float:
+        """For the head of an answer, from connecting on: ``read_s`` does not run while a body is being sent."""
+        return self.connect_s + self.write_s + self.read_s
+
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from hypothesis import given
@@ -16,10 +17,19 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import Received, answer, misbehaving
 
 
+@asynccontextmanager
+async def taken(places: Places) -> AsyncIterator[int]:
+    since = await places.enter()
+    try:
+        yield since
+    finally:
+        places.leave()
+
+
 async def test_it_is_halved_once_for_a_burst_of_refusals_and_never_below_one() -> None:
     places = Places(8)
     async with AsyncExitStack() as held:
-        since = [await held.enter_async_context(places.taken()) for _ in range(8)]
+        since = [await held.enter_async_context(taken(places)) for _ in range(8)]
         for one in since:
             places.too_much(one)  # all of them were under way before the first refusal
         assert (places.allowed, places.halvings) == (4, 1)
@@ -36,13 +46,13 @@ async def test_it_creeps_up_to_its_bound_while_every_place_is_taken() -> None:
     while places.allowed < 4:
         async with AsyncExitStack() as held:
             for _ in range(places.allowed):
-                await held.enter_async_context(places.taken())
+                await held.enter_async_context(taken(places))
             places.fine()
             answers += 1
     assert answers == pytest.approx((1 + 2 + 3) / GROWTH, rel=0.3)
     async with AsyncExitStack() as held:
         for _ in range(4):
-            await held.enter_async_context(places.taken())
+            await held.enter_async_context(taken(places))
         for _ in range(1000):
             places.fine()
     assert places.allowed == 4
@@ -52,7 +62,7 @@ async def test_answers_to_a_lone_request_say_nothing_about_many() -> None:
     places = Places(8)
     places.too_much(0)
     for _ in range(1000):
-        async with places.taken():
+        async with taken(places):
             places.fine()
     assert places.allowed == 4
 
@@ -69,7 +79,7 @@ def test_never_more_are_in_than_allowed_when_they_came(bound: int, steps: list[s
         tasks: list[asyncio.Task[None]] = []
 
         async def one() -> None:
-            async with places.taken():
+            async with taken(places):
                 assert places._taken <= bound
                 leave = asyncio.Event()
                 inside.append(leave)
