@@ -164,7 +164,9 @@ class Stage:
 
 def security_issues(issues: tuple[Issue, ...]) -> list[Issue]:
     """The issues that somebody has to look at."""
-    return [issue for issue in issues if issue.severity is Severity.SECURITY]
+    return [
+        issue for issue in issues if issue.severity is Severity.SECURITY or issue.code.startswith("security:")
+    ]
 
 
 __all__ = ["SITE_KEY", "WHO", "Stage", "security_issues"]

@@ -64,7 +64,7 @@ def concept(code: str, system: str = ICD, display: str | None = None) -> Resourc
     return {"coding": [{"system": system, "code": code} | ({} if display is None else {"display": display})]}
 
 
-def condition(key: str, code: str = "E11.9", of: str = WHO, **more: Any) -> Resource:
+def condition(key: str, code: str | Resource = "E11.9", of: str = WHO, **more: Any) -> Resource:
     """A confirmed, active problem."""
     return {
         "resourceType": "Condition",
@@ -72,7 +72,7 @@ def condition(key: str, code: str = "E11.9", of: str = WHO, **more: Any) -> Reso
         "clinicalStatus": concept("active", f"{_V3}/condition-clinical"),
         "verificationStatus": concept("confirmed", f"{_V3}/condition-ver-status"),
         "category": [concept("problem-list-item", f"{_V3}/condition-category")],
-        "code": concept(code),
+        "code": concept(code) if isinstance(code, str) else code,
         "subject": {"reference": f"Patient/{of}"},
         "onsetDateTime": "2019-05-06",
     } | more

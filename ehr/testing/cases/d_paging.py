@@ -1,0 +1,184 @@
+"""D. Search and paging: from page to page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr.fetched import Fetched, State
+from ehr.fhir.paging import Budget
+from ehr.sandbox.faults import (
+    Action,
+    Duplicate,
+    ExpireSession,
+    Fault,
+    LostPage,
+    NextLink,
+    Status,
+    When,
+    WrongTotal,
+)
+from ehr.testing import capabilities as needs
+from ehr.testing.case import case
+from ehr.testing.expect import equal, expect
+from ehr.testing.server import Received, Said, searchset
+from ehr.testing.stage import Stage
+from ehr.testing.synthetic import ANA, ids, procedure, procedures
+
+TYPE = "Procedure"
+SIZE, COUNT = 3, 8
+ALL = [f"p{number}" for number in range(1, COUNT + 1)]
+
+
+def paged(stage: Stage) -> None:
+    """Eight procedures of the usual person, three a page."""
+    stage.ehr.reskin(paging={"default_count": SIZE, "max_count": SIZE})
+    stage.people(*procedures(COUNT), *procedures(4, "kit-other"))
+
+
+async def read(stage: Stage, *faults: Fault) -> Fetched[Any]:
+    """The procedures, with faults."""
+    stage.ehr.fails(*faults)
+    async with stage.open() as site:
+        return await site.procedures(ANA)
+
+
+def on(action: Action, page: int | None = None, times: int | None = None) -> Fault:
+    """A fault on a page of procedures."""
+    return Fault(action, When(resource_type=TYPE, page=page), times=times)
+
+
+def page_requests(stage: Stage) -> list[Received]:
+    """Requests for procedures, first pages and later ones."""
+    first = stage.ehr.searches(TYPE)
+    return [one for one in stage.ehr.requests if one in first or "_getpages" in one.query]
+
+
+@case(66)
+async def page_all_pages_collected_in_order_without_duplicates(stage: Stage) -> None:
+    """All pages are read, in order, and what comes twice is kept once."""
+    paged(stage)
+    found = await read(stage, on(Duplicate(), 2))
+    equal(ids(found.items), ALL, "what was read")
+    equal(found.state, State.OK, "state")
+
+
+@case(67)
+async def page_relative_next_link(stage: Stage) -> None:
+    """A next link without scheme and host is followed."""
+    paged(stage)
+    found = await read(stage, on(NextLink("relative"), 1), on(NextLink("relative"), 2))
+    equal((found.state, ids(found.items)), (State.OK, ALL), "what was read")
+
+
+@case(68)
+async def page_empty_middle_page_continues(stage: Stage) -> None:
+    """A page without entries is not the last one if it links to another."""
+    paged(stage)
+    found = await read(stage, on(LostPage(), 2), on(WrongTotal(None)))
+    equal(ids(found.items), ALL[:SIZE] + ALL[2 * SIZE :], "what was read")
+    equal(found.state, State.OK, "state")
+
+
+@case(69)
+async def page_loop_detected(stage: Stage) -> None:
+    """Links that go in a circle end in a state that says so, after few requests."""
+    paged(stage)
+    for kind, page in (("loop", 2), ("first", 2)):
+        stage.ehr.requests.clear()
+        found = await read(stage, on(NextLink("loop" if kind == "loop" else "first"), page))
+        expect(not found.complete, "a circle of pages ended as if all were read")
+        expect(len(page_requests(stage)) <= 6, f"{len(page_requests(stage))} requests in a circle")
+
+
+@case(70)
+async def page_max_pages_gives_partial(stage: Stage) -> None:
+    """Pages without end are left after a bound, and the result says that it is not all."""
+    stage.budget = Budget(pages=12, unproductive=5)
+    base = f"{stage.ehr.base_url}/{TYPE}"
+
+    def endless(received: Received) -> Said:
+        number = int(dict(received.params).get("page", 1))
+        (one,) = stage.dressed(procedure(f"p{number}"))
+        return searchset(one, next=f"{base}?page={number + 1}")
+
+    stage.ehr.says(TYPE, endless)
+    async with stage.open() as site:
+        found = await site.procedures(ANA)
+    equal(found.state, State.PARTIAL, "state")
+    expect(
+        0 < len(stage.ehr.asked(TYPE)) <= 60, f"{len(stage.ehr.asked(TYPE))} requests for pages without end"
+    )
+
+
+@case(71)
+async def page_expired_session_restarts_once(stage: Stage) -> None:
+    """When the server forgets where we were, the search is begun again, once."""
+    paged(stage)
+    found = await read(stage, on(ExpireSession(), 2, times=1))
+    equal((found.state, ids(found.items)), (State.OK, ALL), "what was read after one restart")
+    stage.ehr.requests.clear()
+    found = await read(stage, on(ExpireSession(), 2))
+    expect(not found.complete, "a search that never ends its pages reads as complete")
+    equal(len(stage.ehr.searches(TYPE)), 2, "searches begun")
+
+
+@case(72)
+async def page_failure_midway_is_partial_not_ok(stage: Stage) -> None:
+    """A page that cannot be had leaves what came before, as a part."""
+    paged(stage)
+    found = await read(stage, on(Status(500), 2))
+    equal((found.state, ids(found.items)), (State.PARTIAL, ALL[:SIZE]), "what was read")
+
+
+@case(73, needs=needs.inner_links)
+async def page_next_link_to_internal_host_rewritten(stage: Stage) -> None:
+    """A next link to the vendor's inner host is followed on our own base, and only there."""
+    paged(stage)
+    found = await read(stage, on(NextLink("foreign", stage.elsewhere.origin), 1, times=1))
+    equal((found.state, ids(found.items)), (State.OK, ALL), "what was read")
+    stage.nothing_went_elsewhere()
+
+
+@case(74)
+async def page_plus_and_percent_preserved(stage: Stage) -> None:
+    """A next link goes out as it came: plus and percent signs are not read and written anew."""
+    query = "cursor=a+b%2Bc%20d%2F%3D&x=%7e~"
+    base = f"{stage.ehr.base_url}/{TYPE}"
+    first, second = stage.dressed(*procedures(2))
+
+    def pages(received: Received) -> Said:
+        return searchset(second) if received.query == query else searchset(first, next=f"{base}?{query}")
+
+    stage.ehr.says(TYPE, pages)
+    async with stage.open() as site:
+        found = await site.procedures(ANA)
+    equal((found.state, ids(found.items)), (State.OK, ["p1", "p2"]), "what was read")
+
+
+@case(75)
+async def page_size_within_provider_limit(stage: Stage) -> None:
+    """The page size is asked for by the vendor's parameter, and never above its limit."""
+    paged(stage)
+    found = await read(stage)
+    equal(found.state, State.OK, "state")
+    name, most = stage.profile.page_parameter, stage.profile.page_size_max
+    for one in page_requests(stage):
+        params = dict(one.params)
+        if name in params:
+            expect(
+                0 < int(params[name]) <= most, f"a page of {params[name]} was asked for; the limit is {most}"
+            )
+        odd = {"_count", "_maxresults"} & set(params) - {name}
+        equal(odd, set(), "page sizes by another parameter")
+
+
+@case(76, needs=needs.enterprise)
+async def page_enterprise_second_page_every_route(stage: Stage) -> None:
+    """Every route of the second interface reads its second page."""
+    stage.ehr.reskin(paging={"default_count": SIZE, "max_count": SIZE})
+    stage.people(*procedures(COUNT))
+    async with stage.open() as site:
+        for kind in ("procedures", "encounters", "medications", "conditions"):
+            found = await site.read(kind, ANA)
+            expect(found.complete, f"{kind} ended in {found.state.name}")
+        equal(ids((await site.procedures(ANA)).items), ALL, "what was read over several pages")
