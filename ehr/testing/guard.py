@@ -1,4 +1,4 @@
-"""No connection leaves this machine while a case runs.
+"""No connection leaves this machine while a case runs, and asyncio is silent about those that break.
 
 It catches libraries that go round the mocks: a second HTTP client that is used where it is installed, say.
 """
@@ -6,6 +6,7 @@ It catches libraries that go round the mocks: a second HTTP client that is used 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,3 +46,15 @@ def loopback_only() -> Iterator[None]:
         yield
     finally:
         socket.socket.connect, socket.socket.connect_ex = kept  # type: ignore[method-assign]  # as it was
+
+
+@contextmanager
+def quiet_asyncio() -> Iterator[None]:
+    """Cases break connections on purpose; asyncio's warnings about it would fill a terminal."""
+    logger = logging.getLogger("asyncio")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

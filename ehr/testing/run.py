@@ -13,7 +13,7 @@ from ehr.errors import EHRError
 from ehr.testing.case import Case, Level
 from ehr.testing.cases import CASES
 from ehr.testing.expect import ContractBroken
-from ehr.testing.guard import loopback_only
+from ehr.testing.guard import loopback_only, quiet_asyncio
 from ehr.testing.harness import ProviderHarness
 from ehr.testing.stage import Stage
 from ehr.testing.wires import Backend, Hall
@@ -60,7 +60,7 @@ def set_aside(case: Case, harness: ProviderHarness) -> Result | None:
 
 async def play(case: Case, harness: ProviderHarness, backend: Backend, hall: Hall) -> str | None:
     """Run one case on one back-end; why it failed, or None."""
-    with tempfile.TemporaryDirectory(dir=hall.folder) as folder, loopback_only():
+    with tempfile.TemporaryDirectory(dir=hall.folder) as folder, loopback_only(), quiet_asyncio():
         stage = Stage(harness, backend, hall, Path(folder))
         try:
             async with asyncio.timeout(CASE_S):

@@ -171,6 +171,11 @@ class Server:
         """Forget logins and faults; what was changed since the first request holds now."""
         vars(self).pop("app", None)
 
+    def forget(self) -> None:
+        """Forget every resource too."""
+        self._store = Store()
+        self.restart()
+
     def put(self, *resources: dict[str, Any]) -> None:
         """Take resources in, in the form in which the vendor keeps them."""
         for resource in resources:
