@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from typing import Any
 
-from ehr.checkpoint import Checkpoint
+from ehr.checkpoint import Checkpoint, Done
 from ehr.fetched import Kind, State
 from ehr.identity import Person
 from ehr.people_file import Row
@@ -114,9 +114,8 @@ async def rel_resume_after_crash_skips_done(stage: Stage) -> None:
         async with stage.open() as site:
             async for reading in site.readings(left[:most], [Kind.PROCEDURE]):
                 record: Any = reading.record
-                checkpoint.add(
-                    reading.row.number, "key", ids(record.kinds[Kind.PROCEDURE].items), again=False
-                )
+                found = ids(record.kinds[Kind.PROCEDURE].items)
+                checkpoint.add([Done(reading.row.number, "key", found)])
                 done.append(reading.row.number)
         checkpoint.close(finished=False)
     again = {dict(one.params).get("_id") for one in stage.ehr.searches("Patient")}
