@@ -16,7 +16,8 @@
     │   ├── LoginRefused              the authorization server refused; needs a person
     │   ├── ClockWrong                this machine's clock and the server's differ
     │   ├── ScopeMissing              what was granted does not cover what is asked
-    │   └── TokenResponseMalformed    the token endpoint's answer cannot be used
+    │   ├── TokenResponseMalformed    the token endpoint's answer cannot be used
+    │   └── LoginNotKept              the store of logins cannot be read or written
     ├── ReadError                 a resource cannot be read into a record
     ├── Unavailable               `Fetched.require()` on an incomplete collection
     └── NotMatched                `MatchResult.require()` without one certain patient
@@ -146,6 +147,10 @@ class ScopeMissing(AuthError):
 
 class TokenResponseMalformed(AuthError):
     """The token endpoint answered with something that cannot be used as a token."""
+
+
+class LoginNotKept(AuthError):
+    """The store of logins cannot be read or written, or another process holds it for too long."""
 
 
 class ReadError(EHRError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ehr.errors import ConfigurationError
 from ehr.problems import FileErrors, Mark, Problems, quoted, suggestion
-from ehr.settings import SiteFile
+from ehr.settings import Secret, SiteFile
 from ehr.yaml_nodes import Hole, Items, Table, Text, Yaml, plain, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
@@ -29,6 +30,25 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise ConfigurationError(f"{what}: there is no such file.") from None
     except OSError as error:
         raise ConfigurationError(f"{what}: cannot be read ({type(error).__name__}).") from None
+
+
+def secret_bytes(secret: Secret, folder: Path, name: str) -> bytes:
+    """The bytes that a file (owner-only) or an environment variable holds, without white space around them.
+
+    Args:
+        secret: where it is.
+        folder: of the pod file.
+        name: the setting's name, for messages.
+
+    Raises:
+        ConfigurationError: others can read the file, or it cannot be read.
+    """
+    if secret.env is not None:
+        return os.fsencode(os.environ.get(secret.env, "")).strip()
+    path = folder / (secret.file or "")
+    if path.exists() and os.name == "posix" and path.stat().st_mode & 0o077:
+        raise ConfigurationError(f"{name}: others than its owner can read the file; run chmod 600 on it.")
+    return read_bytes(path, name).strip()
 
 
 def read_site_file(path: Path) -> SiteFile:

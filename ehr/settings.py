@@ -75,6 +75,74 @@ class Backend(Section):
     token_url: str | None = None
 
 
+class StoreKey(Section):
+    """What opens a store of logins: exactly one of these; it never lies beside the store.
+
+    Args:
+        file: owner-only file in another folder ("trialveil ehr keys store").
+        env: environment variable.
+        keyring: name of an entry in the operating system's keyring, where ``keyring`` is installed.
+        passphrase: ``ask`` asks the person at the terminal.
+    """
+
+    file: str | None = None
+    env: str | None = None
+    keyring: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$")
+    passphrase: Literal["ask"] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StoreKey:
+        if len([way for way in (self.file, self.env, self.keyring, self.passphrase) if way is not None]) != 1:
+            raise ValueError('give exactly one of "file", "env", "keyring", "passphrase"')
+        return self
+
+
+class LoginStore(Section):
+    """Where a person's login is kept between commands; useless without its key.
+
+    Args:
+        file: sealed file, beside the pod file unless a folder is named.
+        key: see `StoreKey`.
+    """
+
+    file: str = Field(default="login.store", min_length=1)
+    key: StoreKey
+
+
+class Browser(Section):
+    """A person logs in with a browser (SMART standalone launch, authorization code with PKCE).
+
+    Args:
+        client_id: as registered with the EHR.
+        client_secret: where the secret of a confidential application is; a public one has none.
+        keys: key ring or key file of an application that signs assertions instead.
+        context: ``user`` reads what the person may read, ``patient`` the one patient chosen at the login.
+        scope: what to ask for; by default read rights on every type that the profile knows.
+        redirect_port: port of the address that the browser comes back to, ``http://127.0.0.1:PORT/callback``;
+            0 takes a free one, where the EHR allows any.
+        issuer: the authorization server's name for itself, where the EHR does not announce it.
+        authorize_url, token_url: the endpoints, where discovery is wrong or missing.
+        store: see `LoginStore`; without it a login ends with the command.
+    """
+
+    client_id: str = Field(min_length=1)
+    client_secret: Secret | None = None
+    keys: str | None = Field(default=None, min_length=1)
+    context: Literal["user", "patient"] = "user"
+    scope: str | None = None
+    redirect_port: int = Field(default=0, ge=0, le=65_535)
+    issuer: str | None = None
+    authorize_url: str | None = None
+    token_url: str | None = None
+    store: LoginStore | None = None
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Browser:
+        if self.client_secret is not None and self.keys is not None:
+            raise ValueError('give "client_secret" or "keys", not both')
+        return self
+
+
 class External(Section):
     """Tokens from a Python callable of the site's own.
 
@@ -97,7 +165,7 @@ class Auth(Section):
     backend: Backend | None = None
     external: External | None = None
     none: Nothing | None = None
-    browser: dict[str, Any] | None = None
+    browser: Browser | None = None
     nextgen: dict[str, Any] | None = None
     nextech: dict[str, Any] | None = None
 
@@ -106,10 +174,10 @@ class Auth(Section):
         given = self.model_fields_set
         if len(given) != 1:
             raise ValueError(f"give exactly one way to log in; found {len(given)}")
-        later = given & {"browser", "nextgen", "nextech"}
+        later = given & {"nextgen", "nextech"}
         if later:
             raise ValueError(
-                f'"{later.pop()}" is not part of this release; use "backend", "external" or "none"'
+                f'"{later.pop()}" is not part of this release; use "backend", "browser", "external" or "none"'
             )
         return self
 
@@ -118,6 +186,8 @@ class Auth(Section):
         """Which way it is."""
         if self.backend is not None:
             return "backend"
+        if self.browser is not None:
+            return "browser"
         return "external" if self.external is not None else "none"
 
 

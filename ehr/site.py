@@ -2,71 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import date
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from ehr import allowance
+from ehr.access import access_to
 from ehr.auth.authenticator import Authenticator
-from ehr.auth.discovery import Endpoints, discover
-from ehr.auth.external import Anonymous, ExternalCallable, GetToken
-from ehr.auth.keys import read_ring
-from ehr.auth.scopes import wanted_scopes
-from ehr.auth.signed_jwt import BackendJWT
-from ehr.auth.tokens import TokenSource
 from ehr.cohort import Bounds, Reading, finished_cohort, read_cohort
-from ehr.config import ProviderProfile
 from ehr.errors import ConfigurationError, HttpStatusError, TransportError
-from ehr.fhir.paging import Budget
 from ehr.fhir.session import FhirSession
 from ehr.identity import MatchResult, Person
+from ehr.opening import REAL as REAL
+from ehr.opening import Place, check_settings, headers_of, transport_of
+from ehr.opening import Surroundings as Surroundings
 from ehr.people_file import Row, read_people
-from ehr.pod_file import read_bytes, read_site_file
+from ehr.pod_file import read_bytes, read_site_file, secret_bytes
 from ehr.providers.adapter import CohortRef, EHRAdapter
 from ehr.providers.generic import AdapterParts
 from ehr.providers.probe import ProbeReport
-from ehr.providers.registry import Provider, provider
 from ehr.query import QueryResult
-from ehr.records import RESOURCES, Fetched, Kind, PatientRef
-from ehr.settings import EHRSection, Secret, SiteFile
-from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits, Transport
-from ehr.transport.quota import DailyQuota
+from ehr.records import Fetched, Kind, PatientRef
+from ehr.settings import Secret, SiteFile
+from ehr.transport.client import Clock
 
 T = TypeVar("T")
 KEY_BYTES = 32
-_POINTED_TO = {"Medication", "Binary"}  # no kinds of their own: prescriptions and documents point to them
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the outside brings; tests give their own.
-
-    Args:
-        clock: time and chance.
-        wire: what sends requests; None is the real engine.
-        limits: of the transport; how often a host is asked comes from the profile and the pod file.
-        budget: where a search stops.
-        providers: looks a provider up by its name.
-    """
-
-    clock: Clock = SYSTEM_CLOCK
-    wire: httpx.AsyncBaseTransport | None = None
-    limits: Limits = field(default_factory=Limits)
-    budget: Budget = field(default_factory=Budget)
-    providers: Callable[[str], Provider] = provider
-
-
-REAL = Surroundings()
-"""The system's clock and the network."""
 
 
 class Site:
@@ -236,12 +201,15 @@ async def open_site_async(
         file, folder = read_site_file(Path(config)), Path(config).parent
     key = read_secret(file.site.key, folder)
     found = surroundings.providers(file.ehr.provider)
-    _check_settings(file.ehr, found.profile)
-    quota = allowance.quota(file, found.profile, surroundings.clock, counted_in)
-    async with _transport(file.ehr, found.profile, folder, surroundings, quota) as transport:
-        endpoints, source = await _source(file, found.profile, folder, transport)
+    place = Place(file, found.profile, folder, surroundings)
+    check_settings(place)
+    async with transport_of(place, counted_in) as transport:
+        access = await access_to(place, transport)
         authenticator = Authenticator(
-            source, monotonic=surroundings.clock.monotonic, headers=_headers(file.ehr, found.profile)
+            access.source,
+            monotonic=surroundings.clock.monotonic,
+            headers=headers_of(place),
+            turn=access.turn,
         )
         session = FhirSession(
             transport,
@@ -253,7 +221,7 @@ async def open_site_async(
             validation=file.ehr.validation,
             budget=surroundings.budget,
         )
-        adapter = found.make(AdapterParts(found.profile, transport, authenticator, session, endpoints))
+        adapter = found.make(AdapterParts(found.profile, transport, authenticator, session, access.endpoints))
         async with Site(file, adapter, key, folder) as site:
             # What the server does not offer is not asked for. Where it says nothing, the profile alone decides.
             with suppress(TransportError, HttpStatusError):
@@ -267,116 +235,14 @@ def read_secret(secret: Secret, folder: Path) -> bytes:
     Raises:
         ConfigurationError: it is missing, shorter than 32 bytes, or others can read its file.
     """
-    if secret.env is not None:
-        value = os.fsencode(os.environ.get(secret.env, ""))
-        where = "the environment variable of site.key"
-    else:
-        path = folder / (secret.file or "")
-        if path.exists() and os.name == "posix" and path.stat().st_mode & 0o077:
-            raise ConfigurationError(
-                "site.key: others than its owner can read the file; run chmod 600 on it."
-            )
-        value = read_bytes(path, "site.key").strip()
-        where = "the file of site.key"
+    value = secret_bytes(secret, folder, "site.key")
     if len(value) < KEY_BYTES:
+        where = f"the {'file' if secret.env is None else 'environment variable'} of site.key"
         raise ConfigurationError(
             f"{where} holds {len(value)} bytes; at least {KEY_BYTES} are needed. "
             'Make one with "trialveil pod new".'
         )
     return value
-
-
-def _check_settings(section: EHRSection, profile: ProviderProfile) -> None:
-    missing = [
-        name for name in profile.required_settings if not getattr(section, name, section.headers.get(name))
-    ]
-    if missing:
-        raise ConfigurationError(f"ehr: {missing[0]} is missing; {profile.name} needs it.")
-    known = sorted({header.setting for header in profile.extra_headers} | set(profile.required_settings))
-    if not set(section.headers) <= set(known):
-        raise ConfigurationError(
-            f"ehr.headers: a setting that {profile.name} does not have. It has: {known}."
-        )
-    if section.auth.mode not in profile.auth_modes:
-        offered = ", ".join(profile.auth_modes)
-        raise ConfigurationError(f"auth: {profile.name} has no login of this kind. It has: {offered}.")
-
-
-def _transport(
-    section: EHRSection,
-    profile: ProviderProfile,
-    folder: Path,
-    surroundings: Surroundings,
-    quota: DailyQuota | None,
-) -> Transport:
-    return Transport(
-        section.base_url,
-        limits=allowance.limits(section, profile, surroundings.limits),
-        clock=surroundings.clock,
-        allow_http_loopback=section.allow_http == "loopback",
-        ca_file=folder / section.ca_file if section.ca_file else None,
-        inner=surroundings.wire,
-        never_retry=profile.never_retry,
-        quota=quota,
-    )
-
-
-def _headers(section: EHRSection, profile: ProviderProfile) -> dict[str, str]:
-    mode = section.auth.mode
-    return {
-        header.name: section.headers[header.setting]
-        for header in profile.extra_headers
-        if mode in header.modes and header.setting in section.headers
-    }
-
-
-async def _source(
-    file: SiteFile, profile: ProviderProfile, folder: Path, transport: Transport
-) -> tuple[Endpoints, TokenSource]:
-    section, auth = file.ehr, file.ehr.auth
-    if auth.external is not None:
-        get_token = _callable(auth.external.callable)
-        return Endpoints(), ExternalCallable(get_token, profile.token_life_s, auth.external.scope)
-    if auth.backend is None:
-        return Endpoints(), Anonymous()
-    keys = read_ring(folder / auth.backend.keys)
-    endpoints = await discover(transport, section.base_url, token_url=auth.backend.token_url)
-    algorithm = keys.signing.algorithm
-    if algorithm not in profile.assertion_algorithms:
-        raise ConfigurationError(f"keys: {profile.name} does not take {algorithm} assertions.")
-    scope = auth.backend.scope
-    if scope is None and profile.scope_required:
-        style = endpoints.scope_style if profile.scope_style == "either" else profile.scope_style
-        scope = wanted_scopes(_types_asked_for(file, profile), style)
-    return endpoints, BackendJWT(
-        client_id=auth.backend.client_id,
-        token_url=endpoints.token_url or "",
-        keys=keys,
-        wanted_scope=scope,
-        now=transport.clock.now,
-        life_s=profile.token_life_s,
-    )
-
-
-def _types_asked_for(file: SiteFile, profile: ProviderProfile) -> set[str]:
-    asked = {resource.__name__ for resources in RESOURCES.values() for resource in resources} | _POINTED_TO
-    cohort = file.cohort
-    if cohort is not None and cohort.patients is None:
-        asked.add("List" if cohort.group is None else "Group")
-    return asked & set(profile.search_parameters)
-
-
-def _callable(name: str) -> GetToken:
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - the site's own module may raise anything
-        raise ConfigurationError(
-            f"auth.external.callable cannot be imported ({type(error).__name__})."
-        ) from None
-    if not callable(found):
-        raise ConfigurationError("auth.external.callable is not callable.")
-    return found  # type: ignore[no-any-return]  # what it returns is checked when it is called
 
 
 def site_today(site: Site, clock: Clock) -> date:

@@ -7,8 +7,14 @@ the destination before this flow runs (S11).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from types import MappingProxyType
 
 import httpx
@@ -30,6 +36,7 @@ class Authenticator(httpx.Auth):
         source: where tokens come from.
         monotonic: a clock that never jumps; expiry is counted on it from receipt (S3).
         headers: vendor headers to send beside the token.
+        turn: entered around each login; lets processes that share one take turns (S2).
 
     Attributes:
         logins: how many tokens were given.
@@ -43,11 +50,13 @@ class Authenticator(httpx.Auth):
         *,
         monotonic: Callable[[], float],
         headers: Mapping[str, str] = MappingProxyType({}),
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._source = source
         self._monotonic = monotonic
         self._headers = dict(headers)
         self._quick_headers = {name.lower(): value for name, value in headers.items()}
+        self._turn = turn
         self._lock = asyncio.Lock()
         self._token: Token | None = None
         self._granted: frozenset[Scope] | None = None
@@ -137,13 +146,14 @@ class Authenticator(httpx.Auth):
             # The lock is held while the token is on its way: all others wait for the one login.
             async with self._lock:
                 if self._due():
-                    flow = self._source.fetch()
-                    try:
-                        step = await self._begun(flow)
-                        while isinstance(step, httpx.Request):
-                            step = self._stepped(flow, (yield step))
-                    finally:
-                        flow.close()
+                    async with self._taken_turn():
+                        flow = self._source.fetch()
+                        try:
+                            step = await self._begun(flow)
+                            while isinstance(step, httpx.Request):
+                                step = self._stepped(flow, (yield step))
+                        finally:
+                            flow.close()
                     self._keep(step)
                 token, generation = self._token, self._generation
             assert token is not None
@@ -162,14 +172,21 @@ class Authenticator(httpx.Auth):
         self._uncured = [*self._uncured, len(self._uncured)] if status == 401 else []
         if len(self._uncured) >= UNCURED_LEFT:
             self._failed = LoginRefused(
-                "the EHR wants a login (HTTP 401), and none is configured. Set auth to backend or external in "
-                "the pod file."
+                "the EHR wants a login (HTTP 401), and none is configured. Set auth to backend, browser or "
+                "external in the pod file."
             )
 
     def _due(self) -> bool:
         if isinstance(self._failed, LoginRefused):
             raise _again(self._failed)
         return self._token is None or self._monotonic() >= self._renew_at
+
+    @asynccontextmanager
+    async def _taken_turn(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            with self._noted():
+                await held.enter_async_context(self._turn())
+            yield
 
     async def _begun(self, flow: Flow) -> httpx.Request | Token:
         if self._source.mode != "external":

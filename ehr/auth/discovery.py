@@ -29,6 +29,9 @@ class Endpoints:
     Args:
         token_url: token endpoint, absolute; None where the server has no login.
         authorize_url: authorization endpoint, absolute, or None.
+        revocation_url: revocation endpoint (RFC 7009), absolute, or None.
+        issuer: the authorization server's own name for itself, or None.
+        states_issuer: it announces that each authorization response names it (RFC 9207).
         capabilities: as announced; servers announce less than they do.
         grant_types, auth_methods, algorithms: as announced; empty means not announced, not absent.
         source: where it was found: ``settings``, ``smart-configuration``, ``capability-statement``, ``none``.
@@ -37,6 +40,9 @@ class Endpoints:
 
     token_url: str | None = None
     authorize_url: str | None = None
+    revocation_url: str | None = None
+    issuer: str | None = None
+    states_issuer: bool = False
     capabilities: frozenset[str] = frozenset()
     grant_types: frozenset[str] = frozenset()
     auth_methods: frozenset[str] = frozenset()
@@ -73,7 +79,7 @@ def from_smart_configuration(document: Mapping[str, Any], base_url: str) -> Endp
         raise ConfigurationError(
             "smart-configuration offers PKCE without S256; such a server is not safe to use."
         )
-    authorize = _text(document, "authorization_endpoint")
+    authorize, revoke = _text(document, "authorization_endpoint"), _text(document, "revocation_endpoint")
     expected = ("capabilities", "grant_types_supported", "token_endpoint_auth_signing_alg_values_supported")
     issues = [
         Issue(f"discovery:missing:{name}", Severity.INFORMATION) for name in expected if name not in document
@@ -81,6 +87,9 @@ def from_smart_configuration(document: Mapping[str, Any], base_url: str) -> Endp
     return Endpoints(
         token_url=_secure("token_endpoint", token, base),
         authorize_url=None if authorize is None else _secure("authorization_endpoint", authorize, base),
+        revocation_url=None if revoke is None else _secure("revocation_endpoint", revoke, base),
+        issuer=_text(document, "issuer"),
+        states_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         capabilities=_texts(document, "capabilities"),
         grant_types=_texts(document, "grant_types_supported"),
         auth_methods=_texts(document, "token_endpoint_auth_methods_supported"),
@@ -117,13 +126,19 @@ def from_capability_statement(document: Mapping[str, Any], base_url: str) -> End
     )
 
 
-async def discover(transport: Transport, base_url: str, *, token_url: str | None = None) -> Endpoints:
+async def discover(
+    transport: Transport,
+    base_url: str,
+    *,
+    token_url: str | None = None,
+    authorize_url: str | None = None,
+) -> Endpoints:
     """Find the endpoints of a server.
 
     Args:
         transport: pinned to the FHIR base.
         base_url: FHIR base.
-        token_url: from configuration; wins over what the server says.
+        token_url, authorize_url: from configuration; win over what the server says.
 
     Raises:
         ConfigurationError: what was found contradicts SMART, or nothing was found.
@@ -135,6 +150,8 @@ async def discover(transport: Transport, base_url: str, *, token_url: str | None
         if token_url is None:
             raise
         found = Endpoints(issues=(Issue("discovery:failed", Severity.WARNING),))
+    if authorize_url is not None:
+        found = replace(found, authorize_url=_secure("auth.authorize_url", authorize_url, base_url))
     if token_url is not None:
         return replace(found, token_url=_secure("auth.token_url", token_url, base_url), source="settings")
     if found.token_url is None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ehr.errors import ConfigurationError
+
 Style = Literal["v1", "v2"]
 
 _SCOPE = re.compile(r"(patient|user|system)/(\*|[A-Za-z]+)\.(\*|read|write|c?r?u?d?s?)(?:\?\S*)?\Z")
@@ -54,6 +56,40 @@ def covers(granted: Iterable[Scope], resource: str) -> bool:
         if scope.resource in ("*", resource) and not scope.narrowed:
             rights |= scope.rights
     return {"r", "s"} <= rights
+
+
+def translated(text: str, style: Style) -> str:
+    """A scope string with its resource scopes in the other style; other scopes stay as they are.
+
+    v1 has fewer words: what it can only say by asking for more than was written is refused.
+
+    Raises:
+        ConfigurationError: a scope has rights or a query that v1 cannot say.
+    """
+    return " ".join(_in_style(word, style) for word in text.split())
+
+
+def _in_style(word: str, style: Style) -> str:
+    match = _SCOPE.match(word)
+    if match is None or not match[3]:
+        return word
+    context, resource, rights = match.groups()
+    if style == "v2":
+        letters = _V1.get(rights)
+        return word if letters is None else f"{context}/{resource}.{_in_order(letters)}"
+    if rights in _V1:
+        return word
+    name = next((name for name, letters in _V1.items() if letters == frozenset(rights)), None)
+    if name is None or "?" in word:
+        raise ConfigurationError(
+            "scope: this EHR knows SMART v1 scopes only, which cannot say every right or query that is asked for. "
+            "Write .read instead."
+        )
+    return f"{context}/{resource}.{name}"
+
+
+def _in_order(letters: frozenset[str]) -> str:
+    return "".join(letter for letter in "cruds" if letter in letters)
 
 
 def wanted_scopes(resources: Iterable[str], style: Style, context: str = "system") -> str:

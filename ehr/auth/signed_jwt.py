@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import httpx
 from authlib.oauth2.rfc7523 import private_key_jwt_sign
 
-from ehr.auth.keys import KeyRing
+from ehr.auth.keys import KeyRing, SigningKey
 from ehr.auth.tokens import Flow, refusal, token_from
 from ehr.config import AuthMode
 from ehr.errors import TransportError
@@ -25,6 +25,36 @@ BACKDATED_S = 30
 LIFE_S = 240
 """``exp`` lies this far ahead: SMART allows 300 s, less what clocks may differ (S4)."""
 BARE_TRIES = 2
+
+
+def new_id() -> str:
+    """A fresh ``jti``."""
+    return secrets.token_urlsafe(24)
+
+
+def signed_assertion(key: SigningKey, client_id: str, token_url: str, now: datetime, jti: str) -> str:
+    """A signed assertion of who the client is, for one request to one token endpoint.
+
+    Args:
+        key: signs.
+        client_id: ``iss`` and ``sub``.
+        token_url: ``aud``, to the letter.
+        now: aware.
+        jti: never used before.
+    """
+    issued = int(now.timestamp())
+    return str(
+        private_key_jwt_sign(
+            key.key,
+            client_id=client_id,
+            token_endpoint=token_url,
+            alg=key.algorithm,
+            header={"alg": key.algorithm, "kid": key.kid, "typ": "JWT"},
+            issued_at=issued - BACKDATED_S,
+            expires_at=issued + LIFE_S,
+            claims={"jti": jti},
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,7 +77,7 @@ class BackendJWT:
     wanted_scope: str | None
     now: Callable[[], datetime]
     life_s: float = 300
-    new_id: Callable[[], str] = lambda: secrets.token_urlsafe(24)
+    new_id: Callable[[], str] = new_id
 
     @property
     def mode(self) -> AuthMode:
@@ -59,20 +89,7 @@ class BackendJWT:
 
     def assertion(self) -> str:
         """A signed assertion with a ``jti`` of its own."""
-        key = self.keys.signing
-        issued = int(self.now().timestamp())
-        return str(
-            private_key_jwt_sign(
-                key.key,
-                client_id=self.client_id,
-                token_endpoint=self.token_url,
-                alg=key.algorithm,
-                header={"alg": key.algorithm, "kid": key.kid, "typ": "JWT"},
-                issued_at=issued - BACKDATED_S,
-                expires_at=issued + LIFE_S,
-                claims={"jti": self.new_id()},
-            )
-        )
+        return signed_assertion(self.keys.signing, self.client_id, self.token_url, self.now(), self.new_id())
 
     def request(self) -> httpx.Request:
         """A token request with a fresh assertion; built anew for every attempt (S5)."""

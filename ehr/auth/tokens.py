@@ -104,6 +104,41 @@ def token_from(response: httpx.Response, *, life_s: float) -> Token:
     return Token(value, life, scope if isinstance(scope, str) else None)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Granted:
+    """What the token endpoint gave to a login of a person.
+
+    Args:
+        token: the access token.
+        refresh_token: for the next one; None where none came.
+        patient: id of the one patient the login is for, as the server says; None for no such limit.
+    """
+
+    token: Token
+    refresh_token: str | None = None
+    patient: str | None = None
+
+    def __repr__(self) -> str:
+        return "<Granted>"
+
+
+GrantedFlow = Generator[httpx.Request, httpx.Response, Granted]
+
+
+def granted_from(response: httpx.Response, *, life_s: float) -> Granted:
+    """Read a successful token response with its refresh token and launch context.
+
+    Raises:
+        TokenResponseMalformed: not a JSON object with a bearer token, or a refresh token that is none.
+    """
+    token = token_from(response, life_s=life_s)
+    document = _object(response.content)
+    refresh, patient = document.get("refresh_token"), document.get("patient")
+    if refresh is not None and not usable(refresh):
+        raise TokenResponseMalformed("the token response has a refresh_token that cannot be used.")
+    return Granted(token, refresh, patient if isinstance(patient, str) and patient else None)
+
+
 def usable(value: object) -> TypeGuard[str]:
     """Whether something can be sent as a bearer token: one short word of visible ASCII (RFC 6750, 2.1)."""
     return isinstance(value, str) and _BEARER.fullmatch(value) is not None

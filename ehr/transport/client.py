@@ -23,7 +23,7 @@ from ehr.transport import redact, retry
 from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
 from ehr.transport.exchange import Exchange, Expect, Plan, Renewal, Unanswered
-from ehr.transport.flow import FRESH, drive, is_token_request, lent_by, renewed_by, without_bearer
+from ehr.transport.flow import FRESH, ONCE, drive, is_token_request, lent_by, renewed_by, without_bearer
 from ehr.transport.outgoing import Asked, Form, Outgoing
 from ehr.transport.quota import DailyQuota
 from ehr.transport.response import Response, outcome_codes, raise_for_status
@@ -33,6 +33,7 @@ from ehr.transport.tls import tls_context
 
 __all__ = [
     "FRESH",
+    "ONCE",
     "SYSTEM_CLOCK",
     "ClassLimit",
     "ClientCertificate",
@@ -299,6 +300,7 @@ class Transport:
             treatment.endpoint_class,
             never=self._never_retry,
             renewable=renewable,
+            once=bool(request.extensions.get(ONCE)),
         )
         return Plan(
             self.origin,

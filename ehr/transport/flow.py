@@ -19,6 +19,9 @@ FRESH = "trialveil.fresh"
 """Extension of a token request yielded by an auth flow: a function that makes the request anew for each
 further attempt, so that a signed assertion is never sent twice. Without it such a request is repeated
 only when no connection was made."""
+ONCE = "trialveil.once"
+"""Extension of a token request whose code or refresh token is used up once the server has read it: true means
+that it is sent again only when it was certainly not taken."""
 
 _Answer = TypeVar("_Answer", Response, Response | httpx.Response)
 # They describe bytes that are decoded already.

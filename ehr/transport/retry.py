@@ -17,6 +17,7 @@ NEVER_RETRY = ("$docref", "$export", "$import")
 
 RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 TOKEN_RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
+TURNED_AWAY_STATUSES = frozenset({429, 503})
 TOKEN = "token"  # noqa: S105 - the name of an endpoint class, not a secret
 FIRST_WAIT_S = 0.5
 
@@ -31,6 +32,8 @@ class Repeat(Enum):
     """Not at all."""
     UNSENT = "unsent"
     """Only when no connection was made, so that the server saw nothing."""
+    TURNED_AWAY = "turned-away"
+    """When no connection was made, or the server answered 429 or 503: it did not take the request."""
     TOKEN = "token"  # noqa: S105 - a rule's name
     """When no connection was made, or the token endpoint answered 429 or 5xx."""
     YES = "yes"
@@ -38,7 +41,13 @@ class Repeat(Enum):
 
 
 def repeat_rule(
-    method: str, path: str, endpoint_class: str | None, *, never: tuple[str, ...], renewable: bool
+    method: str,
+    path: str,
+    endpoint_class: str | None,
+    *,
+    never: tuple[str, ...],
+    renewable: bool,
+    once: bool = False,
 ) -> Repeat:
     """Which failures of a request allow it to be repeated.
 
@@ -49,10 +58,13 @@ def repeat_rule(
         never: path segments that forbid every repetition.
         renewable: a fresh copy can be made for each attempt, or the body holds nothing that is good for
             one use only (a signed assertion with its ``jti``).
+        once: what the body holds is used up when the server has read it (a code, a refresh token).
     """
     segments = path.split("/")
     if not set(segments).isdisjoint(never):
         return Repeat.NEVER
+    if endpoint_class == TOKEN and once:
+        return Repeat.TURNED_AWAY if renewable else Repeat.UNSENT
     if endpoint_class == TOKEN:
         return Repeat.TOKEN if renewable else Repeat.UNSENT
     if method in {"GET", "HEAD"} or (method == "POST" and segments[-1] in _READING_POSTS):
@@ -64,6 +76,8 @@ def repeats_status(rule: Repeat, status: int) -> bool:
     """Whether an answer with this status may be asked for again."""
     if rule is Repeat.YES:
         return status in RETRY_STATUSES
+    if rule is Repeat.TURNED_AWAY:
+        return status in TURNED_AWAY_STATUSES
     return rule is Repeat.TOKEN and status in TOKEN_RETRY_STATUSES
 
 

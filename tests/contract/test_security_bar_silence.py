@@ -44,7 +44,7 @@ SHOWN = {
         ("config.ExtraHeader", "config.ProviderProfile", "providers.adapter.CohortRef"), SETTINGS
     ),
     **dict.fromkeys(
-        ("transport.foreign.ForeignHost", "transport.settings.Limits", "site.Surroundings"), SETTINGS
+        ("transport.foreign.ForeignHost", "transport.settings.Limits", "opening.Surroundings"), SETTINGS
     ),
     **dict.fromkeys(
         ("yaml_nodes.Table", "yaml_nodes.Text", "yaml_nodes._Builder", "yaml_nodes._Open"), SETTINGS
