@@ -25,7 +25,7 @@ from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits, Transport
 _POINTED_TO = {"Medication", "Binary"}  # no kinds of their own: prescriptions and documents point to them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AtKeyboard:
     """A person who can log in.
 
@@ -38,6 +38,9 @@ class AtKeyboard:
     show: Callable[[str], None]
     ask: Callable[[str], str]
     wait_s: float = 300.0
+
+    def __repr__(self) -> str:
+        return "<AtKeyboard>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _LONGEST_CODE = 16_384
 _TAKEN = frozenset({"code", "state", "error", "error_description", "error_uri", "iss"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Issuer:
     """Who may answer: the allow-list of one login (S15).
 
@@ -43,6 +43,9 @@ class Issuer:
     named: str | None
     always: bool
     authorize_url: str
+
+    def __repr__(self) -> str:
+        return "<Issuer>"
 
     def check(self, said: str | None) -> None:
         """Compare what an answer names.

@@ -62,6 +62,7 @@ SHOWN = {
     **dict.fromkeys(
         ("transport.exchange.Exchange", "transport.rate.HostRate", "transport.rate.Rates"), "counters"
     ),
+    "person.LoginReport": "the provider's words and kinds",
     "query.QueryResult": "the provider's words; its parts are silent",
     "transport.body._Envelope": "entries that hold nothing",
     "transport.download.Download": "the status",
