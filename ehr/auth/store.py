@@ -213,7 +213,10 @@ class SealedStore:
         return self._derived[1]
 
 
-_FOREIGN = "auth.browser.store: the file is no store of logins. Nothing was changed. Name another file, or remove this one."
+_FOREIGN = (
+    "auth.browser.store: the file is no store of logins, so nothing was changed in it. Name another file, or remove "
+    "this one."
+)
 _CLOSED = (
     "auth.browser.store: the file does not open: its key is another one, or it was changed. Give the right key, or "
     "remove the file and log in again."

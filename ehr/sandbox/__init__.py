@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ehr.sandbox.app import SandboxApp as SandboxApp
     from ehr.sandbox.app import build_app as build_app
+    from ehr.sandbox.apps import RegisteredApp as RegisteredApp
     from ehr.sandbox.data import load as load
     from ehr.sandbox.faults import Alien as Alien
     from ehr.sandbox.faults import Body as Body
@@ -52,12 +53,14 @@ _FAULT_NAMES = (
 )
 _WHERE = {
     **dict.fromkeys(("SandboxApp", "build_app"), "app"),
+    "RegisteredApp": "apps",
     "load": "data",
     **dict.fromkeys(_FAULT_NAMES, "faults"),
     "RegisteredClient": "oauth",
     "TLS": "listener",
     **dict.fromkeys(("Registration", "Sandbox", "serve"), "server"),
     **dict.fromkeys(("Skin", "skin_named", "skin_names"), "skin"),
+    "Who": "reception",
     "Store": "store",
     "store_of": "store",
     **dict.fromkeys(("TokenLeaked", "Witness"), "witness"),

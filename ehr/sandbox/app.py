@@ -32,11 +32,12 @@ from ehr.sandbox.faults import (
     WrongTotal,
     as_script,
 )
-from ehr.sandbox.handlers import Service, token_answer
+from ehr.sandbox.handlers import Service
 from ehr.sandbox.instants import Clock, http_date, utc_now
-from ehr.sandbox.oauth import Desk, RegisteredClient, smart_configuration
+from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.outcomes import Refused, outcome
 from ehr.sandbox.pages import Entry, Page, Sessions
+from ehr.sandbox.reception import Places, Reception, Who
 from ehr.sandbox.routes import Request, Target, target_of_request
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.sandbox.store import Store
@@ -86,9 +87,7 @@ class SandboxApp:
         abort: set by the server: resets the connection of a peer; False where it cannot.
     """
 
-    def __init__(
-        self, store: Store, skin: Skin, clients: Mapping[str, RegisteredClient] | None, clock: Clock
-    ) -> None:
+    def __init__(self, store: Store, skin: Skin, who: Who | None, clock: Clock) -> None:
         self.origin = "http://sandbox.invalid"
         self.witness = Witness()
         self.abort: Abort = lambda client: False
@@ -99,7 +98,8 @@ class SandboxApp:
         self.store = store
         self.sessions = Sessions(skin, self.now)
         self.service = Service(store, skin, self.sessions, self.now)
-        self.desk = Desk(clients, skin.login, self.now) if clients is not None else None
+        self.reception = Reception(who, skin, store, self.now) if who is not None else None
+        self.desk = self.reception.desk if self.reception is not None else None
 
     @property
     def base_url(self) -> str:
@@ -108,6 +108,10 @@ class SandboxApp:
     @property
     def token_url(self) -> str:
         return self.origin + self.skin.token_path
+
+    @property
+    def authorize_url(self) -> str:
+        return self.origin + self.skin.authorize_path
 
     @property
     def faults(self) -> FaultScript:
@@ -145,13 +149,13 @@ class SandboxApp:
     def answer(self, request: Request, target: Target, actions: list[Action]) -> Answer:
         """The answer to a request, page faults applied."""
         endpoint = target.asked.endpoint
-        if endpoint == "token" and self.desk is not None:
-            answer, token, client_id = token_answer(self.desk, request, self.token_url)
-            if token is not None and client_id is not None:
-                self.witness.note_issued(token, client_id, self.origin)
-            return answer
-        if endpoint == "discovery" and self.desk is not None:
-            return Answer(200, smart_configuration(self.token_url, self.skin.login), "application/json")
+        if self.reception is not None:
+            places = Places(self.base_url, self.authorize_url, self.token_url)
+            given = self.reception.answer(endpoint, request, places)
+            if given is not None:
+                for token in given.tokens:
+                    self.witness.note_issued(token, given.client_id, self.origin)
+                return given.answer
         if endpoint == "metadata":
             return self.service.metadata(self.base_url, self.token_url, login=self.desk is not None)
         try:
@@ -311,6 +315,7 @@ def build_app(
     skin: Skin | str = "smarthealthit",
     *,
     clients: Mapping[str, RegisteredClient] | None = None,
+    who: Who | None = None,
     clock: Clock = utc_now,
     origin: str = "http://sandbox.invalid",
     witness: Witness | None = None,
@@ -320,7 +325,8 @@ def build_app(
     Args:
         store: the data, from `ehr.sandbox.data.load`.
         skin: whose behaviour.
-        clients: who may log in; None opens everything to all.
+        clients: backend services that may log in; without them and ``who`` everything is open to all.
+        who: everybody who may log in, instead of ``clients``.
         clock: gives the time, aware.
         origin: under which it is reached.
         witness: to share one between several sandboxes.
@@ -328,7 +334,9 @@ def build_app(
     Raises:
         ConfigurationError: the skin is unknown.
     """
-    app = SandboxApp(store, skin_named(skin) if isinstance(skin, str) else skin, clients, clock)
+    if who is None and clients is not None:
+        who = Who(clients)
+    app = SandboxApp(store, skin_named(skin) if isinstance(skin, str) else skin, who, clock)
     app.origin = origin
     if witness is not None:
         app.witness = witness

@@ -13,18 +13,17 @@ import msgspec
 from ehr.sandbox.answers import FHIR_JSON, Answer
 from ehr.sandbox.instants import Clock, microseconds
 from ehr.sandbox.match_operation import match
-from ehr.sandbox.oauth import Desk, TokenRefused
+from ehr.sandbox.oauth import Desk
 from ehr.sandbox.outcomes import Refused
 from ehr.sandbox.pages import Cutter, Page, Session, Sessions
 from ehr.sandbox.parameters import KNOWN_TYPES, parameters_of
 from ehr.sandbox.routes import Request, Target
-from ehr.sandbox.scopes import allows
+from ehr.sandbox.scopes import allows, only_one_patient
 from ehr.sandbox.search import read_query, run
 from ehr.sandbox.skin import Skin
-from ehr.sandbox.store import Store
+from ehr.sandbox.store import Store, Stored
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ \w.+=\"-]+)*", re.ASCII)  # data must not write headers
-NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,17 @@ class Access:
     Args:
         client_id: None where no login is needed.
         allows: whether a right (``r``, ``s``) on a type is given.
+        only: for a type, the one patient whose records may be seen; None for no such limit.
     """
 
     client_id: str | None
     allows: Callable[[str, str], bool]
+    only: Callable[[str], str | None] = lambda kind: None
+
+    def sees(self, stored: Stored) -> bool:
+        """Whether a resource may be seen; what is about nobody may."""
+        only = self.only(stored.type)
+        return only is None or not stored.patients or only in stored.patients
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,11 @@ class Service:
         grant = desk.grant_of(token.strip()) if scheme.lower() == "bearer" else None
         if grant is None:
             raise Refused(401, "login-required", "the access token is missing, unknown or past")
-        return Access(grant.client_id, lambda kind, right: allows(grant.scopes, kind, right))
+        return Access(
+            grant.client_id,
+            lambda kind, right: allows(grant.scopes, kind, right),
+            lambda kind: grant.patient if only_one_patient(grant.scopes, kind) else None,
+        )
 
     def served_types(self) -> frozenset[str]:
         return self.skin.types if self.skin.types is not None else KNOWN_TYPES | self.store.types()
@@ -81,7 +91,8 @@ class Service:
         _allowed(access, kind, "s")
         strict = "handling=strict" in request.headers.get("prefer", "").replace(" ", "")
         query = read_query(kind, target.pairs, self.skin, strict=strict)
-        matches = run(query, self.store, self.skin, now=microseconds(self.clock()))
+        found = run(query, self.store, self.skin, now=microseconds(self.clock()))
+        matches = [stored for stored in found if access.sees(stored)]
         session = Session(query, matches, access.client_id, self.clock())
         return self._cutter(base_url).page(session, 1, lambda other: access.allows(other, "r"))
 
@@ -106,7 +117,7 @@ class Service:
         kind = self._served(target)
         _allowed(access, kind, "r")
         stored = self.store.get(kind, target.resource_id)
-        if stored is None:
+        if stored is None or not access.sees(stored):
             raise Refused(404, "not-found", "there is no such resource")
         if kind == "Binary" and not _wants_json(request):
             return _raw_binary(stored.data.get("data"), stored.data.get("contentType"))
@@ -120,6 +131,8 @@ class Service:
         """
         _allowed(access, "Patient", "s")
         _allowed(access, "Patient", "r")
+        if access.only("Patient") is not None:
+            raise Refused(403, "forbidden", "the access token is for one patient only")
         return Answer(200, match(request.body, self.store, base_url))
 
     def metadata(self, base_url: str, token_url: str, *, login: bool) -> Answer:
@@ -134,19 +147,6 @@ class Service:
         if kind is None or kind not in self.served_types():
             raise Refused(404, "unknown-type", "this resource type is not served")
         return kind
-
-
-def token_answer(desk: Desk, request: Request, token_url: str) -> tuple[Answer, str | None, str | None]:
-    """Answer of the token endpoint, with the token and its client if one was issued."""
-    if request.method != "POST":
-        return Answer(405, b"", "application/json", {**NO_STORE, "allow": "POST"}), None, None
-    try:
-        issued, client_id = desk.issue(request.body, request.headers.get("content-type", ""), token_url)
-    except TokenRefused as error:
-        body = msgspec.json.encode({"error": error.code, "error_description": str(error)})
-        return Answer(error.status, body, "application/json", dict(NO_STORE)), None, None
-    answer = Answer(200, msgspec.json.encode(issued), "application/json", dict(NO_STORE))
-    return answer, issued["access_token"], client_id
 
 
 def _allowed(access: Access, kind: str, right: str) -> None:

@@ -1,4 +1,4 @@
-"""SMART backend services: discovery, the token endpoint, and who holds which token."""
+"""SMART backend services: the token endpoint's rules, and who holds which token."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
-
-import msgspec
 
 from ehr.errors import ConfigurationError
 from ehr.sandbox.assertions import (
@@ -50,7 +48,7 @@ class RegisteredClient:
 
     def __post_init__(self) -> None:
         parsed = [parse_scope(text) for text in self.scopes]
-        if not parsed or None in parsed:
+        if not parsed or any(scope is None or scope.context != "system" for scope in parsed):
             raise ConfigurationError("scopes holds something that is not system/<type>.<rights>")
         object.__setattr__(self, "keys", key_set(self.jwks))
         object.__setattr__(self, "granted", tuple(scope for scope in parsed if scope is not None))
@@ -61,11 +59,12 @@ class RegisteredClient:
 
 @dataclass(slots=True, repr=False)
 class Grant:
-    """An access token that was handed out."""
+    """An access token that was handed out; ``patient`` scopes reach one patient only."""
 
     client_id: str
     scopes: tuple[Scope, ...]
     until: datetime
+    patient: str | None = None
     revoked: bool = False
 
 
@@ -95,8 +94,8 @@ class Desk:
         self._grants: dict[str, Grant] = {}
         self._lock = threading.Lock()
 
-    def issue(self, body: bytes, content_type: str, token_url: str) -> tuple[dict[str, Any], str]:
-        """Answer a token request.
+    def issue(self, form: Mapping[str, str], token_url: str) -> tuple[dict[str, Any], str]:
+        """Answer a request for a token of a backend service.
 
         Returns:
             The token response and the client it is for.
@@ -104,36 +103,43 @@ class Desk:
         Raises:
             TokenRefused: the request is wrong, the client is not who it says, or asks for too much.
         """
-        form = _form(body, content_type)
-        if "grant_type" not in form:
-            raise TokenRefused("invalid_request", "grant_type is missing")
-        if form["grant_type"] != "client_credentials":
-            raise TokenRefused("unsupported_grant_type", "only client_credentials is served")
         client_id = self._identified(form, token_url)
         scopes = self._scopes(form.get("scope"), self._clients[client_id])
+        return self.given(client_id, scopes), client_id
+
+    def given(self, client_id: str, scopes: tuple[Scope, ...], patient: str | None = None) -> dict[str, Any]:
+        """Make an access token, and the answer that holds it."""
         token = secrets.token_urlsafe(32)
         until = self._clock() + timedelta(seconds=self._login.token_life_s)
         with self._lock:
-            self._grants[token] = Grant(client_id, scopes, until)
+            self._grants[token] = Grant(client_id, scopes, until, patient)
         answer: dict[str, Any] = {"access_token": token, "token_type": "bearer"}
         if self._login.states_expiry:
             answer["expires_in"] = self._login.token_life_s
         answer["scope"] = " ".join(map(str, scopes))
-        return answer, client_id
+        return answer
 
     def _identified(self, form: Mapping[str, str], token_url: str) -> str:
-        if form.get("client_assertion_type") != ASSERTION_TYPE or not form.get("client_assertion"):
-            raise TokenRefused("invalid_client", "a signed client assertion is needed", 401)
+        client_id = claimed_client(form)
+        client = self._clients.get(client_id)
+        self.check_assertion(form, client_id, None if client is None else client.keys, token_url)
+        return client_id
+
+    def check_assertion(
+        self, form: Mapping[str, str], client_id: str, keys: KeySet | None, token_url: str
+    ) -> None:
+        """Check the signed assertion of a request.
+
+        Raises:
+            TokenRefused: there is none, or it does not hold.
+        """
         try:
-            client_id = client_named_in(form["client_assertion"])
-            client = self._clients.get(client_id)
-            if client is None or form.get("client_id", client_id) != client_id:
+            if keys is None or form.get("client_id", client_id) != client_id:
                 raise AssertionRefused("the client is not registered")
             expected = Expected(token_url, self._clock())
-            check(form["client_assertion"], client_id, client.keys, self._replays, expected)
+            check(form.get("client_assertion", ""), client_id, keys, self._replays, expected)
         except AssertionRefused as error:
             raise TokenRefused("invalid_client", str(error), 401) from None
-        return client_id
 
     def _scopes(self, asked: str | None, client: RegisteredClient) -> tuple[Scope, ...]:
         if not asked:
@@ -173,7 +179,12 @@ class Desk:
             grant.revoked = True
 
 
-def _form(body: bytes, content_type: str) -> dict[str, str]:
+def read_form(body: bytes, content_type: str) -> dict[str, str]:
+    """The fields of a form body.
+
+    Raises:
+        TokenRefused: it is no form, or names a field twice.
+    """
     if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise TokenRefused("invalid_request", "the body is not a form")
     try:
@@ -188,17 +199,15 @@ def _form(body: bytes, content_type: str) -> dict[str, str]:
     return form
 
 
-def smart_configuration(token_url: str, login: Login) -> bytes:
-    """The ``.well-known/smart-configuration`` document."""
-    versions = [f"permission-{style}" for style in sorted(login.scope_styles)]
-    return msgspec.json.encode(
-        {
-            "token_endpoint": token_url,
-            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-            "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
-            "grant_types_supported": ["client_credentials"],
-            "scopes_supported": ["system/*.rs", "system/*.read"],
-            "code_challenge_methods_supported": ["S256"],
-            "capabilities": ["client-confidential-asymmetric", *versions],
-        }
-    )
+def claimed_client(form: Mapping[str, str]) -> str:
+    """Who a request with an assertion says it is from, unproven.
+
+    Raises:
+        TokenRefused: there is no assertion, or it names nobody.
+    """
+    if form.get("client_assertion_type") != ASSERTION_TYPE or not form.get("client_assertion"):
+        raise TokenRefused("invalid_client", "a signed client assertion is needed", 401)
+    try:
+        return client_named_in(form["client_assertion"])
+    except AssertionRefused as error:
+        raise TokenRefused("invalid_client", str(error), 401) from None

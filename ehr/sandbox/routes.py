@@ -71,6 +71,8 @@ def target_of_request(request: Request, skin: Skin, session_facts: SessionFacts,
     """Say what is asked for; what fits nothing is ``other``."""
     if request.path == skin.token_path:
         return Target(Asked("token"))
+    if request.path == skin.authorize_path:
+        return Target(Asked("authorize"))
     if request.path != skin.fhir_path and not request.path.startswith(skin.fhir_path + "/"):
         return Target(Asked("other"))
     rest = request.path[len(skin.fhir_path) :].strip("/")

@@ -1,4 +1,4 @@
-"""SMART system scopes, versions 1 (``system/Patient.read``) and 2 (``system/Patient.rs``)."""
+"""SMART resource scopes, versions 1 (``system/Patient.read``) and 2 (``system/Patient.rs``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]+)\.(read|write|\*|c?r?u?d?s?)")
+_SCOPE = re.compile(r"(patient|user|system)/(\*|[A-Z][A-Za-z]+)\.(read|write|\*|c?r?u?d?s?)")
 _VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
 
 
@@ -18,29 +18,32 @@ class Scope:
         resource_type: a type, or ``*``.
         rights: letters of ``cruds``.
         style: ``v1`` or ``v2``.
+        context: ``system``, ``user``, or ``patient``: the one patient of the login.
     """
 
     resource_type: str
     rights: frozenset[str]
     style: str
+    context: str = "system"
 
     def __str__(self) -> str:
         letters = "".join(letter for letter in "cruds" if letter in self.rights)
         if self.style == "v1":
             letters = next((old for old, new in _VERSION_1.items() if set(new) == self.rights), letters)
-        return f"system/{self.resource_type}.{letters}"
+        return f"{self.context}/{self.resource_type}.{letters}"
 
     def covers(self, other: Scope) -> bool:
-        return self.resource_type in {"*", other.resource_type} and other.rights <= self.rights
+        same = self.context == other.context and self.resource_type in {"*", other.resource_type}
+        return same and other.rights <= self.rights
 
 
 def parse_scope(text: str) -> Scope | None:
-    """One scope; None if it is not a system scope the sandbox understands (finer ones are not)."""
+    """One scope; None if it is no resource scope the sandbox understands (finer ones are not)."""
     found = _SCOPE.fullmatch(text)
-    if found is None or not found[2]:
+    if found is None or not found[3]:
         return None
-    style = "v1" if found[2] in _VERSION_1 else "v2"
-    return Scope(found[1], frozenset(_VERSION_1.get(found[2], found[2])), style)
+    style = "v1" if found[3] in _VERSION_1 else "v2"
+    return Scope(found[2], frozenset(_VERSION_1.get(found[3], found[3])), style, found[1])
 
 
 def common(asked: Scope, held: Iterable[Scope]) -> list[Scope]:
@@ -49,10 +52,16 @@ def common(asked: Scope, held: Iterable[Scope]) -> list[Scope]:
     for scope in held:
         rights = asked.rights & scope.rights
         kinds = {asked.resource_type, scope.resource_type}
-        if rights and ("*" in kinds or len(kinds) == 1):
+        if rights and asked.context == scope.context and ("*" in kinds or len(kinds) == 1):
             kind = scope.resource_type if asked.resource_type == "*" else asked.resource_type
-            parts.append(Scope(kind, rights, asked.style))
+            parts.append(Scope(kind, rights, asked.style, asked.context))
     return list(dict.fromkeys(parts))
+
+
+def only_one_patient(scopes: Collection[Scope], resource_type: str) -> bool:
+    """Whether a type is covered by ``patient`` scopes alone."""
+    contexts = {scope.context for scope in scopes if scope.resource_type in {"*", resource_type}}
+    return contexts == {"patient"}
 
 
 def allows(scopes: Collection[Scope], resource_type: str, right: str) -> bool:

@@ -11,11 +11,14 @@ from types import TracebackType
 
 from ehr.errors import ConfigurationError
 from ehr.sandbox.app import build_app
+from ehr.sandbox.apps import RegisteredApp
+from ehr.sandbox.authorize import Answers
 from ehr.sandbox.data import load
 from ehr.sandbox.faults import Fault, FaultScript
 from ehr.sandbox.instants import Clock, utc_now
 from ehr.sandbox.listener import TLS, Listener, listening, origin_of, server_of
 from ehr.sandbox.oauth import RegisteredClient
+from ehr.sandbox.reception import Who
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Witness
@@ -30,7 +33,10 @@ class Sandbox:
         data: a folder (see `ehr.sandbox.data`) or a `Store`, which may serve several sandboxes; None for a
             few built-in synthetic people.
         skin: name of a skin, or a `Skin`.
-        clients: who may log in, by client id.
+        clients: backend services that may log in, by client id.
+        apps: applications that people may log in with, by client id.
+        answers: what is said to them: ``auto`` yes at once, ``deny`` no, ``ask`` what a person says on a page.
+        patient: whom ``auto`` picks where a login is for one patient; None takes the first.
         login: False opens everything to all, and there is no token endpoint.
         clock: gives the time, aware; used everywhere, the ``Date`` header included.
         tls: to serve https.
@@ -48,13 +54,16 @@ class Sandbox:
         skin: Skin | str = "smarthealthit",
         *,
         clients: Mapping[str, RegisteredClient] | None = None,
+        apps: Mapping[str, RegisteredApp] | None = None,
+        answers: Answers = "auto",
+        patient: str | None = None,
         login: bool = True,
         clock: Clock = utc_now,
         tls: TLS | None = None,
     ) -> None:
         store = data if isinstance(data, Store) else load(data or PEOPLE)
-        allowed = dict(clients or {}) if login else None
-        self.app = build_app(store, skin, clients=allowed, clock=clock)
+        who = Who(dict(clients or {}), dict(apps or {}), answers, patient) if login else None
+        self.app = build_app(store, skin, who=who, clock=clock)
         self._listener = Listener(self.app, tls)
         self.app.abort = self._listener.abort
 
@@ -102,6 +111,11 @@ class Sandbox:
         """End every access token now."""
         if self.app.desk is not None:
             self.app.desk.revoke_all()
+
+    def end_logins(self) -> None:
+        """End every login of a person, refresh tokens included."""
+        if self.app.reception is not None:
+            self.app.reception.apps.end_all()
 
     def start(self) -> None:
         """Listen, and return when requests are answered."""
@@ -168,6 +182,8 @@ def serve(
     announce: Callable[[str], None],
     login: bool = False,
     registrations: Iterable[Registration] = (),
+    apps: Mapping[str, RegisteredApp] | None = None,
+    answers: Answers = "ask",
 ) -> None:
     """Serve in the foreground until stopped (Ctrl-C raises `KeyboardInterrupt` after a clean end).
 
@@ -176,17 +192,19 @@ def serve(
         skin: name of a skin.
         port: on 127.0.0.1; 0 takes a free one.
         announce: is given the FHIR base URL once requests are answered.
-        login: tokens are needed; at least one registration then.
-        registrations: who may log in.
+        login: tokens are needed; at least one registration or application then.
+        registrations: backend services that may log in.
+        apps: applications that people may log in with.
+        answers: what is said to them; see `Sandbox`.
 
     Raises:
         ConfigurationError: a file, skin or port cannot be used, or a login is asked for and nobody may log in.
     """
     clients = {entry.client_id: entry.client() for entry in registrations}
-    if login and not clients:
-        raise ConfigurationError("login needs a client: give a client id and its JWKS file")
+    if login and not clients and not apps:
+        raise ConfigurationError("login needs an application, or a client id and its JWKS file")
     store = load(data or PEOPLE)
-    app = build_app(store, skin, clients=clients if login else None)
+    app = build_app(store, skin, who=Who(clients, apps or {}, answers) if login else None)
     listener = listening(port)
     app.origin = origin_of(listener, None)
     server = server_of(app, None, lambda: announce(app.base_url))

@@ -128,12 +128,14 @@ class Login:
         scope_required: a token request without ``scope`` is refused; else it gets all that is registered.
         token_life_s: life of an access token, in seconds.
         states_expiry: whether the answer carries ``expires_in``.
+        states_issuer: whether answers of the authorization endpoint name the server (RFC 9207).
     """
 
     scope_styles: frozenset[str] = frozenset({"v1", "v2"})
     scope_required: bool = True
     token_life_s: int = 3600
     states_expiry: bool = True
+    states_issuer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,11 @@ class Skin:
     match_operation: bool = False
     outcome_codes: Mapping[Situation, OutcomeCode] = field(default_factory=dict)
     beside: Callable[[Request, Service], Answer | None] | None = None
+
+    @property
+    def authorize_path(self) -> str:
+        """Path of the authorization endpoint, beside the token endpoint."""
+        return self.token_path.rpartition("/")[0] + "/authorize"
 
     def code_of(self, situation: Situation) -> OutcomeCode:
         return self.outcome_codes.get(situation, PLAIN_CODES[situation])

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import parse_qsl
 
-Endpoint = Literal["discovery", "metadata", "token", "search", "page", "read", "match", "other"]
+Endpoint = Literal["discovery", "metadata", "authorize", "token", "search", "page", "read", "match", "other"]
 Headers = Iterable[tuple[bytes, bytes]]
 
 _SHOWN = frozenset(

@@ -1,0 +1,67 @@
+"""What the sandbox says about logging in: ``smart-configuration``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ehr.sandbox.skin import Login
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the sandbox's login is.
+
+    Args:
+        issuer: the authorization server's name for itself.
+        authorize: authorization endpoint; None where no application is registered.
+        token: token endpoint.
+    """
+
+    issuer: str
+    authorize: str | None
+    token: str
+
+
+def smart_configuration(addresses: Addresses, login: Login) -> bytes:
+    """The ``.well-known/smart-configuration`` document."""
+    versions = [f"permission-{style}" for style in sorted(login.scope_styles)]
+    document: dict[str, object] = {
+        "token_endpoint": addresses.token,
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
+        "grant_types_supported": ["client_credentials"],
+        "scopes_supported": ["system/*.rs", "system/*.read"],
+        "code_challenge_methods_supported": ["S256"],
+        "capabilities": ["client-confidential-asymmetric", *versions],
+    }
+    if addresses.authorize is not None:
+        people = [
+            "launch-standalone",
+            "client-public",
+            "client-confidential-symmetric",
+            "context-standalone-patient",
+        ]
+        rights = ["permission-patient", "permission-user", "permission-offline", "permission-online"]
+        document |= {
+            "authorization_endpoint": addresses.authorize,
+            "token_endpoint_auth_methods_supported": [
+                "private_key_jwt",
+                "client_secret_basic",
+                "client_secret_post",
+            ],
+            "grant_types_supported": ["client_credentials", "authorization_code", "refresh_token"],
+            "response_types_supported": ["code"],
+            "scopes_supported": [
+                "system/*.rs",
+                "user/*.rs",
+                "patient/*.rs",
+                "launch/patient",
+                "offline_access",
+            ],
+            "capabilities": ["client-confidential-asymmetric", *people, *rights, *versions],
+        }
+        if login.states_issuer:
+            document |= {"issuer": addresses.issuer, "authorization_response_iss_parameter_supported": True}
+    return msgspec.json.encode(document)
