@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ehr.auth.browser import Issuer, Launch, OneGrant
@@ -11,11 +14,22 @@ from ehr.auth.client_proof import Client, secret_place
 from ehr.auth.discovery import Endpoints, discover
 from ehr.auth.redirect import listening
 from ehr.auth.renewal import BrowserLogin, login_of
+from ehr.auth.revocation import Revocation
 from ehr.auth.scopes import missing_types, parse_scopes, translated, wanted_scopes
 from ehr.auth.store import InMemory, Keeper, Login, SealedStore
-from ehr.errors import ConfigurationError
-from ehr.opening import Access, AtKeyboard, Place, scope_style, signing_keys, types_asked_for
-from ehr.pod_file import secret_bytes
+from ehr.errors import ConfigurationError, EHRError
+from ehr.opening import (
+    Access,
+    AtKeyboard,
+    Place,
+    Surroundings,
+    check_settings,
+    scope_style,
+    signing_keys,
+    transport_of,
+    types_asked_for,
+)
+from ehr.pod_file import read_site_file, secret_bytes
 from ehr.records import RESOURCES, Kind
 from ehr.settings import Browser
 from ehr.store_key import store_secret
@@ -167,6 +181,53 @@ def _scope(place: Place, browser: Browser, endpoints: Endpoints, *, lasts: bool)
         words.insert(0, "launch/patient")
     words.append("offline_access" if lasts else "online_access")
     return " ".join(words)
+
+
+async def log_in_at(config: Path, surroundings: Surroundings, person: AtKeyboard) -> LoginReport:
+    """Let a person log in at the EHR of a pod file; see `log_in`.
+
+    Raises:
+        ConfigurationError: the file or what the server announces is wrong.
+    """
+    async with _opened(config, replace(surroundings, person=person)) as (place, transport, door):
+        login = await log_in(door, transport, person)
+        return report_of(place, login, kept=door.keeper.lasts)
+
+
+async def log_out_at(config: Path, surroundings: Surroundings) -> bool | None:
+    """Forget the kept login, and tell the server where it has a place for that (RFC 7009).
+
+    Returns:
+        Whether the server was told; None where nobody was logged in.
+
+    Raises:
+        ConfigurationError: the file is wrong, or keeps no logins.
+        LoginNotKept: the store cannot be read or written.
+    """
+    async with _opened(config, surroundings) as (_, transport, door):
+        if not door.keeper.lasts:
+            raise ConfigurationError("auth.browser has no store, so no login is kept that could be ended.")
+        async with door.keeper.turn():
+            login = door.keeper.read()
+            door.keeper.write(None)
+        if login is None:
+            return None
+        revoke = Revocation(door.client, door.endpoints.revocation_url, login)
+        if revoke.token_url is None:
+            return False
+        with suppress(EHRError):
+            await transport.request("GET", "metadata", auth=revoke, expect="any")
+        return revoke.done
+
+
+@asynccontextmanager
+async def _opened(config: Path, surroundings: Surroundings) -> AsyncIterator[tuple[Place, Transport, Door]]:
+    file = read_site_file(config)
+    profile = surroundings.providers(file.ehr.provider).profile
+    place = Place(file, profile, config.parent, surroundings)
+    check_settings(place)
+    async with transport_of(place) as transport:
+        yield place, transport, await door_of(place, transport)
 
 
 @dataclass(frozen=True, slots=True)

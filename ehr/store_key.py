@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from importlib import import_module
@@ -43,6 +44,19 @@ def store_secret(key: StoreKey, store: Path, folder: Path, ask: Callable[[str], 
             'Make one with "trialveil ehr keys store".'
         )
     return secret
+
+
+def new_store_key(path: Path) -> None:
+    """Write a fresh key, for its owner alone.
+
+    Raises:
+        FileExistsError: something is there already, be it a link.
+        OSError: it cannot be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, 0o600)
+        file.write(secrets.token_urlsafe(KEY_BYTES).encode() + b"\n")
 
 
 def _elsewhere(key: Path, store: Path) -> None:

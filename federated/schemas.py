@@ -48,6 +48,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
     {
         "names": Document("federated.cli.names:NamesDocument"),
         "probe": Document("federated.cli.documents:ProbeDocument"),
+        "login": Document("federated.cli.documents:LoginDocument"),
         "query": Document("federated.cli.documents:QueryDocument"),
         "contract": Document("federated.cli.documents:ContractDocument"),
         "check": Document("federated.cli.documents:CheckDocument"),

@@ -2,7 +2,8 @@
 
 A key ring is a folder: one PKCS#8 PEM file a key, owner-only, and ``ring.json`` that says which key signs now
 and which is published beside it. Two live keys let a site rotate while the EHR's cached JWKS catches up
-(Epic caches for up to 12 hours). RFC 7517, RFC 7638; SMART: RS384 and ES384 only.
+(Epic caches for up to 12 hours) and while programs that run still sign with the older one.
+RFC 7517, RFC 7638; SMART: RS384 and ES384 only.
 """
 
 from __future__ import annotations
@@ -149,9 +150,11 @@ class KeyRing:
 
     Args:
         keys: at least one; all are published, the first signs.
+        retires: the second key signed before and is to be removed; otherwise it is the one that signs next.
     """
 
     keys: tuple[SigningKey, ...]
+    retires: bool = False
 
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self.keys)}>"
@@ -174,7 +177,9 @@ def read_ring(place: Path) -> KeyRing:
     """
     if place.is_file():
         return KeyRing((read_key(place),))
-    return KeyRing(tuple(read_key(place / file, kid=kid) for kid, file in _entries(place).items()))
+    document = _document(place)
+    keys = tuple(read_key(place / file, kid=kid) for kid, file in _files(document).items())
+    return KeyRing(keys, retires=len(keys) > 1 and document.get("retires") is True)
 
 
 def make_ring(folder: Path, algorithm: Algorithm = "ES384") -> KeyRing:
@@ -191,44 +196,58 @@ def make_ring(folder: Path, algorithm: Algorithm = "ES384") -> KeyRing:
 
 
 def rotate_ring(folder: Path, algorithm: Algorithm | None = None) -> KeyRing:
-    """Step a ring on: with one live key publish a second; with two, sign with the newer and retire the older.
+    """Step a ring on: publish a second key; then sign with it, the older one still published; then retire that.
 
-    The first call adds the next key, which is published and does not sign yet. When the EHR has read the new
-    JWKS, the second call makes it the signing key and removes the old one.
+    Between the steps the EHR has time to read the new JWKS, and programs that run have time to end.
 
     Raises:
         ConfigurationError: there is no ring, or it cannot be written.
     """
-    files = _entries(folder)
+    files = _files(_document(folder))
     ring = read_ring(folder)
     if len(ring.keys) == 1:
-        grown = KeyRing((*ring.keys, new_key(algorithm or ring.signing.algorithm)))
-        _write(folder, grown, files)
-        return grown
-    kept = KeyRing(ring.keys[1:])
-    _write(folder, kept, files)
+        stepped = KeyRing((*ring.keys, new_key(algorithm or ring.signing.algorithm)))
+    elif not ring.retires:
+        stepped = KeyRing((*ring.keys[1:], ring.signing), retires=True)
+    else:
+        stepped = KeyRing(ring.keys[:1])
+    _write(folder, stepped, files)
+    gone = {key.kid for key in ring.keys} - {key.kid for key in stepped.keys}
     try:
-        (folder / files[ring.signing.kid]).unlink(missing_ok=True)
+        for kid in gone:
+            (folder / files[kid]).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"keys: the new key signs now, but the old key's file cannot be removed ({type(error).__name__})."
+            f"keys: the old key is retired, but its file cannot be removed ({type(error).__name__})."
         ) from None
-    return kept
+    return stepped
 
 
-def _entries(folder: Path) -> dict[str, str]:
-    """Key id to file name, the signing key first."""
+def _document(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads((folder / _RING).read_bytes())
-        listed = [(entry["kid"], entry["file"]) for entry in document["keys"]]
     except OSError:
         raise ConfigurationError('keys: no key ring there; make one with "trialveil ehr keys new".') from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ConfigurationError("keys: ring.json is not a key ring.") from None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise ConfigurationError(_NO_RING)
+    return document
+
+
+def _files(document: Mapping[str, Any]) -> dict[str, str]:
+    """Key id to file name, the signing key first."""
+    try:
+        listed = [(entry["kid"], entry["file"]) for entry in document["keys"]]
+    except (KeyError, TypeError):
+        raise ConfigurationError(_NO_RING) from None
     files = dict(listed) if all(_plain(kid) and _plain(file) for kid, file in listed) else {}
     if not files or len(files) < len(listed):
         raise ConfigurationError("keys: ring.json names no key, one key twice, or a file outside its folder.")
     return files
+
+
+_NO_RING = "keys: ring.json is not a key ring."
 
 
 def _plain(name: object) -> bool:
@@ -245,7 +264,8 @@ def _write(folder: Path, ring: KeyRing, files: Mapping[str, str]) -> None:
             if key.kid not in files:
                 write_owner_only(folder / file, bytes(key.key.as_pem(private=True)))
             entries.append({"kid": key.kid, "alg": key.algorithm, "file": file})
-        write_owner_only(folder / _RING, json.dumps({"keys": entries}, indent=2).encode() + b"\n")
+        document = {"keys": entries} | ({"retires": True} if ring.retires else {})
+        write_owner_only(folder / _RING, json.dumps(document, indent=2).encode() + b"\n")
     except OSError as error:
         raise ConfigurationError(f"keys: the folder cannot be written ({type(error).__name__}).") from None
 
@@ -259,6 +279,18 @@ def write_owner_only(target: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)
+        _flush_folder(target.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    # Without this a power cut may bring the file before back, and with it a refresh token that is used up.
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

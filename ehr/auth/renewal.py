@@ -119,7 +119,7 @@ class BrowserLogin:
     def _known(self) -> Login:
         login = self.keeper.read()
         if login is None:
-            raise LoginRefused(f"nobody is logged in. {_AGAIN}")
+            raise LoginRefused('nobody is logged in. Run "trialveil ehr login".')
         if login.token_url != self.token_url:
             raise LoginRefused(f"the EHR's token endpoint is another one than at the login. {_AGAIN}")
         return login

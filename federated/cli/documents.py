@@ -62,6 +62,30 @@ class ContractDocument(_Document):
     providers: dict[str, ContractProvider]
 
 
+class KindGranted(_Document):
+    """One kind of record, and the resource types that were not granted for it."""
+
+    kind: str
+    granted: bool
+    missing_types: tuple[str, ...]
+
+
+class LoginDocument(_Document):
+    """What ``trialveil ehr login --json`` prints; it holds no patient and no token.
+
+    ``kept`` says whether the login outlives the command, ``renewable`` whether it goes on without a person;
+    ``life_s`` is how long its first token lives.
+    """
+
+    schema_: Annotated[Literal["trialveil/login/1"], Field(alias="schema")]
+    provider: str
+    kinds: tuple[KindGranted, ...]
+    one_patient: bool
+    renewable: bool
+    kept: bool
+    life_s: Annotated[float, Field(gt=0)]
+
+
 class Collection(_Document):
     """The records of one kind; ``items`` are complete only where ``complete`` is true."""
 

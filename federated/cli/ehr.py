@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federated.cli import contract, terminal
+from federated.cli import contract, ehr_keys, ehr_login, terminal
+from federated.cli.keyboard import present
 from federated.cli.patient_tables import show
-from federated.cli.terminal import Json
+from federated.cli.terminal import POD, Config, Json
 from federated.errors import UsageError
 from federated.exit_codes import ExitCode
 
@@ -20,15 +21,11 @@ if TYPE_CHECKING:
     from ehr.providers.probe import ProbeReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-keys_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make, list and rotate signing keys."
-)
-app.add_typer(keys_app, name="keys")
+ehr_login.add_to(app)
+app.add_typer(ehr_keys.keys_app, name="keys")
+ehr_keys.add_to(app)
 app.command("contract", epilog=contract.EPILOG)(contract.contract)
 
-Config = Annotated[Path, typer.Option("--config", metavar="POD.yaml", help="The pod file.")]
-KeyFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the key ring.")]
-POD = Path("pod.yaml")
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
 
 
@@ -63,7 +60,7 @@ def probe(config: Config = POD, json: Json = False) -> None:
 async def _probe(config: Path) -> ProbeReport:
     from ehr.site import open_site_async
 
-    async with open_site_async(config) as site:
+    async with open_site_async(config, present()) as site:
         return await site.adapter.probe()
 
 
@@ -143,7 +140,7 @@ def _asked(kinds: str, birth_date: str | None) -> list[str]:
 async def _query(config: Path, person: Any, names: list[str]) -> Reading:
     from ehr.site import open_site_async
 
-    async with open_site_async(config) as site:
+    async with open_site_async(config, present()) as site:
         return (await site.query([person], names)).readings[0]
 
 
@@ -182,99 +179,6 @@ def _write_private(target: Path, document: dict[str, Any]) -> None:
         raise UsageError(f"--out: the file cannot be written ({type(error).__name__}).") from None
 
 
-@keys_app.command(
-    "new",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.USAGE, example="trialveil ehr keys new --out keys"),
-)
-def keys_new(
-    out: KeyFolder = Path("keys"),
-    algorithm: Annotated[str, typer.Option(help="ES384 or RS384.")] = "ES384",
-) -> None:
-    """Make a key ring with one signing key; only its owner can read it.
-
-    Register the public half with the EHR: "trialveil ehr jwks". Epic takes RS384 and ES384.
-    """
-    from ehr.auth.keys import make_ring
-    from ehr.errors import ConfigurationError
-
-    kind = _algorithm(algorithm)
-    try:
-        ring = make_ring(out, kind)
-    except ConfigurationError as error:  # it says that the folder holds a ring already, or cannot be written
-        raise UsageError(f"--out: {error}") from None
-    terminal.out(f"{out}: one key, {ring.signing.algorithm}, kid {ring.signing.kid}")
-    terminal.say(f'Next: "trialveil ehr jwks --keys {out}" prints what to register with the EHR.')
-
-
-@keys_app.command(
-    "rotate",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys rotate --out keys"),
-)
-def keys_rotate(
-    out: KeyFolder = Path("keys"),
-    algorithm: Annotated[str | None, typer.Option(help="Of the new key; default: as the old one.")] = None,
-) -> None:
-    """Step a key ring on: first publish a second key, then sign with it and retire the old one.
-
-    Between the two calls host the new JWKS and wait until the EHR has read it (Epic: up to 12 hours).
-    """
-    from ehr.auth.keys import rotate_ring
-
-    ring = rotate_ring(out, None if algorithm is None else _algorithm(algorithm))
-    _list_keys(ring)
-    if len(ring.keys) > 1:
-        terminal.say(
-            "Next: host the new JWKS; when the EHR has read it, rotate again to sign with the new key."
-        )
-
-
-@keys_app.command(
-    "list",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys list --out keys"),
-)
-def keys_list(out: KeyFolder = Path("keys")) -> None:
-    """List the live keys of a ring: which one signs, which one is published beside it."""
-    from ehr.auth.keys import read_ring
-
-    _list_keys(read_ring(out))
-
-
-def _list_keys(ring: Any) -> None:
-    rows = [(key.kid, key.algorithm, "signs" if key is ring.signing else "published") for key in ring.keys]
-    terminal.out_table(("kid", "Algorithm", "State"), rows)
-
-
-def _algorithm(word: str) -> Any:
-    if word.upper() not in ("ES384", "RS384"):
-        raise UsageError("--algorithm is not one of ES384, RS384.")
-    return word.upper()
-
-
-@app.command(
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr jwks > jwks.json")
-)
-def jwks(
-    config: Config = POD,
-    keys: Annotated[
-        Path | None, typer.Option("--keys", metavar="DIR", help="Key ring; default: of the pod.")
-    ] = None,
-) -> None:
-    """Print the public keys to host or to register with the EHR, as a JWKS document.
-
-    Holds nothing secret. All live keys are in it, so that the EHR knows the next one before it signs.
-    """
-    from ehr.auth.keys import read_ring
-    from ehr.errors import ConfigurationError
-    from ehr.pod_file import read_site_file
-
-    if keys is None:
-        backend = read_site_file(config).ehr.auth.backend
-        if backend is None:
-            raise ConfigurationError("the pod file has no backend login, so it has no keys. Give --keys DIR.")
-        keys = config.parent / backend.keys
-    terminal.out_json(read_ring(keys).jwks())
-
-
 @app.command(
     epilog=terminal.epilog(
         ExitCode.DONE,
@@ -290,10 +194,22 @@ def sandbox(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     login: Annotated[
-        bool, typer.Option("--login", help="Ask for a token; needs --client and --jwks.")
+        bool, typer.Option("--login", help="Ask for a token. Alone, people log in with a browser.")
     ] = False,
+    app_id: Annotated[
+        str | None,
+        typer.Option(
+            "--app", metavar="ID", help='Client id that people log in with. [with --login: "my-app"]'
+        ),
+    ] = None,
+    answers: Annotated[
+        str,
+        typer.Option(
+            metavar="[ask|auto|deny]", help="What people are told: a page with two buttons, yes, or no."
+        ),
+    ] = "ask",
     client: Annotated[
-        str | None, typer.Option("--client", metavar="ID", help="Client id that may log in.")
+        str | None, typer.Option("--client", metavar="ID", help="Client id of an unattended pod.")
     ] = None,
     jwks_file: Annotated[
         Path | None, typer.Option("--jwks", metavar="FILE", help='Its public keys ("trialveil ehr jwks").')
@@ -303,20 +219,28 @@ def sandbox(
 
     The first line on stdout is its base URL. Only this machine can reach it; it is open to all programs on it unless
     --login is given. Stop it with Ctrl-C.
+
+    To log in with a browser: start it with --login, write "auth: {browser: {client_id: my-app}}" under "ehr:" in a
+    pod file with its base URL and "allow_http: loopback", and run "trialveil ehr login" in a second terminal.
     """
+    from ehr.sandbox.apps import RegisteredApp
     from ehr.sandbox.server import Registration, serve
 
-    registrations = []
-    if client is not None or jwks_file is not None:
-        if client is None or jwks_file is None:
-            raise UsageError("--client and --jwks go together.")
-        registrations.append(Registration(client, jwks_file))
-    if login and not registrations:
-        raise UsageError("--login needs --client ID and --jwks FILE.")
+    if (client is None) != (jwks_file is None):
+        raise UsageError("--client and --jwks go together.")
+    said = next((word for word in ("ask", "auto", "deny") if word == answers), None)
+    if said is None:
+        raise UsageError("--answers is not one of ask, auto, deny.")
+    pods = [Registration(client, jwks_file)] if client is not None and jwks_file is not None else []
+    if login and not pods:
+        app_id = app_id or "my-app"
+    apps = {app_id: RegisteredApp()} if app_id is not None else {}
 
     def announce(url: str) -> None:
         terminal.out(url)
         sys.stdout.flush()
+        if apps and login:
+            terminal.say(f'People log in with "auth: {{browser: {{client_id: {app_id}}}}}" in the pod file.')
         terminal.say("The sandbox runs until Ctrl-C.")
 
-    serve(data, skin, port, announce=announce, login=login, registrations=registrations)
+    serve(data, skin, port, announce=announce, login=login, registrations=pods, apps=apps, answers=said)

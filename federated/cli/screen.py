@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from federated.cli import terminal
+from federated.cli.keyboard import present
 from federated.cli.terminal import Json
 from federated.errors import UsageError
 from federated.exit_codes import ExitCode
@@ -100,6 +101,7 @@ def screen(
                 progress=bar.update,
                 say=terminal.say,
             ),
+            present(),
         )
     if json:
         terminal.out_json(decisions.summary)

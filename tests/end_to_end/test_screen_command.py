@@ -347,22 +347,23 @@ def test_a_pod_file_that_is_missing_is_told_as_json_too(
     assert (document["ok"], document["problems"][0]["code"]) == (False, "PV101")
 
 
-def test_keys_rotate_in_two_steps_and_jwks_shows_all_live_ones(
+def test_keys_rotate_in_three_steps_and_jwks_shows_all_live_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = str(tmp_path / "keys")
     assert run(["ehr", "keys", "new", "--out", keys, "--algorithm", "RS384"]) == ExitCode.DONE
     seen = []
-    for _ in range(3):
+    for _ in range(4):
         capsys.readouterr()
         assert run(["ehr", "jwks", "--keys", keys]) == ExitCode.DONE
         shown = json.loads(capsys.readouterr().out)
         assert not any({"d", "p", "q", "k"} & set(key) for key in shown["keys"]), "a private part is shown"
         seen.append([key["kid"] for key in shown["keys"]])
         assert run(["ehr", "keys", "rotate", "--out", keys]) == ExitCode.DONE
-    assert [len(kids) for kids in seen] == [1, 2, 1]
-    assert seen[1][0] == seen[0][0]
-    assert seen[2] == [seen[1][1]]
+    assert [len(kids) for kids in seen] == [1, 2, 2, 1]
+    assert seen[1][0] == seen[0][0]  # published first, signing later
+    assert seen[2] == seen[1][::-1]  # the old one is still known
+    assert seen[3] == [seen[1][1]]
 
 
 def test_the_sandbox_serves_until_it_is_stopped() -> None:

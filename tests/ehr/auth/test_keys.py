@@ -125,8 +125,14 @@ def test_a_ring_is_made_turned_and_turned_again(tmp_path: Path) -> None:
     assert [k.kid for k in both.keys] == [first.signing.kid, both.keys[1].kid]
     assert both.signing.kid == first.signing.kid  # the new key is published before it signs
     assert len(read_ring(folder).jwks()["keys"]) == 2
+    turned = rotate_ring(folder)
+    assert [k.kid for k in turned.keys] == [both.keys[1].kid, first.signing.kid]
+    assert turned.retires
+    assert read_ring(folder).retires
+    assert len(read_ring(folder).jwks()["keys"]) == 2  # programs that run may still sign with the old one
     second = rotate_ring(folder)
     assert second.signing.kid == both.keys[1].kid
+    assert not read_ring(folder).retires
     assert [k.kid for k in read_ring(folder).keys] == [second.signing.kid]
     assert sorted(p.name for p in folder.iterdir()) == sorted([f"{second.signing.kid}.pem", "ring.json"])
 
