@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ehr.sandbox.app import SandboxApp
 from ehr.sandbox.faults import Fault, FaultScript
 from ehr.sandbox.oauth import RegisteredClient
+from ehr.sandbox.reception import Who
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.sandbox.store import Store
 from ehr.testing.clock import StandingClock
@@ -136,8 +137,8 @@ class Server:
     def app(self) -> SandboxApp:
         """The sandbox behind the scripts."""
         client = RegisteredClient(self.jwks, self.grants, narrows=True)
-        clients = {CLIENT_ID: client} if self.login else None
-        made = SandboxApp(self._store, self.skin, clients, self._clock.now)
+        who = Who({CLIENT_ID: client}) if self.login else None
+        made = SandboxApp(self._store, self.skin, who, self._clock.now)
         made.origin = self.origin
         made.abort = lambda peer: self.abort(peer)
         return made
