@@ -300,7 +300,7 @@ class Transport:
             treatment.endpoint_class,
             never=self._never_retry,
             renewable=renewable,
-            once=bool(request.extensions.get(ONCE)),
+            once=isinstance(request, httpx.Request) and bool(request.extensions.get(ONCE)),
         )
         return Plan(
             self.origin,
