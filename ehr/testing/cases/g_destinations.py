@@ -140,6 +140,7 @@ async def sec_private_and_metadata_addresses_blocked_for_attachments(stage: Stag
 @case(129, on=("socket",))
 async def sec_tls_verification_cannot_be_disabled(stage: Stage) -> None:
     """A certificate of an unknown authority is refused, and no setting changes that."""
+    stage.people()
     around = replace(stage.surroundings, wire=None)
     settings = stage.settings()
     with raises(ConnectionFailed, "an unknown authority"):
