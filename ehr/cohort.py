@@ -4,7 +4,7 @@ What comes of a patient is made as soon as that patient is read, whoever stands 
 checkpoint has everybody who is done, and a waiting result is as small as the caller makes it.
 
 One patient's failure never ends the run, not even a fault in this program or a plug-in: it is counted as
-``internal <ClassName>`` and that patient's state is ERROR. Only a refused login does. A person who stands in several
+``internal`` and that patient's state is ERROR. Only a refused login does. A person who stands in several
 rows is asked for once (S33).
 """
 
@@ -19,6 +19,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ehr.errors import AuthError, EHRError, QuotaSpent, TransportError
+from ehr.failures import classes_of
+from ehr.fhir.outcome import error_word
 from ehr.identity import Matched, MatchResult, Person, Undetermined
 from ehr.matching import CONFLICTS
 from ehr.people_file import Row
@@ -69,7 +71,7 @@ class Reading:
         row: as asked.
         match: who was found, or why nobody was.
         record: None unless exactly one person was found: a doubtful match never yields clinical data (S36).
-        failures: names of failures and how often, without patient data.
+        failures: classes of failures (`ehr.failures`) and how many answers they hurt; no patient data.
     """
 
     row: Row
@@ -195,8 +197,8 @@ async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient
         AuthError: the login was refused.
     """
     if row.person is None:
-        issue = Issue("row:names-nobody", Severity.WARNING)
-        return Reading(row, Undetermined(State.ERROR, (issue,)), None, {"row names nobody": 1})
+        issue = Issue("row-names-nobody", Severity.ERROR)
+        return Reading(row, Undetermined(State.ERROR, (issue,)), None, {issue.code: 1})
     failures: Counter[str] = Counter()
     deadline = asyncio.get_running_loop().time() + patient_s
     match = await _found(adapter, row.person, deadline, failures)
@@ -220,7 +222,7 @@ async def _found(adapter: EHRAdapter, person: Person, deadline: float, failures:
         state, issue = _failed(error, failures)
         return Undetermined(state, (issue,))
     if isinstance(match, Undetermined) and not {issue.code for issue in match.issues} & CONFLICTS:
-        failures[f"identity {match.state.name}"] += 1
+        failures.update(classes_of(match.state, match.issues))
     return match
 
 
@@ -236,21 +238,21 @@ async def _read(
         state, issue = _failed(error, failures)
         return nothing(state, issue)
     if not fetched.complete:
-        failures[f"{kind} {fetched.state.name}"] += 1
+        failures.update(classes_of(fetched.state, fetched.issues))
     return fetched
 
 
 def _failed(error: Exception, failures: Counter[str]) -> tuple[State, Issue]:
     """What a failure counts as; the error itself, which may hold data, is let go."""
-    name = type(error).__name__
     if isinstance(error, TimeoutError):
-        failures["patient deadline"] += 1
-        return State.UNAVAILABLE, Issue("patient-deadline", Severity.ERROR)
-    if not isinstance(error, EHRError):
-        failures[f"internal {name}"] += 1
-        return State.ERROR, Issue(f"internal:{name}", Severity.ERROR)
-    failures[name] += 1
-    return _state_of(error), Issue(f"failed:{name}", Severity.ERROR)
+        state, code = State.UNAVAILABLE, "patient-deadline"
+    elif isinstance(error, EHRError):
+        state, code = _state_of(error), error_word(error)
+    else:
+        state, code = State.ERROR, f"internal:{type(error).__name__}"
+    issue = Issue(code, Severity.ERROR)
+    failures.update(classes_of(state, (issue,)))
+    return state, issue
 
 
 def _state_of(error: EHRError) -> State:

@@ -175,7 +175,7 @@ def is_expired(status: int, codes: Iterable[str], profile: ProviderProfile) -> b
 
 def from_error(error: EHRError, profile: ProviderProfile) -> tuple[State, Issue]:
     """State and issue of an exception of the transport or the login."""
-    code = _word(type(error).__name__)
+    code = error_word(error)
     if isinstance(error, QuotaSpent):
         return State.QUOTA, Issue("quota-spent", Severity.ERROR)
     if isinstance(error, DestinationRefused):
@@ -196,5 +196,7 @@ def _bad_body(error: BadBody, profile: ProviderProfile) -> tuple[State, Issue]:
     return (State.UNAVAILABLE if error.reason in ("empty", "html") else State.ERROR), issue
 
 
-def _word(name: str) -> str:
+def error_word(error: EHRError) -> str:
+    """The stable name of a class of errors, such as ``timed-out``."""
+    name = type(error).__name__
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")

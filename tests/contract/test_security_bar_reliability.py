@@ -64,7 +64,7 @@ async def test_s25_a_patient_whose_server_hangs_ends_at_their_deadline(folder: F
         assert isinstance(reading.match, Matched) and reading.record is not None
         assert reading.record.kinds[Kind.CONDITION].state is State.UNAVAILABLE
         assert reading.record.kinds[Kind.OBSERVATION].state is State.EMPTY
-        assert reading.again and reading.failures == {"patient deadline": 1}
+        assert reading.again and reading.failures == {"patient-deadline": 1}
 
 
 @pytest.mark.parametrize("stage", ["smart-configuration", "token", "Condition"])
@@ -351,7 +351,7 @@ async def test_s33_a_fault_of_ours_or_of_a_plug_in_is_one_patient_s_too(
         result = list(await site.query([Person(id=one) for one in ("p1", "ana", "p2")], ["conditions"]))
     kinds = [one.record.kinds[Kind.CONDITION] for one in result if one.record is not None]
     assert [one.state for one in kinds] == [State.PARTIAL, State.ERROR, State.PARTIAL]
-    assert result[1].failures == {"internal RuntimeError": 1}
+    assert result[1].failures == {"internal": 1}
     assert "Canarywords" not in str(kinds[1].issues)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ehr.site import Surroundings
+from ehr.transport.client import Limits
 from federated import local
 from federated.local import CHECKPOINT, Decisions, Options, screen, screen_async
 from federated.reports.errors import OutputError
@@ -22,7 +23,7 @@ from tests.ehr.site_folder import Folder
 from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, patients, ring_in
 from tests.end_to_end.killed_runs import killed_runs
 from tests.fakes.clock import FakeClock
-from tests.fakes.misbehaving_server import Received
+from tests.fakes.misbehaving_server import Received, answer
 
 FILES = ("decisions.csv", "decisions.json", "summary.json", "report.html")
 DAY = 86_400
@@ -247,3 +248,49 @@ def test_s33_a_kill_between_two_files_costs_no_request_and_leaves_no_part(
         assert ehr.witness.count("search") == ehr.witness.count("match") == 0
     assert bytes_of(out) == bytes_of(stage.folder / "whole")
     assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "run.json"])
+
+
+def _raw(status: str, body: bytes = b"", kind: str = "application/fhir+json") -> bytes:
+    return answer(body, status=status, kind=kind)
+
+
+OTHERS = {"resourceType": "Condition", "id": "x", "subject": {"reference": "Patient/eve"}}
+NO = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]}
+FAILURES: dict[str, bytes] = {
+    "connection-failed": b"",
+    "protocol-violation": b"not HTTP at all\r\n\r\n",
+    "http-400": _raw("400 No", b"{}"),
+    "http-503": _raw("503 No", b"{}"),
+    "http-429": _raw("429 No", b"{}"),
+    "outcome:processing": page(NO),
+    "body-empty": _raw("200 OK"),
+    "body-html": _raw("200 OK", b"<html>", "text/html"),
+    "body-not-json": _raw("200 OK", b'{"resourceType": "Bundle", '),
+    "body-wrong-type": _raw("200 OK", b'{"resourceType": "Patient", "id": "x"}'),
+    "paging:loop": page(next="Condition?patient=p10&_count=200"),
+    "quarantined": page({"resourceType": "Condition", "id": 7, "subject": 7}),
+    "security:other-patient": page(OTHERS),
+    "security:foreign-next-link": page(next="http://evil.example/r4/Condition"),
+}
+
+
+async def test_s33_each_class_of_failure_is_counted_by_its_name(stage: Stage) -> None:
+    """One patient for each, in one run; what went well is not among them."""
+    names = list(FAILURES)
+
+    def conditions(received: Received) -> bytes:
+        number = int(parse_qs(urlsplit(received.target).query)["patient"][0][1:])
+        name = names[number] if number < len(names) else ""
+        return FAILURES.get(name, page())
+
+    async with wired(Condition=conditions, Patient=_anybody) as ehr:
+        config = Folder(stage.folder / "site").write(ehr.base, more="cohort: {patients: patients.csv}\n")
+        people = "".join(f"p{number}\n" for number in range(len(names) + 3))
+        (stage.folder / "site" / "patients.csv").write_text(f"id\n{people}")
+        limits = Limits(breaker_failures=10**6)
+        surroundings = Surroundings(clock=stage.time.clock, limits=limits)
+        found = await screen_async(config, stage.trial, Options(out=stage.folder / "out"), surroundings)
+    counted = found.summary["failures"]
+    assert counted == dict.fromkeys(names, 1)
+    report = (stage.folder / "out" / "report.html").read_text()
+    assert all(f"{name}: 1" in report for name in counted)

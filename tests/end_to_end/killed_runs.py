@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,11 +30,13 @@ class Kill:
     """One kill.
 
     Args:
+        when: what the moment was, in words.
         after: requests that the EHR had seen by then, in all starts together.
         stored: rows that the checkpoint held.
         asked_again: patients asked about before this kill and not stored by it, hence asked again later.
     """
 
+    when: str
     after: int
     stored: frozenset[int]
     asked_again: frozenset[str] = frozenset()
@@ -49,6 +52,7 @@ class Seen:
         kills: in order.
         faults: what did not hold, in words; empty is what we want.
         asked_in_starts: how many patients were asked about in so many starts.
+        seconds: for everything.
     """
 
     patients: int
@@ -77,11 +81,17 @@ def killed_runs(folder: Path, patients: int, kills: int, seed: int) -> Seen:
         _ended([*command, str(folder / "whole")], seen, "the undisturbed run")
         seen.whole_requests = len(ehr.witness.requests)
         ehr.witness.forget()
-        moments = sorted(dice.sample(range(1, seen.whole_requests), kills))
-        for moment in moments:
-            _killed([*command, str(folder / "killed")], ehr, moment, dice.uniform(0, 0.05))
-            seen.kills.append(Kill(len(ehr.witness.requests), _stored(folder / "killed" / CHECKPOINT)))
-        _ended([*command, str(folder / "killed")], seen, "the last start")
+        out = folder / "killed"
+        for moment in sorted(dice.sample(range(1, seen.whole_requests), kills - 1)):
+            _killed(
+                [*command, str(out)],
+                lambda due=moment: len(ehr.witness.requests) >= due,
+                dice.uniform(0, 0.05),
+            )
+            seen.kills.append(_noted(f"after request {moment:,}", ehr, out))
+        _killed([*command, str(out)], lambda: any(out.glob(".writing-*")), 0)
+        seen.kills.append(_noted("while the results were written", ehr, out))
+        _ended([*command, str(out)], seen, "the last start")
         seen.requests = len(ehr.witness.requests)
         _check_requests(seen, ehr, people.rows)
         ehr.witness.assert_tokens_stayed_home()
@@ -96,14 +106,18 @@ def _ended(command: list[str], seen: Seen, what: str) -> None:
         seen.faults.append(f"{what} ended with {done.returncode}: {done.stderr[-500:]}")
 
 
-def _killed(command: list[str], ehr: Sandbox, moment: int, later_s: float) -> None:
-    """Start, wait until the EHR has seen so many requests and a little longer, and kill."""
+def _killed(command: list[str], due: Callable[[], bool], later_s: float) -> None:
+    """Start, wait until it is due and a little longer, and kill."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
         until = time.monotonic() + _LIMIT_S
-        while len(ehr.witness.requests) < moment and started.poll() is None and time.monotonic() < until:
-            time.sleep(0.002)
+        while not due() and started.poll() is None and time.monotonic() < until:
+            time.sleep(0.001)
         time.sleep(later_s)
         os.kill(started.pid, signal.SIGKILL)
+
+
+def _noted(when: str, ehr: Sandbox, out: Path) -> Kill:
+    return Kill(when, len(ehr.witness.requests), _stored(out / CHECKPOINT))
 
 
 def _stored(checkpoint: Path) -> frozenset[int]:
@@ -124,6 +138,7 @@ def _check_requests(seen: Seen, ehr: Sandbox, rows: tuple[str | None, ...]) -> N
     for number, request in enumerate(ehr.witness.requests):
         if request.patient is not None and request.resource_type != "Patient":
             starts[request.patient].add(sum(number >= end for end in ends))
+    named_twice = {one for one, times in Counter(rows).items() if times > 1}
     before: frozenset[int] = frozenset()
     for place, kill in enumerate(seen.kills):
         if not before <= kill.stored:
@@ -134,8 +149,10 @@ def _check_requests(seen: Seen, ehr: Sandbox, rows: tuple[str | None, ...]) -> N
         again = [one for one, at in starts.items() if one not in left and any(start > place for start in at)]
         if again:
             seen.faults.append(f"{len(again)} patients stored at kill {place + 1} were asked about after it")
-        split = frozenset(one for one, at in starts.items() if place in at and any(s > place for s in at))
-        seen.kills[place] = Kill(kill.after, kill.stored, split)
+        split = frozenset(
+            one for one, at in starts.items() if place in at and max(at) > place and one not in named_twice
+        )
+        seen.kills[place] = Kill(kill.when, kill.after, kill.stored, split)
         if len(split) > AT_WORK:
             seen.faults.append(f"{len(split)} patients were in the middle at kill {place + 1}")
     for at in starts.values():

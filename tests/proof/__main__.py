@@ -5,6 +5,7 @@ python -m tests.proof --only mutation --sample 200
 python -m tests.proof --only independent-server
 python -m tests.proof --only dropouts --minutes 10
 python -m tests.proof --only thousand-pods
+python -m tests.proof --only kills
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from platformdirs import user_cache_path
 
 from tests.proof import mutation
 
-PARTS = ("independent-server", "mutation", "dropouts", "thousand-pods")
+PARTS = ("independent-server", "mutation", "dropouts", "thousand-pods", "kills")
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -69,6 +70,10 @@ def main(given: Sequence[str] | None = None) -> int:
         from tests.proof import thousand_pods
 
         held["thousand-pods"] = thousand_pods.run()
+    if "kills" in parts:
+        from tests.proof import kills
+
+        held["kills"] = kills.run(chosen.seed)
     for part, holds in held.items():
         sys.stderr.write(f"{part}: {'holds' if holds else 'DOES NOT HOLD'}; see docs/proof/{part}.md\n")
     return 0 if all(held.values()) else 1
