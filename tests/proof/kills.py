@@ -1,4 +1,4 @@
-"""The proof of kills: more than 1,000 patients, twenty times ``SIGKILL``, and the results of a run that nobody disturbed."""
+"""The proof of kills: over 1,000 patients, twenty times ``SIGKILL``, and the results of an undisturbed run."""
 
 from __future__ import annotations
 
