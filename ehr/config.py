@@ -94,7 +94,9 @@ class ProviderProfile:
         token_life_s: assumed life of a token whose answer has no ``expires_in``.
         extra_headers: see `ExtraHeader`.
         page_parameter, page_size, page_size_max: how a page is sized; a larger size is never asked.
-        patient_search: sets of search parameters that find a patient, in the order they are tried.
+        patient_search: sets of search parameters that find a patient, in the order they are tried. ``$match`` as
+            a set of its own says where the operation stands among them; else it comes before those by name.
+        number_type: what a record number without a system is searched under (``type|number``); empty for as it is.
         search_parameters: resource type to the parameters the vendor documents. A type that is
             not here is unsupported; a parameter that is not here is filtered locally.
         trust: which statement wins where profile and CapabilityStatement differ.
@@ -102,7 +104,8 @@ class ProviderProfile:
         sort, post_search, not_modifier: whether the server can do it.
         match_operation: whether ``Patient/$match`` exists.
         string_search: how a string parameter matches; local verification follows in any case.
-        outcome_states: OperationOutcome code to the name of an `ehr.records.State`.
+        outcome_states: OperationOutcome code to the name of an `ehr.records.State`, or to one of the words of
+            `ehr.fhir.outcome` (``AMBIGUOUS``, ``RESTART``, ``ABSENT``, ``MERGED``).
         empty_body_is_quota: an HTTP 200 without body means that the day's quota is used up.
         next_link: ``same-origin``, or ``rewrite``: only path suffix and query are used, on our base.
         appointment_source: where appointments are read: ``appointment``, ``encounter`` or another API.
@@ -131,6 +134,7 @@ class ProviderProfile:
         ("family", "given", "birthdate"),
         ("family", "birthdate"),
     )
+    number_type: str = ""
     search_parameters: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     trust: Literal["profile", "server", "both"] = "both"
     fan_out: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=lambda: MappingProxyType({}))

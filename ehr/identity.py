@@ -23,6 +23,7 @@ class Person:
         mrn: medical record number, as ``number`` or ``system|number``.
         id: the EHR's logical id.
         sex: ``female`` or ``male``, if known; used only against a doubtful match.
+        phone, email: as recorded; some EHRs search by them where the birth date is not known. Evidence of nothing.
     """
 
     family: str | None = None
@@ -31,6 +32,8 @@ class Person:
     mrn: str | None = None
     id: str | None = None
     sex: str | None = None
+    phone: str | None = None
+    email: str | None = None
 
     def __repr__(self) -> str:
         return "<Person>"

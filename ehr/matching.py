@@ -21,6 +21,7 @@ from ehr.records import PatientRef
 
 __all__ = [
     "CONFLICTS",
+    "MATCH",
     "MRN_TYPES",
     "Ambiguous",
     "Assessment",
@@ -121,7 +122,9 @@ def assess(person: Person, patient: Patient, mrn_types: Sequence[str] = MRN_TYPE
     """Grade one candidate (see `Grade`)."""
     born = compare_birth_dates(person.birth_date, patient.birth_date)
     same_id = person.id is not None and person.id == patient.id
-    numbers = record_numbers(patient, mrn_types)
+    # A number that is asked for by its type ("EPI|1") counts, although other numbers mark the records here.
+    kind = (person.mrn or "").strip().rpartition("|")[0]
+    numbers = record_numbers(patient, (*mrn_types, kind) if kind else mrn_types)
     same_mrn = person.mrn is not None and any(same_number(person.mrn, one) for one in numbers)
     family, given = best_name(person, patient)
     evidence = tuple(
@@ -316,13 +319,17 @@ def _flags(patient: Patient) -> tuple[str, ...]:
     return (*inactive, *(("deceased",) if patient.deceased else ()))
 
 
+MATCH = "$match"
+"""Stands in a profile's ``patient_search`` where the server's own matching has its turn."""
+
+
 def search_plans(person: Person, profile: ProviderProfile) -> tuple[Mapping[str, str], ...]:
     """The parameter sets that may find a person, in the order in which they are to be tried.
 
     A set of the profile is used only where every parameter in it has a value: a missing part never becomes
     a wildcard. ``name`` never goes together with ``family`` or ``given``, because a vendor ignores it then.
     """
-    values = _values(person)
+    values = _values(person, profile.number_type)
     plans = (
         {name: values[name] for name in names}
         for names in profile.patient_search
@@ -333,20 +340,22 @@ def search_plans(person: Person, profile: ProviderProfile) -> tuple[Mapping[str,
     return tuple(unique.values())
 
 
-def _values(person: Person) -> dict[str, str]:
+def _values(person: Person, number_type: str) -> dict[str, str]:
     family, given = person.family or "", person.given or ""
     for field in (family, given):
         if "^" in field:
             family, given = split_name(field)
-    born = known_date(person.birth_date)
+    born, number = known_date(person.birth_date), (person.mrn or "").strip()
     return {
         "_id": _escaped(person.id or ""),
-        "identifier": (person.mrn or "").strip(),
+        "identifier": f"{number_type}|{number}" if number and number_type and "|" not in number else number,
         "family": _escaped(family.strip()),
         "given": _escaped(given.split()[0].rstrip(".") if given.split() else ""),
         "name": _escaped(family.strip() or given.strip()),
         "birthdate": "" if born is None else str(born),
         "gender": _escaped(person.sex or ""),
+        "telecom": _escaped(person.phone or person.email or ""),
+        MATCH: "asked" if any((family, given, born, number)) else "",
     }
 
 

@@ -145,11 +145,13 @@ def transport_of(place: Place, counted_in: Path | None = None) -> Transport:
 def headers_of(place: Place) -> dict[str, str]:
     """The vendor's headers that belong to this way of logging in."""
     section = place.file.ehr
-    mode = section.auth.mode
+    mode, login = section.auth.mode, section.auth.backend or section.auth.browser
+    # A client id that is given for the login need not be written twice.
+    values = ({} if login is None else {"client_id": login.client_id}) | section.headers
     return {
-        header.name: section.headers[header.setting]
+        header.name: values[header.setting]
         for header in place.profile.extra_headers
-        if mode in header.modes and header.setting in section.headers
+        if mode in header.modes and header.setting in values
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -17,7 +17,7 @@ from authlib.oauth2.rfc7523 import private_key_jwt_sign
 from ehr.auth.keys import KeyRing, SigningKey
 from ehr.auth.tokens import Flow, refusal, token_from
 from ehr.config import AuthMode
-from ehr.errors import TransportError
+from ehr.errors import LoginRefused, TransportError
 from ehr.transport.client import FRESH
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -25,6 +25,10 @@ BACKDATED_S = 30
 LIFE_S = 240
 """``exp`` lies this far ahead: SMART allows 300 s, less what clocks may differ (S4)."""
 BARE_TRIES = 2
+_FIRST_BARE = (
+    "the EHR refused the first login (HTTP 400 without a reason): most often client_id is unknown, or the public key "
+    "(kid or JWKS) has not reached it yet. Check both; if they are right, start again."
+)
 
 
 def new_id() -> str:
@@ -57,7 +61,7 @@ def signed_assertion(key: SigningKey, client_id: str, token_url: str, now: datet
     )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class BackendJWT:
     """Token source for an unattended client with a registered key.
 
@@ -69,6 +73,9 @@ class BackendJWT:
         now: the clock, aware.
         life_s: assumed life of a token whose answer has no ``expires_in``.
         new_id: makes a fresh ``jti``.
+
+    Attributes:
+        logins: how many tokens were given.
     """
 
     client_id: str
@@ -78,6 +85,7 @@ class BackendJWT:
     now: Callable[[], datetime]
     life_s: float = 300
     new_id: Callable[[], str] = new_id
+    logins: int = field(default=0, init=False)
 
     @property
     def mode(self) -> AuthMode:
@@ -111,19 +119,26 @@ class BackendJWT:
     def fetch(self) -> Flow:
         """Log in; see `TokenSource.fetch`.
 
-        A 400 without an OAuth error is asked once more with a fresh assertion: Epic's token endpoint answers
-        so at times to good requests. 429 and 5xx were repeated by the transport already.
+        A 400 without an OAuth error is asked once more with a fresh assertion, if this client was given a token
+        before: Epic's token endpoint answers so at times to good requests, and always to a client that it does not
+        know. 429 and 5xx were repeated by the transport already.
 
         Raises:
+            LoginRefused: refused, or a first login that got a 400 without a reason.
             TransportError: the endpoint gives no token and no reason; nothing is wrong with the client.
         """
+        known = self.logins > 0
         for _ in range(BARE_TRIES):
             response = yield self.request()
             if response.status_code == 200:
-                return token_from(response, life_s=self.life_s)
+                token = token_from(response, life_s=self.life_s)
+                self.logins += 1
+                return token
             error = refusal(response, self.now())
             if error is not None:
                 raise error
             if response.status_code != 400:
                 break
+            if not known:
+                raise LoginRefused(_FIRST_BARE)
         raise TransportError("the token endpoint gave no token and no reason. Try again later.")

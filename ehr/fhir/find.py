@@ -10,12 +10,13 @@ from ehr.fetched import Fetched, Issue, Severity, State
 from ehr.fhir.outcome import TOO_MANY_CODE
 from ehr.fhir.read import counted
 from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
-from ehr.matching import choose, search_plans, survivors_to_read
+from ehr.matching import MATCH, choose, search_plans, survivors_to_read
 from ehr.people import Patient
 
 if TYPE_CHECKING:
     from ehr.fhir.session import FhirSession
 
+_NO_OPERATION = (State.UNSUPPORTED, State.FORBIDDEN)
 _GOING_ON_IS_USELESS = (State.UNAVAILABLE, State.QUOTA, State.FORBIDDEN)
 _MERGES_FOLLOWED = 5
 _NUMBERS = frozenset({"_id", "identifier"})
@@ -24,8 +25,8 @@ _NUMBERS = frozenset({"_id", "identifier"})
 async def find_patient(session: FhirSession, person: Person, *, policy: Grade = Grade.B) -> MatchResult:
     """Find one person; never a guess.
 
-    The profile's searches are made in their order, ``$match`` before those by name, until one settles
-    who it is. All pages are read, records that were merged away are followed to their survivors, and every
+    The profile's searches are made in their order until one settles who it is; ``$match`` has the place that the
+    profile gives it, else comes before those by name. All pages are read, records that were merged away are followed to their survivors, and every
     candidate is compared here.
 
     Args:
@@ -38,13 +39,11 @@ async def find_patient(session: FhirSession, person: Person, *, policy: Grade = 
         person or the profile gives nothing to search by (state UNSUPPORTED).
     """
     search = _Search(session, person, policy)
-    plans = [plan for plan in search_plans(person, session.profile) if search.can_send(plan)]
-    by_number = [plan for plan in plans if set(plan) <= _NUMBERS]
-    by_name = [plan for plan in plans if plan not in by_number]
-    for plan in (*by_number, None, *by_name):
-        found = await (session.match(person) if plan is None else session.search(Patient, plan))
-        if plan is None and found.state is State.UNSUPPORTED:
-            continue  # the operation is a convenience; a search that is not there is a failure
+    for plan in search.plans():
+        operation = MATCH in plan
+        found = await (session.match(person) if operation else session.search(Patient, plan))
+        if operation and found.state in _NO_OPERATION:
+            continue  # a convenience, granted apart by some vendors; a search that is not there is a failure
         settled = await search.consider(found)
         if settled is not None:
             return settled
@@ -62,8 +61,16 @@ class _Search:
         self.too_many = False
         self.asked = False
 
-    def can_send(self, plan: Mapping[str, str]) -> bool:
-        return set(plan) <= self.session.understands("Patient")
+    def plans(self) -> list[Mapping[str, str]]:
+        """The searches that the server understands, in their order."""
+        understood = self.session.understands("Patient") | {MATCH}
+        plans = [
+            plan for plan in search_plans(self.person, self.session.profile) if set(plan) <= understood
+        ]
+        if any(MATCH in names for names in self.session.profile.patient_search):
+            return plans
+        by_number = [plan for plan in plans if set(plan) <= _NUMBERS]
+        return [*by_number, {MATCH: ""}, *(plan for plan in plans if plan not in by_number)]
 
     async def consider(self, found: Fetched[Patient]) -> MatchResult | None:
         """The result, if these candidates settle it."""

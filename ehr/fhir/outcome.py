@@ -45,7 +45,16 @@ TOO_MANY = "AMBIGUOUS"
 EXPIRED = "RESTART"
 """Value in a profile's ``outcome_states``: the paging session is over; the search is begun again once."""
 
+ABSENT = "ABSENT"
+"""Value in a profile's ``outcome_states``: the resource is not there (never was, or was deleted). That answers a read;
+a search that meets it was asked about something that does not exist, and has found out nothing.
+"""
+
+MERGED = "MERGED"
+"""Value in a profile's ``outcome_states``: the patient's record was merged into another one, which has to be asked."""
+
 TOO_MANY_CODE = "too-many-matches"
+MERGED_CODE = "merged"
 
 _BAD = frozenset({"error", "fatal"})
 
@@ -112,9 +121,11 @@ def judge(outcome: OperationOutcome, profile: ProviderProfile) -> Verdict:
         verdict.issues.append(Issue(_shown(codes, profile), severity))
         if meaning == EXPIRED:
             verdict.expired = True
-        elif meaning == TOO_MANY:
+        elif meaning in (TOO_MANY, ABSENT, MERGED):
             verdict.states.append(State.ERROR)
-            verdict.issues.append(Issue(TOO_MANY_CODE, Severity.WARNING))
+            if meaning != ABSENT:
+                code = TOO_MANY_CODE if meaning == TOO_MANY else MERGED_CODE
+                verdict.issues.append(Issue(code, Severity.WARNING))
         elif meaning is not None and meaning in State.__members__:
             if not State[meaning].complete:
                 verdict.states.append(State[meaning])
@@ -148,8 +159,11 @@ def from_status(
     known = tuple(codes)
     for code in known:
         meaning = profile.outcome_states.get(code)
-        if meaning == TOO_MANY:
-            return State.ERROR, Issue(TOO_MANY_CODE)
+        if meaning in (TOO_MANY, MERGED):
+            return State.ERROR, Issue(TOO_MANY_CODE if meaning == TOO_MANY else MERGED_CODE)
+        if meaning == ABSENT:
+            gone = State.EMPTY if purpose == "read" else State.ERROR
+            return gone, Issue(f"outcome:{code}", Severity.ERROR)
         if meaning is not None and meaning in State.__members__ and meaning != State.OK.name:
             return State[meaning], Issue(f"outcome:{code}", Severity.ERROR)
     state = _plain(status)

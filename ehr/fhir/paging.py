@@ -134,7 +134,7 @@ class _Steps:
         for _ in range(self.route.budget.pages):
             response = await self._answer(url)
             page = self._read(response)
-            if page.expired and url is not None:
+            if page.expired:
                 raise _Expired
             if url is None:
                 _compare_with_self(page, self.query)

@@ -18,7 +18,7 @@ from ehr.fhir.capability import Capability
 from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
 from ehr.fhir.entries import Page
 from ehr.fhir.match import candidates
-from ehr.fhir.outcome import from_error, from_status
+from ehr.fhir.outcome import MERGED_CODE, from_error, from_status
 from ehr.fhir.paging import Budget, Route, walk
 from ehr.fhir.read import Reading, Validation, read_resource
 from ehr.fhir.search import Params, Plan, plan
@@ -283,7 +283,10 @@ class FhirSession:
             for one in plans
             for query in one.queries
         )
-        whole = merged(one.fetched(self.clock.now()) for one in collections).with_issues(asked.issues)
+        parts = [one.fetched(self.clock.now()) for one in collections]
+        own = len(asked.queries)
+        kept = [*parts[:own], *(part for part in parts[own:] if not _moved_away(part))]
+        whole = merged(kept).with_issues(asked.issues)
         return await self._with_drugs(whole) if shape in _DRUGS else whole
 
     async def _with_drugs(self, fetched: Fetched[Any]) -> Fetched[Any]:
@@ -297,6 +300,11 @@ def _older(patient: PatientRef | None) -> Iterator[PatientRef]:
     if patient is not None:
         for older in sorted(patient.aliases - {patient.id}):
             yield PatientRef(older, patient.ids - {older})
+
+
+def _moved_away(part: Fetched[Any]) -> bool:
+    """Whether the server holds nothing under an older id, because it moved all of it to the survivor, who was asked."""
+    return not part.items and any(issue.code == MERGED_CODE for issue in part.issues)
 
 
 async def _first(pages: AsyncGenerator[Page, None], count: int) -> AsyncIterator[Page]:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import msgspec
 
 from ehr.auth.authenticator import Authenticator
+from ehr.config import ProviderProfile
 from ehr.elements import Element
-from ehr.errors import BadBody, ReadError
+from ehr.errors import BadBody, QuotaSpent, ReadError
+from ehr.fetched import State
+from ehr.fhir.outcome import from_status
 from ehr.records import Attachment, DocumentReference
-from ehr.transport.client import Transport, raise_for_status
+from ehr.transport.client import Response, Transport, outcome_codes, raise_for_status
 
 _PIECE = 64 * 1024
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
@@ -44,11 +47,12 @@ class Content:
 
 @asynccontextmanager
 async def open_content(
-    transport: Transport, auth: Authenticator, document: DocumentReference
+    transport: Transport, auth: Authenticator, document: DocumentReference, profile: ProviderProfile
 ) -> AsyncIterator[Content]:
     """Open the first form of a document.
 
     Raises:
+        QuotaSpent: the vendor says that the day's documents are used up (S31).
         ReadError: there is no content, or its base64 is broken.
         DestinationRefused: the content lies on another origin.
         TransportError: it could not be fetched.
@@ -59,13 +63,16 @@ async def open_content(
     if attachment.data is not None:
         yield Content(attachment.content_type or "application/octet-stream", _decoded(attachment.data))
         return
-    yield await _binary(transport, auth, attachment)
+    yield await _binary(transport, auth, attachment, profile)
 
 
-async def _binary(transport: Transport, auth: Authenticator, attachment: Attachment) -> Content:
+async def _binary(
+    transport: Transport, auth: Authenticator, attachment: Attachment, profile: ProviderProfile
+) -> Content:
     declared = (attachment.content_type or "").strip()
     accept = declared if _TYPE.fullmatch(declared) else "application/fhir+json"
     response = await transport.request("GET", attachment.url or "", auth=auth, accept=accept, expect="binary")
+    _check_quota(response, profile)
     raise_for_status(response)
     content_type = str(response.headers.get("Content-Type", "")).split(";")[0].strip().lower()
     if content_type != "application/fhir+json":
@@ -74,10 +81,19 @@ async def _binary(transport: Transport, auth: Authenticator, attachment: Attachm
         wrapped = msgspec.json.decode(response.body, type=_Binary)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadBody("the Binary is not readable JSON.", reason="not-json") from None
+    if wrapped.resource_type != "Binary":
+        raise BadBody("what came instead of the Binary is another resource.", reason="wrong-type")
     return Content(wrapped.content_type or accept, _decoded(wrapped.data or ""))
 
 
+def _check_quota(response: Response, profile: ProviderProfile) -> None:
+    state, _ = from_status(response.status, outcome_codes(response.body), profile, "read")
+    if state is State.QUOTA:
+        raise QuotaSpent("the day's documents are used up at this EHR. Go on tomorrow with the same command.")
+
+
 class _Binary(Element, frozen=True):
+    resource_type: str | None = None
     content_type: str | None = None
     data: str | None = None
 

@@ -253,7 +253,8 @@ class GenericAdapter:
     @asynccontextmanager
     async def open_document(self, document: DocumentReference) -> AsyncIterator[Content]:
         """Open a document's content: inline, or the Binary it points to."""
-        async with open_content(self._parts.transport, self._parts.authenticator, document) as content:
+        parts = self._parts
+        async with open_content(parts.transport, parts.authenticator, document, parts.profile) as content:
             yield content
 
     def cohort(self, source: CohortRef) -> AsyncIterator[PatientRef]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from ehr.elements import Element, Reference
 from ehr.errors import ConfigurationError, Unavailable
 from ehr.fhir.session import FhirSession
 from ehr.people import Resource
-from ehr.records import PatientRef, State
+from ehr.records import Fetched, PatientRef, State
 
 if TYPE_CHECKING:
     from ehr.providers.adapter import CohortRef
@@ -28,6 +28,7 @@ class Group(Resource, frozen=True):
     """A group of patients."""
 
     member: tuple[Member, ...] = ()
+    quantity: int | None = None
 
 
 class Entry(Element, frozen=True):
@@ -43,16 +44,26 @@ class List(Resource, frozen=True):
     entry: tuple[Entry, ...] = ()
 
 
-async def members(session: FhirSession, source: CohortRef) -> AsyncIterator[PatientRef]:
+FindList = Callable[[], Awaitable[Fetched[List]]]
+
+
+async def members(
+    session: FhirSession, source: CohortRef, listed: FindList | None = None
+) -> AsyncIterator[PatientRef]:
     """Each patient once, in the list's order.
+
+    Args:
+        session: the server.
+        source: which Group or List.
+        listed: finds the List, where it is found otherwise than by its id.
 
     Raises:
         ConfigurationError: there is no such Group or List.
-        Unavailable: the Group or List could not be read, or an active entry names no patient of this server;
-            a cohort is never silently short.
+        Unavailable: the Group or List could not be read, names fewer members than it says it has, or an active
+            entry names no patient of this server; a cohort is never silently short.
     """
     seen: set[str] = set()
-    for reference in await _references(session, source):
+    for reference in await _references(session, source, listed):
         target = None if reference is None else reference.target
         if target is None or target[0] != "patient":
             raise Unavailable(
@@ -64,11 +75,18 @@ async def members(session: FhirSession, source: CohortRef) -> AsyncIterator[Pati
             yield PatientRef(target[1])
 
 
-async def _references(session: FhirSession, source: CohortRef) -> list[Reference | None]:
+async def _references(
+    session: FhirSession, source: CohortRef, listed: FindList | None
+) -> list[Reference | None]:
     if source.source == "group":
         groups = _there((await session.read(Group, source.id)).require(), source)
+        if any(len(group.member) < (group.quantity or 0) for group in groups):
+            raise Unavailable(
+                "the group names fewer members than it says it has; the cohort would be short.",
+                state=State.PARTIAL.name,
+            )
         return [member.entity for group in groups for member in group.member if not member.inactive]
-    lists = _there((await session.read(List, source.id)).require(), source)
+    lists = _there((await (session.read(List, source.id) if listed is None else listed())).require(), source)
     return [entry.item for one in lists for entry in one.entry if not entry.deleted]
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from ehr.config import AuthMode, ExtraHeader, ProviderProfile, RateRule
 from ehr.errors import ConfigurationError
 from ehr.fetched import State
-from ehr.fhir.outcome import EXPIRED, TOO_MANY
+from ehr.fhir.outcome import ABSENT, EXPIRED, MERGED, TOO_MANY
 
 VERSION = 1
 _META = {"version", "extends"}
@@ -133,7 +133,7 @@ def _text(raw: Any) -> str:
 
 
 def _states(raw: Any) -> Mapping[str, str]:
-    names = {**{state.name: state.name for state in State}, TOO_MANY: TOO_MANY, EXPIRED: EXPIRED}
+    names = {word: word for word in (*State.__members__, TOO_MANY, EXPIRED, ABSENT, MERGED)}
     return MappingProxyType({str(code): names[_text(name)] for code, name in raw.items()})
 
 

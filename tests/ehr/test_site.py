@@ -155,7 +155,7 @@ async def test_only_the_scopes_of_what_can_be_read_are_asked_for(
     ("change", "words"),
     [
         (("smarthealthit r4", "nobody r4"), "provider is not known"),
-        (("smarthealthit r4", "epic r4"), "not part of this release"),
+        (("smarthealthit r4", "nextgen enterprise"), "not part of this release"),
         (("  allow_http: loopback\n", "\n"), "base URL is http"),
         (("keys: key.pem", "keys: none.pem"), "no key ring there"),
         (("keys: key.pem", "keys: site.key"), "not an RSA or P-384 private key"),

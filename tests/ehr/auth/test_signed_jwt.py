@@ -91,8 +91,16 @@ def outcome(made: BackendJWT, *answers: httpx.Response) -> tuple[Token, list[htt
 GOOD = httpx.Response(200, json={"access_token": "t", "token_type": "bearer", "expires_in": 60})
 
 
+def known() -> BackendJWT:
+    """A client that was given a token before."""
+    made = source(TOKEN_URL)
+    outcome(made, GOOD)
+    return made
+
+
 def test_a_bare_400_is_asked_once_more_with_a_fresh_jti() -> None:
-    token, asked = outcome(source(TOKEN_URL), httpx.Response(400), GOOD)
+    """auth_reauth_bare_400_retried_once_with_fresh_jti"""
+    token, asked = outcome(known(), httpx.Response(400), GOOD)
     assert token.life_s == 60
     first, second = (parts(form(request)["client_assertion"])[1]["jti"] for request in asked)
     assert first != second
@@ -100,7 +108,16 @@ def test_a_bare_400_is_asked_once_more_with_a_fresh_jti() -> None:
 
 def test_two_bare_400_are_an_outage_and_not_a_refusal() -> None:
     with pytest.raises(TransportError, match="no token and no reason"):
-        outcome(source(TOKEN_URL), httpx.Response(400), httpx.Response(400))
+        outcome(known(), httpx.Response(400), httpx.Response(400))
+
+
+def test_a_bare_400_to_a_client_that_never_had_a_token_is_a_refusal() -> None:
+    made = source(TOKEN_URL)
+    for _ in range(2):
+        with pytest.raises(LoginRefused, match="client_id is unknown"):
+            outcome(made, httpx.Response(400))
+    outcome(made, GOOD)
+    outcome(made, httpx.Response(400), GOOD)
 
 
 def test_a_5xx_that_the_transport_gave_up_on_is_an_outage() -> None:

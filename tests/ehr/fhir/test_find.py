@@ -263,8 +263,9 @@ async def test_a_person_with_a_birth_date_alone_is_sent_as_such() -> None:
     ("reply", "kind"),
     [
         (answer({}, 404), NotFound),
-        (answer({}, 403), Undetermined),
+        (answer({}, 403), NotFound),  # vendors grant it apart; the searches by name are complete without it
         (answer({}, 400), Undetermined),
+        (answer({}, 503), Undetermined),
         (answer("{"), Undetermined),
         (bundle(patient("p1"), next="Patient?page=2"), Undetermined),
         (bundle(patient("p1"), patient("p2")), Ambiguous),
@@ -273,6 +274,24 @@ async def test_a_person_with_a_birth_date_alone_is_sent_as_such() -> None:
 async def test_a_failed_matching_operation_is_like_a_failed_search(reply: httpx.Response, kind: type) -> None:
     result, _ = await find({"Patient/$match": reply}, **MATCH)
     assert isinstance(result, kind)
+
+
+async def test_a_profile_puts_the_servers_matching_after_the_names() -> None:
+    sets = (("_id",), ("family", "given", "birthdate"), ("$match",), ("family", "birthdate"))
+    last = {"change": {"match_operation": True, "patient_search": sets}}
+    result, server = await find({FULL: bundle(patient("p1"))}, **last)
+    assert isinstance(result, Matched)
+    assert server.asked == [FULL]
+    result, server = await find({"Patient/$match": bundle(_graded(patient("p1"), "possible"))}, **last)
+    assert isinstance(result, Matched)
+    assert server.asked == [FULL, "Patient/$match"]
+    # A namesake whom only one of the two knows counts.
+    both = {FULL: bundle(patient("p1", given="Amyx")), "Patient/$match": bundle(patient("p2"), patient("p3"))}
+    result, _ = await find(both, **last)
+    assert isinstance(result, Ambiguous)
+    result, server = await find({}, Person(), **last)
+    assert isinstance(result, Undetermined)
+    assert server.asked == []
 
 
 async def test_an_operation_that_is_not_there_finds_out_nothing() -> None:

@@ -202,7 +202,7 @@ def test_a_plug_in_that_cannot_be_used_is_refused(
 def test_an_unknown_provider_is_refused_with_those_that_there_are(plugins: Callable[..., None]) -> None:
     plugins(hull_r4="PROFILE")
     with pytest.raises(
-        ConfigurationError, match=f"provider is not known. Available: {SMART}, hull r4"
+        ConfigurationError, match=f"provider is not known. Available: {SMART}, epic r4, hull r4"
     ) as refused:
         provider("secret vendor")
     assert "secret" not in str(refused.value)
@@ -210,4 +210,4 @@ def test_an_unknown_provider_is_refused_with_those_that_there_are(plugins: Calla
 
 def test_a_provider_of_a_later_release_is_named_as_that() -> None:
     with pytest.raises(ConfigurationError, match="not part of this release"):
-        provider("epic r4")
+        provider("nextgen enterprise")
