@@ -26,8 +26,8 @@ async def find_patient(session: FhirSession, person: Person, *, policy: Grade = 
     """Find one person; never a guess.
 
     The profile's searches are made in their order until one settles who it is; ``$match`` has the place that the
-    profile gives it, else comes before those by name. All pages are read, records that were merged away are followed to their survivors, and every
-    candidate is compared here.
+    profile gives it, else comes before those by name. All pages are read, records that were merged away are
+    followed to their survivors, and every candidate is compared here.
 
     Args:
         session: the server.
@@ -64,9 +64,7 @@ class _Search:
     def plans(self) -> list[Mapping[str, str]]:
         """The searches that the server understands, in their order."""
         understood = self.session.understands("Patient") | {MATCH}
-        plans = [
-            plan for plan in search_plans(self.person, self.session.profile) if set(plan) <= understood
-        ]
+        plans = [plan for plan in search_plans(self.person, self.session.profile) if set(plan) <= understood]
         if any(MATCH in names for names in self.session.profile.patient_search):
             return plans
         by_number = [plan for plan in plans if set(plan) <= _NUMBERS]

@@ -46,12 +46,13 @@ EXPIRED = "RESTART"
 """Value in a profile's ``outcome_states``: the paging session is over; the search is begun again once."""
 
 ABSENT = "ABSENT"
-"""Value in a profile's ``outcome_states``: the resource is not there (never was, or was deleted). That answers a read;
-a search that meets it was asked about something that does not exist, and has found out nothing.
+"""Value in a profile's ``outcome_states``: the resource is not there (never was, or was deleted).
+
+That answers a read. A search that meets it was asked about what does not exist, and has found out nothing.
 """
 
 MERGED = "MERGED"
-"""Value in a profile's ``outcome_states``: the patient's record was merged into another one, which has to be asked."""
+"""Value in a profile's ``outcome_states``: the record was merged into another one, which has to be asked."""
 
 TOO_MANY_CODE = "too-many-matches"
 MERGED_CODE = "merged"
@@ -118,6 +119,8 @@ def judge(outcome: OperationOutcome, profile: ProviderProfile) -> Verdict:
             (profile.outcome_states[code] for code in codes if code in profile.outcome_states), None
         )
         severity = Severity.ERROR if bad else Severity.WARNING
+        if meaning == State.EMPTY.name:
+            severity = Severity.INFORMATION  # how this vendor writes "no results"
         verdict.issues.append(Issue(_shown(codes, profile), severity))
         if meaning == EXPIRED:
             verdict.expired = True

@@ -303,7 +303,7 @@ def _older(patient: PatientRef | None) -> Iterator[PatientRef]:
 
 
 def _moved_away(part: Fetched[Any]) -> bool:
-    """Whether the server holds nothing under an older id, because it moved all of it to the survivor, who was asked."""
+    """Whether nothing is left under an older id, because the server moved all of it to the survivor."""
     return not part.items and any(issue.code == MERGED_CODE for issue in part.issues)
 
 

@@ -95,7 +95,7 @@ class SandboxApp:
         self._bare_clock = clock
         self._runner = FaultRunner(FaultScript())
         self.skin = skin
-        self.store = store
+        self.store = store = skin.dress(store) if skin.dress is not None else store
         self.sessions = Sessions(skin, self.now)
         self.service = Service(store, skin, self.sessions, self.now)
         self.reception = Reception(who, skin, store, self.now) if who is not None else None
@@ -157,7 +157,7 @@ class SandboxApp:
                     self.witness.note_issued(token, given.client_id, self.origin)
                 return given.answer
         if endpoint == "metadata":
-            return self.service.metadata(self.base_url, self.token_url, login=self.desk is not None)
+            return self.service.metadata(request, self.base_url, self.token_url, login=self.desk is not None)
         try:
             return self._data(request, target, actions)
         except Refused as error:
@@ -206,6 +206,8 @@ class SandboxApp:
             headers["www-authenticate"] = 'Bearer realm="sandbox", error="invalid_token"'
         elif error.status == 403:
             headers["www-authenticate"] = 'Bearer realm="sandbox", error="insufficient_scope"'
+        if error.location:
+            headers["location"] = f"{self.base_url}/{error.location}"
         code = self.skin.code_of(error.situation)
         severity = "error" if code.severity in {"information", "warning"} else None
         return outcome_answer(error.status, outcome(code, str(error), severity=severity), headers)

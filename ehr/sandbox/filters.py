@@ -63,6 +63,12 @@ def _missing(asked: Filter) -> Test:
 
 def _token(asked: Filter, searching: Searching, now: int) -> Test:
     pairs = [value.rpartition("|") for value in asked.values]
+    if searching.typed_identifiers and asked.name == "identifier":
+        return lambda stored: any(
+            _same_number(pair, held)
+            for pair in pairs
+            for held in elements(stored.data, asked.parameter.paths)
+        )
 
     def matches(stored: Stored) -> bool:
         held = stored.cached(asked.name, lambda data: list(_codes(elements(data, asked.parameter.paths))))
@@ -70,6 +76,14 @@ def _token(asked: Filter, searching: Searching, now: int) -> Test:
         return found != (asked.modifier == "not")
 
     return matches
+
+
+def _same_number(asked: tuple[str, str, str], held: Any) -> bool:
+    kind, bar, value = asked
+    if not isinstance(held, dict) or held.get("value") != value:
+        return False
+    marks = [*elements(held, ("type.text", "type.coding.code")), held.get("system")]
+    return not bar or kind in marks
 
 
 def _same_code(asked: tuple[str, str, str], held: tuple[str | None, str]) -> bool:
@@ -123,7 +137,19 @@ def _strings(data: dict[str, Any], parameter: Parameter, *, exact: bool) -> list
 def _same_text(mode: str, asked: str, held: str) -> bool:
     if mode == "exact":
         return held == asked
+    if mode == "weighted":
+        return one_letter_off(asked, held)
     return asked in held if mode == "contains" else held.startswith(asked)
+
+
+def one_letter_off(one: str, other: str) -> bool:
+    """Whether two texts are equal or one letter is other, missing or too much."""
+    short, long = sorted((one, other), key=len)
+    if len(long) - len(short) > 1:
+        return False
+    start = next((at for at, letter in enumerate(short) if letter != long[at]), len(short))
+    rest = len(short) - start - (len(long) == len(short) and start < len(short))
+    return rest == 0 or short[-rest:] == long[-rest:]
 
 
 def _date(asked: Filter, searching: Searching, now: int) -> Test:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -19,9 +20,10 @@ from ehr.sandbox.pages import Cutter, Page, Session, Sessions
 from ehr.sandbox.parameters import KNOWN_TYPES, parameters_of
 from ehr.sandbox.routes import Request, Target
 from ehr.sandbox.scopes import allows, only_one_patient
-from ehr.sandbox.search import read_query, run
-from ehr.sandbox.skin import Skin
+from ehr.sandbox.search import Query, read_query, run, sieve
+from ehr.sandbox.skin import Situation, Skin
 from ehr.sandbox.store import Store, Stored
+from ehr.sandbox.xml_form import as_xml
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ \w.+=\"-]+)*", re.ASCII)  # data must not write headers
 
@@ -91,9 +93,14 @@ class Service:
         _allowed(access, kind, "s")
         strict = "handling=strict" in request.headers.get("prefer", "").replace(" ", "")
         query = read_query(kind, target.pairs, self.skin, strict=strict)
-        found = run(query, self.store, self.skin, now=microseconds(self.clock()))
+        if self.skin.merged == "redirect":
+            self._redirect(query.patient, "this patient's record was merged", kind, target.pairs)
+        if self.skin.searching.knows_patients and not self._known(query):
+            raise Refused(400, "unknown-patient", "there is no such patient")
+        now = microseconds(self.clock())
+        found = run(query, self.store, self.skin, now=now)
         matches = [stored for stored in found if access.sees(stored)]
-        session = Session(query, matches, access.client_id, self.clock())
+        session = Session(query, matches, access.client_id, self.clock(), sieve=sieve(query, self.skin, now))
         return self._cutter(base_url).page(session, 1, lambda other: access.allows(other, "r"))
 
     def later_page(self, target: Target, access: Access, base_url: str) -> Page:
@@ -118,10 +125,28 @@ class Service:
         _allowed(access, kind, "r")
         stored = self.store.get(kind, target.resource_id)
         if stored is None or not access.sees(stored):
-            raise Refused(404, "not-found", "there is no such resource")
+            situation: Situation = "no-binary" if kind == "Binary" else "not-found"
+            raise Refused(404, situation, "there is no such resource")
+        if self.skin.merged == "redirect" and kind == "Patient":
+            self._redirect(target.resource_id, "the read resource was merged", kind)
         if kind == "Binary" and not _wants_json(request):
             return _raw_binary(stored.data.get("data"), stored.data.get("contentType"))
         return Answer(200, stored.body)
+
+    def _known(self, query: Query) -> bool:
+        patient = query.patient
+        about = patient is not None and query.resource_type != "Patient"
+        return not about or self.store.get("Patient", patient or "") is not None
+
+    def _redirect(
+        self, patient: str | None, why: str, kind: str, pairs: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Send whoever asks for or about a patient that was merged away to the survivor."""
+        survivor = self.store.survivor(patient) if patient is not None else None
+        if patient is None or survivor is None:
+            return
+        asked = urlencode([(name, survivor if value.endswith(patient) else value) for name, value in pairs])
+        raise Refused(302, "merged", why, f"{kind}?{asked}" if pairs else f"{kind}/{survivor}")
 
     def match(self, request: Request, access: Access, base_url: str) -> Answer:
         """``Patient/$match``.
@@ -133,11 +158,15 @@ class Service:
         _allowed(access, "Patient", "r")
         if access.only("Patient") is not None:
             raise Refused(403, "forbidden", "the access token is for one patient only")
-        return Answer(200, match(request.body, self.store, base_url))
+        living = self.skin.merged == "redirect"
+        return Answer(200, match(request.body, self.store, base_url, living=living))
 
-    def metadata(self, base_url: str, token_url: str, *, login: bool) -> Answer:
+    def metadata(self, request: Request, base_url: str, token_url: str, *, login: bool) -> Answer:
         """The CapabilityStatement; anyone may read it."""
-        return Answer(200, capability_statement(self, base_url, token_url, login=login))
+        statement = capability_statement(self, base_url, token_url, login=login)
+        if self.skin.metadata == "xml" and not _wants_json(request):
+            return Answer(200, as_xml(statement), "application/fhir+xml; charset=utf-8")
+        return Answer(200, msgspec.json.encode(statement))
 
     def _cutter(self, base_url: str) -> Cutter:
         return Cutter(base_url, self.skin, self.store, self.sessions)
@@ -168,31 +197,29 @@ def _raw_binary(data: object, content_type: object) -> Answer:
     return Answer(200, body, str(content_type) if plain else "application/octet-stream")
 
 
-def capability_statement(service: Service, base_url: str, token_url: str, *, login: bool) -> bytes:
+def capability_statement(
+    service: Service, base_url: str, token_url: str, *, login: bool
+) -> dict[str, object]:
     """A CapabilityStatement of what this skin serves, with ``oauth-uris`` where a login is needed."""
-    rest: dict[str, object] = {
-        "mode": "server",
-        "resource": [_capability(kind, service.skin) for kind in sorted(service.served_types())],
-    }
+    rest: dict[str, object] = {"mode": "server"}
     if login:
         uris = {
             "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
             "extension": [{"url": "token", "valueUri": token_url}],
         }
-        rest["security"] = {"service": [{"coding": [{"code": "SMART-on-FHIR"}]}], "extension": [uris]}
-    return msgspec.json.encode(
-        {
-            "resourceType": "CapabilityStatement",
-            "status": "active",
-            "date": service.clock().isoformat(timespec="seconds"),
-            "kind": "instance",
-            "software": {"name": f"trialveil sandbox: {service.skin.title}"},
-            "implementation": {"description": service.skin.title, "url": base_url},
-            "fhirVersion": "4.0.1",
-            "format": [FHIR_JSON],
-            "rest": [rest],
-        }
-    )
+        rest["security"] = {"extension": [uris], "service": [{"coding": [{"code": "SMART-on-FHIR"}]}]}
+    rest["resource"] = [_capability(kind, service.skin) for kind in sorted(service.served_types())]
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": service.clock().isoformat(timespec="seconds"),
+        "kind": "instance",
+        "software": {"name": f"trialveil sandbox: {service.skin.title}"},
+        "implementation": {"description": service.skin.title, "url": base_url},
+        "fhirVersion": "4.0.1",
+        "format": [FHIR_JSON],
+        "rest": [rest],
+    }
 
 
 def _capability(kind: str, skin: Skin) -> dict[str, object]:

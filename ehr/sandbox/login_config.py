@@ -64,4 +64,5 @@ def smart_configuration(addresses: Addresses, login: Login) -> bytes:
         }
         if login.states_issuer:
             document |= {"issuer": addresses.issuer, "authorization_response_iss_parameter_supported": True}
-    return msgspec.json.encode(document)
+    document |= login.announced
+    return msgspec.json.encode({name: value for name, value in document.items() if value is not None})

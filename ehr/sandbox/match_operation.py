@@ -24,20 +24,23 @@ _COMPARED = {
 }
 
 
-def match(body: bytes, store: Store, base_url: str) -> bytes:
+def match(body: bytes, store: Store, base_url: str, *, living: bool = False) -> bytes:
     """The searchset for a ``$match`` request.
 
     Args:
         body: Parameters with ``resource``, and perhaps ``onlyCertainMatches`` and ``count``.
         store: where the patients are.
         base_url: FHIR base, for ``fullUrl``.
+        living: records that were merged away are left out.
 
     Raises:
         Refused: the body is not that.
     """
     wanted, only_certain, count = _read(body)
     graded = [
-        (score, stored) for stored in store.all_of("Patient") if (score := _score(wanted, stored)) >= 0.5
+        (score, stored)
+        for stored in store.all_of("Patient")
+        if (score := _score(wanted, stored)) >= 0.5 and not (living and store.survivor(stored.id))
     ]
     graded.sort(key=lambda pair: -pair[0])
     best = [stored for score, stored in graded if score == 1]

@@ -14,12 +14,14 @@ class Refused(Exception):
         status: HTTP status.
         situation: which of the skin's outcome codes is used.
         diagnostics: one sentence, without values from the request.
+        location: of a redirect, relative to the FHIR base.
     """
 
-    def __init__(self, status: int, situation: Situation, diagnostics: str) -> None:
+    def __init__(self, status: int, situation: Situation, diagnostics: str, location: str = "") -> None:
         super().__init__(diagnostics)
         self.status = status
         self.situation = situation
+        self.location = location
 
 
 def outcome(code: OutcomeCode, diagnostics: str, *, severity: str | None = None) -> dict[str, Any]:

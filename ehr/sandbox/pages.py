@@ -70,12 +70,23 @@ class Page:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Session:
-    """One search as it stood when it was asked; later pages are cut from it."""
+    """One search as it stood when it was asked; later pages are cut from it.
+
+    Args:
+        query: what was asked.
+        matches: in order.
+        client_id: whose it is.
+        made_at: when it was asked.
+        sieve: what must hold of an entry, looked at after a page was cut: pages may be short or empty.
+        expired: it is over.
+        key: stands in its links.
+    """
 
     query: Query
     matches: Sequence[Stored]
     client_id: str | None
     made_at: datetime
+    sieve: Callable[[Stored], bool] | None = None
     expired: bool = False
     key: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
@@ -145,6 +156,8 @@ class Cutter:
         matches = [] if query.only_total else session.matches[start : start + query.count]
         if number < 1 or (number > 1 and not matches):
             raise Refused(400, "bad-parameter", "there is no such page")
+        if session.sieve is not None:
+            matches = [stored for stored in matches if session.sieve(stored)]
         more = not query.only_total and start + query.count < len(session.matches)
         if more and number == 1:
             self.sessions.keep(session)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ehr.sandbox.filters import Filter, reference_parts, sort_texts, split_values, test_of
 from ehr.sandbox.instants import interval_of
 from ehr.sandbox.outcomes import Refused
 from ehr.sandbox.parameters import elements, parameters_of, target_of
-from ehr.sandbox.skin import Skin
+from ehr.sandbox.skin import Situation, Skin
 from ehr.sandbox.store import Store, Stored
 
 Pairs = Sequence[tuple[str, str]]
@@ -154,6 +154,9 @@ def _filter(reading: _Reading, name: str, value: str) -> Filter | None:
         raise Refused(400, "bad-parameter", f"{plain}: this modifier is not supported")
     if not value:
         raise Refused(400, "bad-parameter", f"{plain} is empty")
+    accepted = reading.skin.searching.values.get((reading.resource_type, plain))
+    if accepted is not None and not {one.rpartition("|")[2] for one in split_values(value)} <= accepted:
+        raise Refused(400, "bad-value", f"{plain} has a value that is not supported")
     return Filter(plain, parameter, modifier, split_values(value))
 
 
@@ -167,7 +170,8 @@ def _require(resource_type: str, given: set[str], skin: Skin) -> None:
     choices = skin.searching.required.get(resource_type, ())
     if choices and "_id" not in given and not any(choice <= given for choice in choices):
         wanted = " or ".join("+".join(sorted(choice)) for choice in choices)
-        raise Refused(400, "missing-parameter", f"{resource_type} needs {wanted}")
+        situation: Situation = "too-few" if resource_type == "Patient" else "missing-parameter"
+        raise Refused(400, situation, f"{resource_type} needs {wanted}")
 
 
 def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
@@ -182,10 +186,17 @@ def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
     Raises:
         Refused: a value is malformed, or too many patients match.
     """
-    tests = {asked: test_of(asked, skin.searching, now) for asked in query.filters}
-    candidates, answered = _candidates(query, store)
+    late = skin.searching.post_filters.get(query.resource_type, frozenset())
+    tests = {
+        asked: test_of(asked, skin.searching, now)
+        for asked in query.filters
+        if asked.name not in late and not _only_weighs(asked, query, skin)
+    }
+    candidates, answered = _candidates(query.resource_type, list(tests), store)
     left = [test for asked, test in tests.items() if asked is not answered]
     found = [stored for stored in candidates if all(test(stored) for test in left)]
+    if query.resource_type == "Patient" and skin.merged == "redirect":
+        found = [stored for stored in found if store.survivor(stored.id) is None]
     if query.resource_type == "Patient" and 0 < skin.searching.max_patients < len(found):
         raise Refused(400, "too-many", "too many patients match; give more details")
     for name, descending in reversed(query.sort):
@@ -193,15 +204,34 @@ def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
     return found
 
 
-def _candidates(query: Query, store: Store) -> tuple[Sequence[Stored], Filter | None]:
+def _only_weighs(asked: Filter, query: Query, skin: Skin) -> bool:
+    return query.resource_type == "Patient" and asked.name in skin.searching.weighs
+
+
+def sieve(query: Query, skin: Skin, now: int) -> Callable[[Stored], bool] | None:
+    """What this server looks at only after it has cut a page; None where nothing is left.
+
+    Raises:
+        Refused: a value is malformed.
+    """
+    late = skin.searching.post_filters.get(query.resource_type, frozenset())
+    tests = [test_of(asked, skin.searching, now) for asked in query.filters if asked.name in late]
+    if not tests:
+        return None
+    return lambda stored: all(test(stored) for test in tests)
+
+
+def _candidates(
+    resource_type: str, filters: Iterable[Filter], store: Store
+) -> tuple[Sequence[Stored], Filter | None]:
     """The smallest list that surely holds every match, and the filter it already answers in full."""
     best: Sequence[Stored] | None = None
     answered: Filter | None = None
-    for asked in query.filters:
-        listed = None if asked.modifier else _listed(asked, query.resource_type, store)
+    for asked in filters:
+        listed = None if asked.modifier else _listed(asked, resource_type, store)
         if listed is not None and (best is None or len(listed) < len(best)):
             best, answered = listed, asked if asked.parameter.kind == "reference" else None
-    return (store.all_of(query.resource_type) if best is None else best), answered
+    return (store.all_of(resource_type) if best is None else best), answered
 
 
 def _listed(asked: Filter, resource_type: str, store: Store) -> Sequence[Stored] | None:

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from ehr.sandbox.answers import Answer
     from ehr.sandbox.handlers import Service
     from ehr.sandbox.routes import Request
+    from ehr.sandbox.store import Store
 
 Situation = Literal[
     "no-results",
     "missing-parameter",
+    "too-few",
     "unknown-parameter",
     "bad-parameter",
+    "bad-value",
     "not-found",
+    "no-binary",
+    "unknown-patient",
+    "merged",
     "unknown-type",
     "session-expired",
     "login-required",
@@ -52,9 +58,14 @@ PLAIN_CODES: Mapping[Situation, OutcomeCode] = MappingProxyType(
     {
         "no-results": OutcomeCode("not-found", severity="warning"),
         "missing-parameter": OutcomeCode("required"),
+        "too-few": OutcomeCode("required"),
         "unknown-parameter": OutcomeCode("not-supported", severity="warning"),
         "bad-parameter": OutcomeCode("invalid"),
+        "bad-value": OutcomeCode("code-invalid"),
         "not-found": OutcomeCode("not-found"),
+        "no-binary": OutcomeCode("not-found"),
+        "unknown-patient": OutcomeCode("invalid"),
+        "merged": OutcomeCode("processing"),
         "unknown-type": OutcomeCode("not-supported"),
         "session-expired": OutcomeCode("expired"),
         "login-required": OutcomeCode("login"),
@@ -95,9 +106,14 @@ class Searching:
     Args:
         parameters: names allowed for a type; a type that is not listed allows all the sandbox knows.
         required: for a type, sets of names of which one must be given in full.
+        values: for a type and a parameter, the only values that are accepted.
         prefixes: date prefixes understood.
-        strings: how text is compared, case and accents aside.
+        strings: how text is compared, case and accents aside; ``weighted`` takes one letter more, less or other.
+        weighs: parameters of Patient that only weigh in a weighted search and so exclude nobody.
+        typed_identifiers: ``identifier=TYPE|value`` means the type of the number as well as its system.
+        post_filters: for a type, parameters that are applied to each page after it was cut.
         post: which parameters of ``POST _search`` count: the body's, the query's too, or no POST at all.
+        knows_patients: a search about a patient whom the server does not know is refused instead of empty.
         unknown: what happens to an unknown parameter (``Prefer: handling=strict`` always rejects).
         name_yields: ``name`` is ignored where ``family`` or ``given`` is asked for.
         sorts: whether ``_sort`` is understood.
@@ -108,9 +124,14 @@ class Searching:
 
     parameters: Mapping[str, frozenset[str]] = field(default_factory=dict)
     required: Mapping[str, tuple[frozenset[str], ...]] = field(default_factory=dict)
+    values: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     prefixes: frozenset[str] = frozenset({"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"})
-    strings: Literal["starts-with", "contains", "exact"] = "starts-with"
+    strings: Literal["starts-with", "contains", "exact", "weighted"] = "starts-with"
+    weighs: frozenset[str] = frozenset()
+    typed_identifiers: bool = False
+    post_filters: Mapping[str, frozenset[str]] = field(default_factory=dict)
     post: Literal["body", "both", "none"] = "both"
+    knows_patients: bool = False
     unknown: Literal["ignore", "reject"] = "ignore"
     name_yields: bool = False
     sorts: bool = True
@@ -129,6 +150,7 @@ class Login:
         token_life_s: life of an access token, in seconds.
         states_expiry: whether the answer carries ``expires_in``.
         states_issuer: whether answers of the authorization endpoint name the server (RFC 9207).
+        announced: members of the smart-configuration that are other than usual; None leaves one out.
     """
 
     scope_styles: frozenset[str] = frozenset({"v1", "v2"})
@@ -136,6 +158,7 @@ class Login:
     token_life_s: int = 3600
     states_expiry: bool = True
     states_issuer: bool = True
+    announced: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +174,10 @@ class Skin:
         required_headers: a request without one of them is refused.
         forbidden_headers: a request with one of them is refused.
         match_operation: whether ``Patient/$match`` exists.
+        merged: what a read or search of a Patient that was merged away brings: the old ``record`` with its link, or
+            an outcome with a ``redirect`` to the survivor.
+        metadata: form of the CapabilityStatement unless JSON is asked for.
+        dress: makes the data look as this vendor has it; None takes it as it is.
         outcome_codes: the vendor's wording, where it differs from `PLAIN_CODES`.
         beside: answers requests outside FHIR R4 search and read (a vendor's own REST API, another FHIR
             version) from the same data, after the token was checked; None from it means there is no such thing.
@@ -167,6 +194,9 @@ class Skin:
     required_headers: tuple[str, ...] = ()
     forbidden_headers: tuple[str, ...] = ()
     match_operation: bool = False
+    merged: Literal["record", "redirect"] = "record"
+    metadata: Literal["json", "xml"] = "json"
+    dress: Callable[[Store], Store] | None = None
     outcome_codes: Mapping[Situation, OutcomeCode] = field(default_factory=dict)
     beside: Callable[[Request, Service], Answer | None] | None = None
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ehr.errors import ConfigurationError
-from ehr.sandbox.parameters import Parameter, elements, parameters_of, patients_of
+from ehr.sandbox.parameters import Parameter, elements, parameters_of, patients_of, target_of
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -58,10 +58,23 @@ class Store:
             if known.data == resource:
                 return
             raise ConfigurationError(f"two different {kind} resources have one id; ids must be unique")
-        self._by_type[kind][name] = stored
+        self.take(stored)
+
+    def take(self, stored: Stored) -> None:
+        """Take in a resource of another store as it is."""
+        self._by_type[stored.type][stored.id] = stored
         self._exact.clear()
         for patient in stored.patients:
-            self._by_patient[kind][patient].append(stored)
+            self._by_patient[stored.type][patient].append(stored)
+
+    def survivor(self, patient: str) -> str | None:
+        """Id of the Patient that took the place of this one, as its own link says; None for who is still there."""
+        held = self.get("Patient", patient)
+        for link in held.data.get("link", ()) if held is not None else ():
+            target = target_of(link.get("other")) if link.get("type") == "replaced-by" else None
+            if target is not None:
+                return target[1]
+        return None
 
     def types(self) -> frozenset[str]:
         return frozenset(kind for kind, held in self._by_type.items() if held)
