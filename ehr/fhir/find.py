@@ -115,6 +115,8 @@ class _Search:
         """What holds after the last search."""
         if not self.asked:
             return Undetermined(State.UNSUPPORTED, (Issue("nothing-to-search-by", Severity.ERROR),))
+        if self.too_many and set(self.failures) == {State.PARTIAL}:
+            return Ambiguous(None, (), counted(self.issues))  # lists that were cut; more facts would help
         if self.failures:
             return self._undetermined(max(self.failures, key=list(State).index))
         issues = counted(self.issues)
