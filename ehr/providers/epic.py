@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
-from ehr.codes import Code
 from ehr.errors import ConfigurationError, DestinationRefused, EHRError
 from ehr.fhir.outcome import MERGED, MERGED_CODE, from_error
+from ehr.fhir.search import Params
 from ehr.identity import Matched, MatchResult, Person, Undetermined
-from ehr.providers.adapter import CohortRef, ServerInfo, Window
+from ehr.providers.adapter import CohortRef, ServerInfo
 from ehr.providers.generic import AdapterParts, GenericAdapter
 from ehr.providers.members import List, members
 from ehr.records import Fetched, Issue, Patient, PatientRef, Resource, Severity, State, nothing
@@ -79,22 +79,15 @@ class EpicAdapter(GenericAdapter):
             return found
         return cast("Fetched[T]", await self._survivor(resource_id))
 
-    async def _search(
-        self,
-        resource: type[T],
-        ref: PatientRef,
-        codes: Iterable[Code] | None = None,
-        window: Window | None = None,
-    ) -> Fetched[T]:
-        wanted = None if codes is None else frozenset(codes)
-        found = await super()._search(resource, ref, wanted, window)
+    async def _asked(self, resource: type[T], ref: PatientRef, params: Params) -> Fetched[T]:
+        found = await super()._asked(resource, ref, params)
         if not _merged(found.issues):
             return found
         survivor = await self._survivor(ref.id)
         if not survivor.items:
             return nothing(survivor.state, *survivor.issues)
         kept = survivor.items[0].id or ""
-        return await super()._search(resource, PatientRef(kept, ref.ids - {kept}), wanted, window)
+        return await super()._asked(resource, PatientRef(kept, ref.ids - {kept}), params)
 
     async def _survivor(self, merged_id: str) -> Fetched[Patient]:
         """The record that took the place of another one: one redirect, no further."""

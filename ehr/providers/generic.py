@@ -20,6 +20,7 @@ from ehr.dates import interval_of
 from ehr.elements import Reference, When
 from ehr.errors import ConfigurationError
 from ehr.fhir.find import find_patient
+from ehr.fhir.search import Params
 from ehr.fhir.session import FhirSession
 from ehr.identity import MatchResult, Person
 from ehr.providers.adapter import CohortRef, ServerInfo, Support, Window
@@ -282,10 +283,13 @@ class GenericAdapter:
         window: Window | None = None,
     ) -> Fetched[T]:
         wanted = None if codes is None else frozenset(codes)
-        params = self._date_params(resource, window)
+        found = await self._asked(resource, ref, self._date_params(resource, window))
+        return self._narrowed(found, resource, wanted, window)
+
+    async def _asked(self, resource: type[T], ref: PatientRef, params: Params) -> Fetched[T]:
         found = await self._session.search(resource, params, patient=ref)
         self._parts.authenticator.check()
-        return self._narrowed(found, resource, wanted, window)
+        return found
 
     def _date_params(self, resource: type[Resource], window: Window | None) -> list[tuple[str, str]]:
         # A day wider on either side: servers compare in zones of their own. What is outside is dropped here.
