@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,8 @@ def query(
     birth_date: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Birth date.")] = None,
     mrn: Annotated[str | None, typer.Option(help="Medical record number, or system|number.")] = None,
     patient_id: Annotated[str | None, typer.Option("--id", help="The EHR's own id.")] = None,
+    sex: Annotated[str | None, typer.Option(help="female or male; tells apart, proves nothing.")] = None,
+    phone: Annotated[str | None, typer.Option(help="Telephone number; finds, proves nothing.")] = None,
     kinds: Annotated[
         str, typer.Option(help="What to read, separated by commas.")
     ] = "conditions,appointments",
@@ -104,9 +107,11 @@ def query(
 
     if out is None and not sys.stdout.isatty():
         raise UsageError("the output would show a patient and is not a terminal; name a file with --out.")
-    person = Person(family=family, given=given, birth_date=birth_date, mrn=mrn, id=patient_id)
-    if person == Person():
-        raise UsageError("nobody was named; give --id, --mrn, or --family, --given and --birth-date.")
+    person = Person(family, given, birth_date, mrn, patient_id, sex, phone)
+    if replace(person, sex=None, phone=None) == Person():
+        raise UsageError(
+            "nobody was named; give --id, --mrn, or --family and --given with --birth-date (or --sex and --phone)."
+        )
     names = _asked(kinds, birth_date)
     reading = asyncio.run(_query(config, person, names))
     document = _query_document(reading)

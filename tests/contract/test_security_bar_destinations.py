@@ -25,7 +25,8 @@ from ehr.settings import EHRSection
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import Limits, Transport
 from ehr.transport.foreign import ForeignHost, ForeignHosts
-from tests.contract.wire import TOKEN, condition, page, said, token, wired
+from tests.contract.wire import ANA as ANA_RECORD
+from tests.contract.wire import TOKEN, Answer, condition, page, said, token, wired
 from tests.ehr.site_folder import Folder
 from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import MisbehavingServer, Received, answer, misbehaving, says
@@ -222,6 +223,68 @@ async def test_s14_no_redirect_is_followed_and_no_header_reaches_its_target(
         except EHRError:
             pass
         assert not any(one.header("cookie") for one in ehr.server.requests)
+    assert evil.connections == 0
+
+
+MERGED = {
+    "resourceType": "OperationOutcome",
+    "issue": [{"severity": "fatal", "code": "processing", "details": {"coding": [{"code": "4107"}]}}],
+}
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "{evil}/Patient/new",
+        "//127.0.0.1:{port}/r4/Patient/new",
+        "{home}/../Patient/new",
+        "{home}/Patient/%2e%2e/new",
+        "{home}/Condition/new",
+        "{home}/Patient/new/$everything",
+        "{home}/Patient/ana",
+        "{home}/Patient/",
+        "javascript:Patient/new",
+        "",
+    ],
+)
+async def test_s14_a_merge_that_leads_elsewhere_is_not_followed(
+    folder: Folder, around: Surroundings, evil: MisbehavingServer, location: str
+) -> None:
+    def moved(_: Received) -> bytes:
+        target = location.format(evil=evil.base, port=evil.port, home=ehr.base)
+        return said(MERGED, "302 Found", Location=target, Set_Cookie="id=Canary; Path=/")
+
+    new = {**ANA_RECORD, "id": "new"}
+    async with (
+        wired(ana=moved, Condition=moved, new=lambda _: said(new)) as ehr,
+        open_site_async(folder.write(ehr.base, provider="epic r4"), around) as site,
+    ):
+        for found in (await site.read("patient", ANA), await site.conditions(ANA)):
+            assert not found.complete
+            assert not found.items
+        assert not ehr.asked("new")
+        assert not ehr.asked("$everything")
+    assert evil.connections == 0
+
+
+async def test_s14_a_merge_is_followed_once_at_home_and_not_in_a_chain(
+    folder: Folder, around: Surroundings, evil: MisbehavingServer
+) -> None:
+    def to(target: str) -> Answer:
+        return lambda _: said(MERGED, "302 Found", Location=f"{ehr.base}/Patient/{target}")
+
+    new = {**ANA_RECORD, "id": "new"}
+    async with (
+        wired(ana=to("new"), old=to("ana"), new=lambda _: said(new)) as ehr,
+        open_site_async(folder.write(ehr.base, provider="epic r4"), around) as site,
+    ):
+        found = await site.read("patient", ANA)
+        assert [one.id for one in found.require()] == ["new"]
+        chained = await site.read("patient", PatientRef("old"))
+        assert not chained.complete
+        ehr.answers["ana"] = lambda _: said({}, "302 Found", Location=f"{ehr.base}/Patient/new")
+        unsaid = await site.read("patient", ANA)
+        assert not unsaid.complete, "a redirect that no outcome explains is none of ours"
     assert evil.connections == 0
 
 

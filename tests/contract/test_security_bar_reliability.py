@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ehr.checkpoint import Checkpoint
@@ -20,7 +21,7 @@ from ehr.errors import ConfigurationError, EHRError, QuotaSpent
 from ehr.fetched import State
 from ehr.identity import Matched, Person, Undetermined
 from ehr.people_file import Row
-from ehr.records import Kind, PatientRef
+from ehr.records import DocumentReference, Kind, PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.sync import open_site
 from ehr.transport.client import Limits, Transport
@@ -258,7 +259,7 @@ async def test_s30_a_host_that_fails_is_left_alone_and_that_is_no_empty_answer(
 async def test_s31_a_spent_quota_is_a_state_of_its_own_that_is_asked_again_tomorrow(
     folder: Folder, time: FakeClock
 ) -> None:
-    """No provider of this release has a daily quota; what its profile would say is tried here."""
+    """An empty answer as a quota, as a profile may say it; what Epic's documents say follows."""
     empty = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     async with (
         wired(Condition=lambda _: empty) as ehr,
@@ -271,6 +272,32 @@ async def test_s31_a_spent_quota_is_a_state_of_its_own_that_is_asked_again_tomor
     assert reading.record.kinds[Kind.CONDITION].state is State.QUOTA
     assert reading.again
     assert exit_code_for(QuotaSpent("x")) is ExitCode.BUDGET_SPENT
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "403 Forbidden"])
+async def test_s31_the_day_s_documents_of_epic_are_a_quota_and_nothing_else_is_lost(
+    folder: Folder, time: FakeClock, status: str
+) -> None:
+    spent = {"severity": "fatal", "code": "throttled", "details": {"coding": [{"code": "4135"}]}}
+    outcome = {"resourceType": "OperationOutcome", "issue": [spent]}
+    attachment = {"attachment": {"contentType": "application/pdf", "url": "Binary/b1"}}
+    document = msgspec.convert(
+        {"resourceType": "DocumentReference", "content": [attachment]}, DocumentReference
+    )
+    async with (
+        wired(DocumentReference=lambda _: said(outcome, status), b1=lambda _: said(outcome, status)) as ehr,
+        open_site_async(folder.write(ehr.base, provider="epic r4"), around(time)) as site,
+    ):
+        kinds = [Kind.DOCUMENT, Kind.CONDITION]
+        reading = await read_one(site.adapter, Row(1, Person(id="ana")), kinds)
+        with pytest.raises(QuotaSpent, match="Go on tomorrow"):
+            async with site.adapter.open_document(document):
+                pass
+        assert len(ehr.asked("b1")) == 1, "a spent quota is not asked for again at once"
+    assert reading.record is not None
+    states = {kind: reading.record.kinds[kind].state for kind in kinds}
+    assert states == {Kind.DOCUMENT: State.QUOTA, Kind.CONDITION: State.OK}
+    assert reading.again
 
 
 def _numbered(target: str) -> int:

@@ -28,7 +28,16 @@ class Folder:
         """The pod file."""
         return self.path / "pod.yaml"
 
-    def write(self, base_url: str, auth: str = "", *, ehr: str = "", site: str = "", more: str = "") -> Path:
+    def write(
+        self,
+        base_url: str,
+        auth: str = "",
+        *,
+        provider: str = "smarthealthit r4",
+        ehr: str = "",
+        site: str = "",
+        more: str = "",
+    ) -> Path:
         """Write everything; ``auth`` is one line under ``ehr:``, backend services without it."""
         self.path.mkdir(exist_ok=True)
         owner_only(self.path / "site.key", SECRET)
@@ -38,7 +47,7 @@ class Folder:
         )
         login = auth or f"auth: {{backend: {{client_id: {CLIENT}, keys: key.pem}}}}"
         self.config.write_text(
-            f"name: north\nehr:\n  provider: smarthealthit r4\n  base_url: {base_url}\n  {login}\n"
+            f"name: north\nehr:\n  provider: {provider}\n  base_url: {base_url}\n  {login}\n"
             f"{'' if base_url.startswith('https') else '  allow_http: loopback'}\n{ehr}"
             f"site:\n  time_zone: America/New_York\n  key: {{file: site.key}}\n{site}{more}"
         )

@@ -190,7 +190,8 @@ class Scene:
             keys = yaml.safe_load((self.folder / options["--jwks"]).read_text(encoding="utf-8"))
             clients[options["--client"]] = RegisteredClient(keys, ("system/*.rs",))
         shown = f"http://127.0.0.1:{options['--port']}"
-        sandbox = self._held.enter_context(Sandbox(None, clients=clients, login="--login" in words))
+        skin = options.get("--skin", "smarthealthit")
+        sandbox = self._held.enter_context(Sandbox(None, skin, clients=clients, login="--login" in words))
         self._origins[shown] = sandbox.origin
         return f"{self._as_shown(sandbox.base_url)}\nThe sandbox runs until Ctrl-C.\n"
 

@@ -88,8 +88,7 @@ def hospital() -> Store:
 @asynccontextmanager
 async def opened(running: Sandbox, folder: Path, time: FakeClock, **written: str) -> AsyncIterator[Site]:
     """The hospital's site, opened as a pod opens it."""
-    config = Folder(folder / "site").write(running.base_url, **written)
-    config.write_text(config.read_text().replace("smarthealthit r4", "epic r4"))
+    config = Folder(folder / "site").write(running.base_url, provider="epic r4", **written)
     async with open_site_async(config, Surroundings(clock=time.clock)) as site:
         assert isinstance(site.adapter, EpicAdapter)
         yield site
