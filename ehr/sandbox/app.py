@@ -95,11 +95,22 @@ class SandboxApp:
         self._bare_clock = clock
         self._runner = FaultRunner(FaultScript())
         self.skin = skin
-        self.store = store = skin.dress(store) if skin.dress is not None else store
         self.sessions = Sessions(skin, self.now)
-        self.service = Service(store, skin, self.sessions, self.now)
+        self._bare_store = store
+        self._dressed = -1
+        self._dress()
         self.reception = Reception(who, skin, store, self.now) if who is not None else None
         self.desk = self.reception.desk if self.reception is not None else None
+
+    def _dress(self) -> None:
+        """Take the data in the vendor's form, again where something was added since."""
+        held = len(self._bare_store)
+        if held == self._dressed:
+            return
+        self._dressed = held
+        dress = self.skin.dress
+        self.store = self._bare_store if dress is None else dress(self._bare_store)
+        self.service = Service(self.store, self.skin, self.sessions, self.now)
 
     @property
     def base_url(self) -> str:
@@ -128,6 +139,7 @@ class SandboxApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ConfigurationError("the sandbox serves HTTP only; run it with lifespan off")
+        self._dress()
         exchange = _Exchange(self, scope, receive, send)
         try:
             request = await _read(scope, receive)
