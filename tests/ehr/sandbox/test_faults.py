@@ -143,7 +143,7 @@ def test_an_oversize_body_is_sent_whole_or_packed(ehr: Sandbox, http: httpx.Clie
 
 def test_a_trickle_is_slow_and_whole(ehr: Sandbox, http: httpx.Client) -> None:
     good = http.get("Patient/ana")
-    ehr.faults = [Fault(Trickle(piece_bytes=100, interval_s=0.01))]
+    ehr.faults = [Fault(Trickle(piece_bytes=20, interval_s=0.01))]
     slow = http.get("Patient/ana")
     assert slow.content == good.content
     assert slow.elapsed.total_seconds() > 0.02
