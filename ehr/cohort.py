@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from ehr.collector import collecting_seldom
 from ehr.errors import AuthError, EHRError, QuotaSpent, TransportError
 from ehr.failures import classes_of
 from ehr.fhir.outcome import error_word
@@ -152,14 +153,15 @@ async def finished_cohort(
         return result
 
     try:
-        for whom, _ in asked:
-            if whom not in running:
-                running[whom] = asyncio.create_task(one(groups.pop(whom)))
-            window.append(whom)
-            if len(window) >= max(bounds.ahead, 1):
+        with collecting_seldom():
+            for whom, _ in asked:
+                if whom not in running:
+                    running[whom] = asyncio.create_task(one(groups.pop(whom)))
+                window.append(whom)
+                if len(window) >= max(bounds.ahead, 1):
+                    yield await first()
+            while window:
                 yield await first()
-        while window:
-            yield await first()
     finally:
         await _stop(list(running.values()))
 

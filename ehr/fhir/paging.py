@@ -85,6 +85,7 @@ class Route:
             params=params,
             form=form,
             auth=self.auth,
+            expect="searchset",
             endpoint_class=query.type_name,
             deadline_s=self.deadline_s,
         )
@@ -166,7 +167,8 @@ class _Steps:
     def _read(self, response: Response) -> Page:
         route = self.route
         try:
-            content = read_page(response.body, self.query.shape, route.reading)
+            check = (route.transport.small_page, route.transport.check_page)
+            content = read_page(response.body, self.query.shape, route.reading, check)
         except EHRError as error:
             raise SearchFailed(*outcomes.from_error(error, route.profile)) from None
         return sift(content, self.query, route.profile, lower_case=not route.reading.strict)

@@ -8,7 +8,7 @@ nothing else of its content (``ehr`` design 7.5).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from decimal import Decimal
@@ -150,17 +150,27 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def read_page(body: bytes, shape: type[Resource], rules: Reading) -> Content:
+def read_page(
+    body: bytes,
+    shape: type[Resource],
+    rules: Reading,
+    check: tuple[int, Callable[[bytes], None]] | None = None,
+) -> Content:
     """Read a searchset.
 
     Args:
         body: JSON text.
         shape: the type that was asked for; entries of other known types are read too (includes).
         rules: see `Reading`.
+        check: where syntax and size were not checked yet: what checks them, and the bytes up to which that is only
+            needed for a page that cannot be read as a whole. Decoding checks the syntax on its way.
 
     Raises:
         BadBody: it is not a searchset Bundle in UTF-8 (``not-json`` or ``wrong-type``).
     """
+    large = check is not None and (len(body) > check[0] or rules.validation != "light")
+    if check is not None and large:
+        check[1](body)
     _check_text(body)
     if rules.validation == "light":
         try:
@@ -169,6 +179,8 @@ def read_page(body: bytes, shape: type[Resource], rules: Reading) -> Content:
             pass
         else:
             return Content(bundle.entry, _links(bundle.link), bundle.total)
+        if check is not None and not large:
+            check[1](body)
     return _read_entries(body, shape, rules)
 
 

@@ -85,6 +85,9 @@ def plan(
         profile: the vendor.
         understood: parameters that may be sent (`capability.parameters`).
     """
+    if params is None and str(shape.__struct_config__.tag) not in profile.fan_out:
+        whose = _patient_pairs(shape, patient, understood)
+        return Plan(() if patient is not None and not whose else (_query(shape, whose, patient, profile),))
     asked = pairs_of(params)
     sent = [(name, value) for name, value in asked if _may_send(name, profile, understood)]
     kept = {name for name, _ in sent}
@@ -139,9 +142,12 @@ def _query(
     profile: ProviderProfile,
 ) -> Query:
     names = [name for name, _ in pairs]
-    personal = any(name.partition(":")[0].split(".")[-1] in _IDENTITY for name in names)
     # A form is a mapping, so a repeated parameter goes by GET.
-    post = profile.post_search and personal and len(set(names)) == len(names)
+    post = (
+        profile.post_search
+        and any(name.partition(":")[0].split(".")[-1] in _IDENTITY for name in names)
+        and len(set(names)) == len(names)
+    )
     size = str(min(profile.page_size, profile.page_size_max))
     sized = pairs if profile.page_parameter in names else (*pairs, (profile.page_parameter, size))
     return Query(shape, sized, patient, "POST" if post else "GET")

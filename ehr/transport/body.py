@@ -14,6 +14,8 @@ import msgspec
 
 from ehr.errors import BadBody, BodyTooLarge, ProtocolViolation
 
+SMALLEST_ENTRY = 32
+"""Bytes of the least entry that a typed reader takes: ``{"resource":{"resourceType":"…"}}``."""
 _PIECE = 256 * 1024
 _JSON_TYPE = re.compile(r"(?:application|text)/(?:[a-z0-9.!#$&^_-]+\+)?json(?:\+[a-z]+)?")
 _STRING = re.compile(rb'"[^"]*"')
@@ -169,14 +171,38 @@ def check_json(body: bytes, content_type: str | None, *, depth: int | None, entr
         BadBody: ``empty``, ``html``, ``wrong-type`` or ``not-json``.
         BodyTooLarge: too deep, or too many entries.
     """
+    body = check_kind(body, content_type)
+    check_syntax(body, depth=depth, entries=entries)
+    return body
+
+
+def check_kind(body: bytes, content_type: str | None) -> bytes:
+    """The part of `check_json` that looks at the beginning alone: something, not HTML, of a JSON type.
+
+    Returns:
+        The body without a byte order mark.
+
+    Raises:
+        BadBody: ``empty``, ``html`` or ``wrong-type``.
+    """
     body = body.removeprefix(b"\xef\xbb\xbf")
     kind = (content_type or "").partition(";")[0].strip().lower()
-    if not body.strip():
+    if not body or body.isspace():
         raise BadBody("The body is empty; expected JSON.", reason="empty")
     if kind in {"text/html", "application/xhtml+xml"} or _looks_like_html(body):
         raise BadBody("The body is HTML; expected JSON. A proxy or login page answers.", reason="html")
     if kind and not _JSON_TYPE.fullmatch(kind):
         raise BadBody("The content type is not JSON; expected application/fhir+json.", reason="wrong-type")
+    return body
+
+
+def check_syntax(body: bytes, *, depth: int | None, entries: int) -> None:
+    """The part of `check_json` that reads it all; arguments and errors as there, for a body without a mark.
+
+    Raises:
+        BadBody: ``not-json``.
+        BodyTooLarge: too deep, or too many entries.
+    """
     try:
         found = _entries(body)
     except RecursionError:
@@ -187,7 +213,6 @@ def check_json(body: bytes, content_type: str | None, *, depth: int | None, entr
         raise BodyTooLarge(f"The JSON is nested deeper than the {depth} levels allowed; it was not read.")
     if found > entries:
         raise BodyTooLarge(f"The Bundle has more than the {entries} entries allowed; it was not read.")
-    return body
 
 
 def _looks_like_html(body: bytes) -> bool:

@@ -7,19 +7,21 @@ bounds time and size, repeats only what may be repeated, and shares rates and br
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import httpx
 
-from ehr.errors import ConfigurationError, TimedOut
+from ehr.errors import BadBody, BodyTooLarge, ConfigurationError, TimedOut
 from ehr.transport import origin as origins
 from ehr.transport import redact, retry
+from ehr.transport.body import SMALLEST_ENTRY, check_syntax
 from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
 from ehr.transport.exchange import Exchange, Expect, Plan, Renewal, Unanswered
@@ -47,6 +49,8 @@ __all__ = [
 
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
+_PLAIN_PATH = re.compile(r"[A-Za-z]+(?:/_search)?")
+_UNESCAPED = re.compile(r"[A-Za-z0-9_.~-]*")
 _SENT_ALWAYS = {"user-agent": "trialveil", "accept-encoding": "gzip"}
 _STREAM_ATTEMPTS_LONG = 5
 
@@ -173,8 +177,8 @@ class Transport:
             json: value or ready bytes of a JSON body.
             auth: an `httpx.Auth` whose ``async_auth_flow`` is driven here.
             accept: value of ``Accept``.
-            expect: ``json`` refuses a 2xx body that is not JSON (a 204 has none); ``binary`` and ``any``
-                differ in the size allowed.
+            expect: ``json`` refuses a 2xx body that is not JSON (a 204 has none); ``searchset`` too, but leaves
+                its syntax to who decodes it (`check_page`); ``binary`` and ``any`` differ in the size allowed.
             limit_bytes: of a 2xx body, before and after decoding; None takes the limits' own.
             deadline_s: for everything, waits and repetitions included.
             endpoint_class: names a class of `Limits.classes`; ``token`` has the token endpoint's rules.
@@ -193,6 +197,23 @@ class Transport:
             return await self._answered(auth, asked, treatment)
         async with self._deadline(deadline_s):
             return await self._answered(auth, asked, treatment)
+
+    def check_page(self, body: bytes) -> None:
+        """The syntax and size of what was asked for as a searchset, for when decoding it does not settle that.
+
+        Raises:
+            BadBody, BodyTooLarge: as `request` does for JSON; counted likewise.
+        """
+        try:
+            check_syntax(body, depth=self.limits.depth, entries=self.limits.entries)
+        except (BadBody, BodyTooLarge) as error:
+            self._exchange.count_failure(error)
+            raise
+
+    @property
+    def small_page(self) -> int:
+        """Bytes up to which a page that decodes into entries cannot have too many of them."""
+        return 0 if self.limits.depth is not None else self.limits.entries * SMALLEST_ENTRY
 
     async def _answered(self, auth: httpx.Auth | None, asked: Asked, treatment: _Treatment) -> Response:
         if auth is None:
@@ -261,7 +282,8 @@ class Transport:
         await self.aclose()
 
     def _url(self, url_or_path: str, params: Params | None) -> str:
-        url = origins.resolve(self.origin, url_or_path)
+        plain = _PLAIN_PATH.fullmatch(url_or_path)  # inside the pin whatever it is
+        url = f"{self.origin.base_url}{url_or_path}" if plain else origins.resolve(self.origin, url_or_path)
         query = _query(params)
         if not query:
             return url
@@ -350,11 +372,15 @@ def _headers(accept: str, more: Mapping[str, str] | None) -> dict[str, str]:
 
 def _query(params: Params | None) -> str:
     pairs = params.items() if isinstance(params, Mapping) else params or ()
-    spread: list[tuple[str, str]] = []
+    spread: list[str] = []
     for name, value in pairs:
         values = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-        spread += [(name, _text(one)) for one in values if one is not None]
-    return urlencode(spread, quote_via=quote, safe="")
+        spread += [f"{_escaped(name)}={_escaped(_text(one))}" for one in values if one is not None]
+    return "&".join(spread)
+
+
+def _escaped(text: str) -> str:
+    return text if _UNESCAPED.fullmatch(text) else quote(text, safe="")
 
 
 def _text(value: Any) -> str:

@@ -32,6 +32,8 @@ from ehr.transport.tls import tls_context
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(rb"[\t\x20-\x7e]*")
+_NAME_TEXT = re.compile(_HEADER_NAME.pattern.decode())
+_VALUE_TEXT = re.compile(_HEADER_VALUE.pattern.decode())
 # aiohttp sets these itself, from the URL and the body.
 _FRAMING = {b"host", b"content-length", b"transfer-encoding", b"connection"}
 _LINE_BYTES = 16 * 1024
@@ -144,8 +146,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             request: its URL lies inside ``origin``.
             origin: the pin.
         """
-        raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()]
-        headers = _wire_headers(request.method, raw)
+        headers = _checked_headers(request.method, request.headers)
         return Fetched(
             await self._answer(request.method, _pinned_url(request.url, origin), headers, request.content)
         )
@@ -303,6 +304,16 @@ def _wire_headers(method: str, raw: list[tuple[bytes, bytes]]) -> CIMultiDict[st
         if name.lower() not in _FRAMING:
             headers.add(name.decode("ascii"), value.decode("ascii"))
     return headers
+
+
+def _checked_headers(method: str, given: dict[str, str]) -> CIMultiDict[str]:
+    """As `_wire_headers`, of names in lower case."""
+    if not _METHOD.fullmatch(method):
+        raise httpx.LocalProtocolError("The method is not a word of capital letters.")
+    for name, value in given.items():
+        if not _NAME_TEXT.fullmatch(name) or not _VALUE_TEXT.fullmatch(value):
+            raise httpx.LocalProtocolError("A header has characters that are not allowed.")
+    return CIMultiDict((name, value) for name, value in given.items() if name.encode() not in _FRAMING)
 
 
 def _mapped(error: Exception) -> httpx.TransportError:

@@ -35,7 +35,7 @@ from ehr.transport.redact import event_logger, log_event
 from ehr.transport.response import Response
 from ehr.transport.settings import Clock, Limits
 
-Expect = Literal["json", "binary", "any"]
+Expect = Literal["json", "searchset", "binary", "any"]
 Renewal = Callable[[], "Outgoing | httpx.Request"]
 
 _LOG = event_logger("ehr.transport")
@@ -228,11 +228,12 @@ class Exchange:
         return Response(status, headers, self._checked(content, headers, plan), request.url)
 
     def _checked(self, content: bytes, headers: httpx.Headers, plan: Plan) -> bytes:
-        if plan.expect != "json":
+        if plan.expect not in ("json", "searchset"):
             return content
-        limits = self.limits
-        kind = headers.get("content-type")
-        return body.check_json(content, kind, depth=limits.depth, entries=limits.entries)
+        content = body.check_kind(content, headers.get("content-type"))
+        if plan.expect == "json":
+            body.check_syntax(content, depth=self.limits.depth, entries=self.limits.entries)
+        return content
 
     def _spent_by(self, error: BadBody | BodyTooLarge, plan: Plan) -> QuotaSpent | None:
         """The vendor's sign that its own quota is used up: nobody is asked about any more today."""
