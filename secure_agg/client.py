@@ -36,6 +36,7 @@ from secure_agg.messages import (
     SHARES,
     SURVIVORS,
     Advert,
+    Data,
     Envelope,
     Invitation,
     Proofs,
@@ -56,7 +57,7 @@ from secure_agg.roster import CheckedRoster, Round, check_pins, read_roster
 from secure_agg.sparse_roster import read_sparse_roster
 from secure_agg.specification import RoundSpec, read_spec, rotation_seed, spec_hash
 from secure_agg.transitions import PodState, pod_move
-from secure_agg.uploads import Seen, encode_upload, upload_header
+from secure_agg.uploads import HEADER_SIZE, Seen, fill_upload, upload_header
 
 MODELLER = "modeller"
 CLIPPED = 2  # the place of the count of clipped coordinates in the header lane
@@ -97,7 +98,7 @@ class Client:
         """Where this pod is."""
         return self._state
 
-    def start(self, invitation: bytes, contribution: Contribution, now: float) -> Step:
+    def start(self, invitation: Data, contribution: Contribution, now: float) -> Step:
         """Enter a round with an update, or refuse it before anything was sent.
 
         Args:
@@ -120,7 +121,7 @@ class Client:
             self._state = move.then
             return Step(self._journal, (advert,))
 
-    def receive(self, data: bytes, now: float) -> Step:
+    def receive(self, data: Data, now: float) -> Step:
         """Take the server's next message.
 
         Args:
@@ -180,14 +181,14 @@ class Client:
             raise OutOfOrder("The secrets of this round were overwritten.")
         return self._secrets
 
-    def _answer(self, kind: bytes, data: bytes) -> bytes:
+    def _answer(self, kind: bytes, data: Data) -> Data:
         if kind == FORWARD:
             return self._on_forward(data)
         if kind == SURVIVORS:
             return self._on_survivors(data)
         return self._on_proofs(data) if kind == PROOFS else self._on_roster(data)
 
-    def _read_invitation(self, data: bytes) -> RoundSpec:
+    def _read_invitation(self, data: Data) -> RoundSpec:
         invitation = decode(data, INVITATION, Invitation, COHORT_LIMIT)
         keys = {MODELLER: self._setup.modeller}
         verify(keys, MODELLER, INVITATION, invitation.spec, invitation.signature)
@@ -212,7 +213,7 @@ class Client:
         self._check_memory(contribution)
         planned = noise_plan(spec)
         noise = Sampler(planned.pod_sigma, self._entropy(32)) if planned else None
-        extras = Extras(rotation_seed(self._this.hash), noise, contribution.tensors)
+        extras = Extras(rotation_seed(self._this.hash), noise, contribution.tensors, HEADER_SIZE)
         encoded = encode(contribution.values, contribution.weight, spec.encoding, self._entropy(32), extras)
         if planned:
             encoded.lane[CLIPPED] = 0  # an exact count beside noise would be a leak of its own
@@ -246,7 +247,7 @@ class Client:
     def _signed(self, kind: bytes, body: bytes) -> bytes:
         return frame(kind, Envelope(self._setup.name, body, sign(self._setup.signer, kind, body)))
 
-    def _on_roster(self, data: bytes) -> bytes:
+    def _on_roster(self, data: Data) -> bytes:
         if self._this.spec.graph == "sparse":
             roster = read_sparse_roster(data, self._this, self._setup.name, self._advert)
         else:
@@ -257,7 +258,7 @@ class Client:
             SHARES, encode_body(Shares(self._setup.name, self._this.hash, roster.hash, sealed))
         )
 
-    def _on_forward(self, data: bytes) -> bytes:
+    def _on_forward(self, data: Data) -> memoryview:
         me, roster = self._setup.name, self._seen
         forward = read_forward(data, self._this, roster)
         if me not in forward.shared or len(forward.shared) < self._floor:
@@ -273,7 +274,7 @@ class Client:
         self._kept.open_shares(dict(forward.sealed), roster)
         return self._upload()
 
-    def _upload(self) -> bytes:
+    def _upload(self) -> memoryview:
         encoded, roster = self._encoded, self._seen
         if encoded is None:
             raise OutOfOrder("The update of this round was overwritten.")
@@ -281,11 +282,11 @@ class Client:
         seen = Seen(self._this.hash, roster.hash, names_hash(self._this.hash, self._shared))
         header = upload_header(seen, self._setup.name, encoded.lane, encoded.vector)
         signature = sign(self._setup.signer, header[4:5], header)
-        message = encode_upload(header, signature, encoded.vector)
+        message = fill_upload(encoded.buffer, header, signature)
         self._encoded = None
         return message
 
-    def _on_survivors(self, data: bytes) -> bytes:
+    def _on_survivors(self, data: Data) -> bytes:
         survivors = read_survivors(data, self._this, self._seen, self._shared)
         if self._setup.name not in survivors.survivors:
             raise SurvivorsRefused(
@@ -302,7 +303,7 @@ class Client:
         self._statement = encode_body(survivors)
         return self._signed(CONFIRM, self._statement)
 
-    def _on_proofs(self, data: bytes) -> bytes:
+    def _on_proofs(self, data: Data) -> bytes:
         proofs = decode(data, PROOFS, Proofs, len(self._this.spec.cohort))
         check_belongs(proofs, self._this, self._seen)
         signers = tuple(name for name, _ in proofs.confirmations)

@@ -48,10 +48,12 @@ class Encoded:
     Attributes:
         vector: shape ``(encoded_length,)``, words.
         lane: shape ``(4,)``, uint64: 1, relative weight times 2^40, clipped coordinates, 0.
+        buffer: the bytes that ``vector`` is the end of; before it lies the room that `Extras` asks for.
     """
 
     vector: Words
     lane: NDArray[np.uint64]
+    buffer: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,13 @@ class Extras:
         rotation_seed: 32 public bytes, the same for all pods; needed for 16-bit words.
         noise: gives noise to be added in the ring; see `privacy`.
         tensors: (name, coordinates) in order, so that an error can name the tensor.
+        room: bytes before the words, a multiple of 16, for the header of a message.
     """
 
     rotation_seed: bytes = b""
     noise: NextNoise | None = None
     tensors: Sequence[tuple[str, int]] = ()
+    room: int = 0
 
 
 def encode(
@@ -113,11 +117,14 @@ def encode(
     extras = extras or Extras()
     _check_shape(update, encoding)
     relative = _relative_weight(weight, encoding)
+    size = encoded_length(len(update), encoding.bits) * encoding.bits // 8
+    buffer = np.zeros(extras.room + size, np.uint8)
+    vector = buffer[extras.room :].view(_DTYPES[encoding.bits][0])
     if encoding.bits == 64:
-        vector, clipped = _encode_exactly(update, encoding, extras)
+        clipped = _encode_exactly(update, encoding, extras, vector)
     else:
-        vector, clipped = _encode_reals(update, relative / LANE_SCALE, encoding, seed, extras)
-    return Encoded(vector, np.array([1, relative, clipped, 0], "<u8"))
+        clipped = _encode_reals(update, relative / LANE_SCALE, encoding, seed, extras, vector)
+    return Encoded(vector, np.array([1, relative, clipped, 0], "<u8"), buffer)
 
 
 def _check_shape(update: NDArray[Any], encoding: Encoding) -> None:
@@ -180,8 +187,8 @@ def l2_norm(values: NDArray[Any]) -> float:
 
 
 def _encode_reals(
-    update: NDArray[Any], relative: float, encoding: Encoding, seed: bytes, extras: Extras
-) -> tuple[Words, int]:
+    update: NDArray[Any], relative: float, encoding: Encoding, seed: bytes, extras: Extras, vector: Words
+) -> int:
     bits = encoding.bits
     shrink = _l2_factor(update, encoding.l2_clip, extras.tensors)
     if bits == 16:
@@ -189,9 +196,7 @@ def _encode_reals(
         update = rotate(update, extras.rotation_seed)
     scaled = _Scaled(update, relative * shrink * encoding.scale, shrink, extras.tensors)
     rounded = _rounding(encoding, seed)
-    unsigned, signed = _DTYPES[bits]
-    vector = np.zeros(encoded_length(len(update), bits), unsigned)
-    whole, clipped = vector.view(signed), 0
+    whole, clipped = vector.view(_DTYPES[bits][1]), 0
     limit = relative * encoding.clip * encoding.scale
     for source, target in pieces(len(update), bits):
         steps = scaled.piece(source)
@@ -200,7 +205,7 @@ def _encode_reals(
         rounded(steps)
         np.copyto(whole[target], steps, casting="unsafe")
     _add_noise(vector, len(update), bits, extras.noise)
-    return vector, clipped
+    return clipped
 
 
 class _Scaled:
@@ -270,11 +275,10 @@ def _add_noise(vector: Words, payload: int, bits: Bits, noise: NextNoise | None)
         vector[target] += noise(source.stop - source.start).astype(vector.dtype)
 
 
-def _encode_exactly(update: NDArray[Any], encoding: Encoding, extras: Extras) -> tuple[Words, int]:
+def _encode_exactly(update: NDArray[Any], encoding: Encoding, extras: Extras, vector: Words) -> int:
     bound, clipped = int(encoding.clip), 0
     if encoding.on_clip == "error" and _is_beyond(update, bound):
         raise RangeError(f"A whole number lies beyond clip, which is {bound}. Nothing was sent. Raise clip.")
-    vector = np.zeros(encoded_length(len(update), 64), "<u8")
     for source, target in pieces(len(update), 64):
         piece = update[source]
         if _is_beyond(piece, bound):
@@ -282,7 +286,7 @@ def _encode_exactly(update: NDArray[Any], encoding: Encoding, extras: Extras) ->
             piece = np.clip(piece, -bound, bound)
         vector[target] = piece.astype(np.int64).view(np.uint64)
     _add_noise(vector, len(update), 64, extras.noise)
-    return vector, clipped
+    return clipped
 
 
 def _is_beyond(values: NDArray[Any], bound: int) -> bool:

@@ -19,6 +19,9 @@ import numpy as np
 
 from secure_agg.errors import MalformedMessage
 
+Data = bytes | memoryview
+"""A message: a masked update is a view of the array that was masked, so that it is not copied."""
+
 VERSION = 1
 FRAME = b"SA1" + bytes([VERSION])
 
@@ -188,7 +191,7 @@ BODIES: dict[bytes, type[msgspec.Struct]] = {
 }
 
 
-def kind_of(data: bytes) -> bytes:
+def kind_of(data: Data) -> bytes:
     """The kind byte of a frame; nothing else is read.
 
     Raises:
@@ -207,7 +210,7 @@ def encode(kind: bytes, message: msgspec.Struct) -> bytes:
     return FRAME + kind + msgspec.msgpack.encode(message)
 
 
-def decode(data: bytes, kind: bytes, message: type[Message], pods: int) -> Message:
+def decode(data: Data, kind: bytes, message: type[Message], pods: int) -> Message:
     """The control message of a frame.
 
     Args:

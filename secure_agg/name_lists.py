@@ -12,6 +12,7 @@ from secure_agg.errors import MalformedMessage, OutOfOrder
 from secure_agg.messages import (
     FORWARD,
     SURVIVORS,
+    Data,
     Forward,
     Proofs,
     SparseForward,
@@ -35,7 +36,7 @@ def write_forward(
     return encode(FORWARD, Forward(this.hash, roster.hash, shared, sealed))
 
 
-def read_forward(data: bytes, this: Round, roster: CheckedRoster) -> Forward:
+def read_forward(data: Data, this: Round, roster: CheckedRoster) -> Forward:
     """Who has shared, all of them in the roster, and what is sealed for this pod.
 
     Raises:
@@ -61,7 +62,7 @@ def write_survivors(body: Survivors, shared: tuple[str, ...], this: Round) -> by
     return encode(SURVIVORS, body)
 
 
-def read_survivors(data: bytes, this: Round, roster: CheckedRoster, shared: tuple[str, ...]) -> Survivors:
+def read_survivors(data: Data, this: Round, roster: CheckedRoster, shared: tuple[str, ...]) -> Survivors:
     """Whose updates have come, all of them of pods that have shared.
 
     Raises:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from secure_agg.journal import PodJournal, PodPolicy
 from secure_agg.keys import Signer
+from secure_agg.messages import Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class Step:
     """
 
     journal: PodJournal | None
-    _messages: tuple[bytes, ...] = field(repr=False)
+    _messages: tuple[Data, ...] = field(repr=False)
 
-    def send_after(self, store: Callable[[PodJournal], None]) -> tuple[bytes, ...]:
+    def send_after(self, store: Callable[[PodJournal], None]) -> tuple[Data, ...]:
         """The messages, after ``store`` has kept the journal (and has not raised)."""
         if self.journal is not None:
             store(self.journal)

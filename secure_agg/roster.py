@@ -16,6 +16,7 @@ from secure_agg.messages import (
     ADVERT,
     ROSTER,
     Advert,
+    Data,
     Envelope,
     Roster,
     SparseRoster,
@@ -127,7 +128,7 @@ def make_roster(frames: Mapping[str, bytes], this: Round) -> bytes:
     return encode(ROSTER, Roster(this.hash, tuple(frames[name] for name in sorted(frames))))
 
 
-def read_roster(data: bytes, this: Round, advert: bytes) -> CheckedRoster:
+def read_roster(data: Data, this: Round, advert: bytes) -> CheckedRoster:
     """A roster with everything checked, in which the advert of this pod is the one that it has sent.
 
     Raises:

@@ -35,6 +35,7 @@ from secure_agg.messages import (
     REVEAL,
     SHARES,
     Advert,
+    Data,
     Envelope,
     Invitation,
     Proofs,
@@ -142,7 +143,7 @@ class Server:
         message = frame(INVITATION, Invitation(self._spec_bytes, signature))
         return self._sent(dict.fromkeys(self._spec.names, message))
 
-    def receive(self, data: bytes, now: float) -> tuple[Outgoing, ...]:
+    def receive(self, data: Data, now: float) -> tuple[Outgoing, ...]:
         """Take one pod's message.
 
         Returns:
@@ -197,11 +198,12 @@ class Server:
         self._bytes_down += sum(len(data) for data in messages.values())
         return tuple(Outgoing(name, data) for name, data in sorted(messages.items()))
 
-    def _take(self, kind: bytes, data: bytes) -> str:
+    def _take(self, kind: bytes, data: Data) -> str:
         envelope = read(data, kind, Envelope, len(self._spec.cohort))
         sender = self._expected_sender(envelope.sender)
         if kind == ADVERT:
-            self._adverts[sender], self._frames[sender] = read_advert(data, self._round), data
+            self._frames[sender] = bytes(data)
+            self._adverts[sender] = read_advert(self._frames[sender], self._round)
             return sender
         verify(self._round.pinned, sender, kind, envelope.body, envelope.signature)
         if kind == SHARES:
@@ -225,7 +227,7 @@ class Server:
             raise SharesRefused("Shares are not for exactly the neighbours of their sender.", sender)
         self._mail[sender] = dict(shares.sealed)
 
-    def _take_upload(self, data: bytes) -> str:
+    def _take_upload(self, data: Data) -> str:
         bits = self._spec.encoding.bits
         upload = decode_upload(data, encoded_length(self._spec.length, bits), bits)
         sender = self._expected_sender(upload.sender)

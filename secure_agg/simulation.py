@@ -23,6 +23,7 @@ from secure_agg.errors import ParameterError, WeightError
 from secure_agg.graph import certified, commitment
 from secure_agg.journal import PodJournal, PodPolicy
 from secure_agg.keys import Entropy, Identity, fingerprint
+from secure_agg.messages import Data
 from secure_agg.parameters import DpSpec, Encoding, Parameters
 from secure_agg.pod_setup import Contribution, PodSetup, Step
 from secure_agg.reports import RoundResult
@@ -232,7 +233,7 @@ class _Wires:
     def __init__(self, pods: Mapping[str, Client], given: Mapping[str, Contribution], cohort: Cohort) -> None:
         self._pods, self._given, self._cohort = pods, given, cohort
 
-    def deliver(self, mail: tuple[Outgoing, ...], now: float, lost: Mapping[str, LostAt]) -> Iterator[bytes]:
+    def deliver(self, mail: tuple[Outgoing, ...], now: float, lost: Mapping[str, LostAt]) -> Iterator[Data]:
         """What the pods answer, in the order of the messages."""
         for message in mail:
             pod = self._pods[message.to]
@@ -243,7 +244,7 @@ class _Wires:
             elif pod.state is not PodState.CLOSED:
                 yield from self._send(message.to, pod.receive(message.data, now))
 
-    def _send(self, name: str, step: Step) -> tuple[bytes, ...]:
+    def _send(self, name: str, step: Step) -> tuple[Data, ...]:
         def store(journal: PodJournal) -> None:
             self._cohort.journals[name] = journal
 

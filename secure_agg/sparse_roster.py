@@ -16,6 +16,7 @@ from secure_agg.graph import NONCE_BYTES, Ring, joint_seed
 from secure_agg.messages import (
     ROSTER,
     Advert,
+    Data,
     SparseRoster,
     decode,
     encode,
@@ -77,7 +78,7 @@ def _for_one(everybody: SparseRoster, frames: Sequence[bytes]) -> bytes:
     )
 
 
-def read_sparse_roster(data: bytes, this: Round, me: str, advert: bytes) -> CheckedRoster:
+def read_sparse_roster(data: Data, this: Round, me: str, advert: bytes) -> CheckedRoster:
     """A sparse roster with everything checked that concerns this pod.
 
     Args:

@@ -10,10 +10,13 @@
     1 + 64  name of the pod: length, then the name filled up with zero bytes
     32      header lane: four masked 64-bit words, little endian
     32      SHA-256 of the words
+    1       zero
     64      Ed25519 signature over all of the above
     ...     the words
 
-The header has 303 bytes. What is signed is the header as sent; it holds the hash of the words.
+The header has 304 bytes, so that words lie at a multiple of 16 and are added without being moved. What is
+signed is the header as sent; it holds the hash of the words. A pod encodes its update behind room for the
+header, so that a message is not copied.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secure_agg.errors import MalformedMessage
-from secure_agg.messages import FRAME, MASKED
+from secure_agg.messages import FRAME, MASKED, Data
 
 LANE_WORDS = 4
-_HEADER = struct.Struct("<5sBQ32s32s32sB64s32s32s")
+_HEADER = struct.Struct("<5sBQ32s32s32sB64s32s32sB")
 SIGNED_SIZE = _HEADER.size
 HEADER_SIZE = SIGNED_SIZE + 64
 
@@ -87,12 +90,19 @@ def upload_header(seen: Seen, sender: str, lane: NDArray[np.uint64], words: Word
         name.ljust(64, b"\0"),
         lane.astype("<u8", copy=False).tobytes(),
         hashlib.sha256(words.data).digest(),
+        0,
     )
 
 
 def encode_upload(header: bytes, signature: bytes, words: Words) -> bytes:
-    """The whole message: header, signature and words."""
+    """The whole message, of words that lie elsewhere; see `fill_upload`."""
     return b"".join((header, signature, words.astype(words.dtype.newbyteorder("<"), copy=False).data))
+
+
+def fill_upload(buffer: NDArray[np.uint8], header: bytes, signature: bytes) -> memoryview:
+    """The whole message, in a buffer whose words begin at `HEADER_SIZE`; read-only from here on."""
+    buffer[:HEADER_SIZE] = np.frombuffer(header + signature, np.uint8)
+    return buffer.data.toreadonly()
 
 
 def upload_size(length: int, bits: int) -> int:
@@ -100,7 +110,7 @@ def upload_size(length: int, bits: int) -> int:
     return HEADER_SIZE + length * bits // 8
 
 
-def decode_upload(data: bytes, length: int, bits: int) -> Upload:
+def decode_upload(data: Data, length: int, bits: int) -> Upload:
     """The masked update of a message; its words are a view, not a copy.
 
     Args:
@@ -115,8 +125,8 @@ def decode_upload(data: bytes, length: int, bits: int) -> Upload:
     if len(data) != expected:
         raise MalformedMessage(f"A masked update of {len(data)} bytes came; expected {expected} bytes.")
     signed = bytes(data[:SIGNED_SIZE])
-    frame, width, count, spec, roster, shared, size, padded, lane, digest = _HEADER.unpack(signed)
-    if frame != FRAME + MASKED or width != bits or count != length:
+    frame, width, count, spec, roster, shared, size, padded, lane, digest, spare = _HEADER.unpack(signed)
+    if frame != FRAME + MASKED or width != bits or count != length or spare:
         raise MalformedMessage("A masked update has another version, width or length than the round.")
     name = padded[:size]
     if not 1 <= size <= 64 or any(padded[size:]) or not name.isascii():

@@ -236,7 +236,7 @@ class _Round:
             vector = struct.pack(f"<{len(plain)}I", *self.found.masked[me])
             header = b"SA1\x01\x05\x20" + struct.pack("<Q", len(plain))
             header += self.spec_hash + self.roster_hash + seen
-            header += bytes([len(me)]) + me.encode().ljust(64, b"\0") + hidden + sha(vector)
+            header += bytes([len(me)]) + me.encode().ljust(64, b"\0") + hidden + sha(vector) + b"\0"
             signature = ed25519_sign(pod.identity, b"sa1/sign/\x05" + header)
             self.found.messages.append((me, "masked update", header + signature + vector))
 

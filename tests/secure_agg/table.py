@@ -121,7 +121,7 @@ class Table:
         else:
             step = client.receive(data, self.now)
         (answer,) = step.send_after(lambda journal: self.journals.__setitem__(name, journal))
-        return answer
+        return bytes(answer)
 
     def ask_all(self, messages: Messages) -> Messages:
         return {name: self.ask(name, data) for name, data in messages.items()}
