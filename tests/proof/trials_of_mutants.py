@@ -96,6 +96,7 @@ def _run(tests: Sequence[str], finder: _Finder | None) -> int:
     hypothesis.settings.register_profile("proof", derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("proof")
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "--no-header"]
+    options += ["-m", "not proof"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries are loaded before pytest runs
     return int(pytest.main([*options, *tests]))
 
