@@ -20,7 +20,6 @@ import numpy as np
 from secure_agg.errors import BadMaskInput, MemoryRefused
 from secure_agg.keystream import (
     CHUNK_BYTES,
-    SEGMENT_BYTES,
     VECTOR,
     Backend,
     Cursor,
@@ -33,8 +32,7 @@ from secure_agg.layout import CHUNK, encoded_length, payload_length
 from secure_agg.parameters import Bits
 
 THREADS_AT_MOST = 4
-_PART_BYTES = 1 << 20  # less than this is not worth a thread
-_LEAD = 1.3  # about how much faster GCM is where it is the faster backend
+_PART_BYTES = 4 << 20  # less than this is not worth a thread, nor the start of GCM inside a segment
 _CONTEXT_BYTES = 2048  # one open AES context with its key; 1,200 were seen
 _ENCODING_BYTES = 32 * CHUNK  # four arrays of float64 at most, while a piece is rounded or clipped
 
@@ -131,7 +129,7 @@ def _add_all(part: Words, signed: Sequence[tuple[bytes, int]], threads: int | No
     check_words(part)
     keys = [(stream_key(seed, domain), sign) for seed, sign in signed]
     backend = fastest()
-    ranges = _ranges(part, thread_count(part.nbytes, threads), backend)
+    ranges = _ranges(part, thread_count(part.nbytes, threads))
     if len(ranges) == 1:
         _add_range(part, 0, keys, backend)
         return
@@ -153,17 +151,11 @@ def thread_count(size: int, asked: int | None = None) -> int:
     return max(1, min(allowed, -(-size // _PART_BYTES)))
 
 
-def _ranges(part: Words, count: int, backend: Backend) -> list[tuple[int, int]]:
-    """Disjoint ranges of whole chunks.
-
-    Only the first of several ranges within a segment can take the faster backend, which cannot begin inside
-    one, so it gets more.
-    """
+def _ranges(part: Words, count: int) -> list[tuple[int, int]]:
+    """Disjoint ranges of whole chunks, as even as chunks allow."""
     step = CHUNK_BYTES // part.itemsize
-    lead = _LEAD if backend is Backend.GCM and part.nbytes <= SEGMENT_BYTES else 1.0
-    shares = [0.0, *(lead + number for number in range(count))]
     chunks = -(-len(part) // step)
-    edges = [min(len(part), round(chunks * share / shares[-1]) * step) for share in shares]
+    edges = [min(len(part), round(chunks * number / count) * step) for number in range(count + 1)]
     return [(a, b) for a, b in pairwise(edges) if a < b] or [(0, len(part))]
 
 

@@ -77,6 +77,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "secure_agg.server": _masking("test_server.py"),
     "secure_agg.simulation": _masking("test_simulation.py"),
     "secure_agg.fixed_point": _masking("test_fixed_point.py"),
+    "secure_agg.gcm_start": (_MASKING + "test_gcm_start.py", _MASKING + "test_keystream.py"),
     "secure_agg.graph": _masking("test_graph.py"),
     "secure_agg.journal": _masking("test_replay.py", "test_active_server.py", "test_round_privacy.py"),
     "secure_agg.keys": _masking("test_keys.py", "test_hygiene.py"),

@@ -232,6 +232,11 @@ def test_a_gcm_with_other_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert self_test(clock_that_favours(0.1)) is Backend.CTR
 
 
+def test_a_gcm_that_cannot_begin_in_the_middle_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keystream, "nonce_for", lambda key, first: first)
+    assert self_test(clock_that_favours(0.1)) is Backend.CTR
+
+
 def test_a_gcm_that_is_refused_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(nonce: bytes) -> None:
         raise ValueError("not in this mode")
