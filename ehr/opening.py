@@ -139,6 +139,7 @@ def transport_of(place: Place, counted_in: Path | None = None) -> Transport:
         inner=around.wire,
         never_retry=place.profile.never_retry,
         quota=allowance.quota(place.file, place.profile, around.clock, counted_in),
+        provider=place.profile.name,
     )
 
 

@@ -24,7 +24,8 @@ from ehr.transport import redact, retry
 from ehr.transport.body import SMALLEST_ENTRY, check_syntax
 from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
-from ehr.transport.exchange import Exchange, Expect, Plan, Renewal, Unanswered
+from ehr.transport.exchange import Exchange, Expect, Plan, Renewal
+from ehr.transport.failure import Unanswered
 from ehr.transport.flow import FRESH, ONCE, drive, is_token_request, lent_by, renewed_by, without_bearer
 from ehr.transport.outgoing import Asked, Form, Outgoing
 from ehr.transport.quota import DailyQuota
@@ -81,6 +82,7 @@ class Transport:
         inner: sends requests instead of the engine; tests give ``httpx.MockTransport``.
         never_retry: path segments whose requests are never repeated.
         quota: the day's budget; None is none.
+        provider: its name, for the log.
 
     Raises:
         ConfigurationError: the base URL, a file or a limit cannot be used.
@@ -98,6 +100,7 @@ class Transport:
         inner: httpx.AsyncBaseTransport | None = None,
         never_retry: tuple[str, ...] = NEVER_RETRY,
         quota: DailyQuota | None = None,
+        provider: str | None = None,
     ) -> None:
         redact.install()
         limits = limits or Limits()
@@ -107,7 +110,7 @@ class Transport:
         private = ca_file is not None or client_certificate is not None
         tls = tls_context(ca_file, client_certificate) if private else None
         wire = inner or AiohttpTransport(EngineSettings(limits=limits, tls=tls))
-        self._exchange = Exchange(wire, limits, clock, quota)
+        self._exchange = Exchange(wire, limits, clock, quota, provider)
         self._owner = True
 
     def __repr__(self) -> str:
@@ -333,6 +336,7 @@ class Transport:
             treatment.deadline,
             renew,
             treatment.start,
+            next(self._exchange.numbers),
         )
 
     async def _sent(self, auth: httpx.Auth, request: httpx.Request, treatment: _Treatment) -> Response:

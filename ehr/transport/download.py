@@ -18,7 +18,8 @@ import httpx
 
 from ehr.errors import ConfigurationError
 from ehr.transport import body
-from ehr.transport.exchange import failure_of, framing, raw_stream
+from ehr.transport.exchange import framing, raw_stream
+from ehr.transport.failure import failure_of
 
 
 @dataclass(frozen=True, slots=True)

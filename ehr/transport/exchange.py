@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +19,6 @@ from ehr.errors import (
     BodyTooLarge,
     BreakerOpen,
     ConfigurationError,
-    ConnectionFailed,
-    DestinationRefused,
     EHRError,
     ProtocolViolation,
     QuotaSpent,
@@ -26,7 +26,8 @@ from ehr.errors import (
     TransportError,
 )
 from ehr.transport import body, retry
-from ehr.transport.engine import AddressNotAllowed, AiohttpTransport, CertificateRefused
+from ehr.transport.engine import AiohttpTransport
+from ehr.transport.failure import TOO_MUCH, Failure, Unanswered, failure_of, health, too_much
 from ehr.transport.origin import Origin
 from ehr.transport.outgoing import Outgoing
 from ehr.transport.quota import DailyQuota
@@ -55,6 +56,7 @@ class Plan:
         deadline: on the clock's monotonic time; None is none.
         renew: makes the request anew for each further attempt; None sends the same one.
         start: it belongs to the start of a run, which no spent budget holds up.
+        number: of the request in its family, for the log: repetitions have the same.
     """
 
     origin: Origin
@@ -65,15 +67,7 @@ class Plan:
     deadline: float | None = None
     renew: Renewal | None = None
     start: bool = False
-
-
-@dataclass(slots=True)
-class Failure:
-    """An attempt without a usable answer."""
-
-    error: EHRError
-    repeatable: bool
-    unsent: bool = False
+    number: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +78,8 @@ class Exchange:
     limits: Limits
     clock: Clock
     quota: DailyQuota | None = None
+    provider: str | None = None
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     rates: Rates = field(init=False)
     counters: Counter[str] = field(default_factory=Counter)
 
@@ -152,16 +148,16 @@ class Exchange:
             try:
                 async with self._answered(request) as raw:
                     turn.outcome = Outcome.FAILED if raw.status_code >= 500 else Outcome.ANSWERED
-                    turn.too_much = raw.status_code in _TOO_MUCH
+                    turn.too_much = raw.status_code in TOO_MUCH
                     if 200 <= raw.status_code <= 299:
                         yield raw
                     else:
                         yield await self._read(raw, request, plan)
             except Unanswered as failed:
-                turn.outcome, turn.too_much = _health(failed.failure), _too_much(failed.failure)
+                turn.outcome, turn.too_much = health(failed.failure), too_much(failed.failure)
                 raise
             except TransportError as error:
-                turn.outcome = _health(Failure(error, repeatable=False))
+                turn.outcome = health(Failure(error, repeatable=False))
                 raise
 
     async def _attempt(self, request: Outgoing | httpx.Request, plan: Plan) -> Response | Failure:
@@ -171,7 +167,7 @@ class Exchange:
                 started = self.clock.monotonic()
                 self._count(plan)
                 result = await self._once(request, plan)
-                turn.outcome, turn.too_much = _health(result), _too_much(result)
+                turn.outcome, turn.too_much = health(result), too_much(result)
         except (BreakerOpen, QuotaSpent) as error:
             self.count_failure(error)
             return Failure(error, repeatable=False)
@@ -281,14 +277,10 @@ class Exchange:
     def _note(self, result: Response | Failure, plan: Plan, duration_s: float, host: HostRate) -> None:
         if isinstance(result, Failure):
             self.count_failure(result.error)
-            kind = type(result.error).__name__
-            log_event(_LOG, "http.failed", kind=kind, duration_s=duration_s)
+            self._log("http.failed", plan, duration_s, kind=type(result.error).__name__)
             return
-        self.counters[f"status.{result.status // 100}xx"] += 1
-        log_event(
-            _LOG, "http.answered", kind=plan.endpoint_class, status=result.status, duration_s=duration_s
-        )
-        if result.status not in _TOO_MUCH:
+        self._note_answer(result.status, plan, duration_s)
+        if result.status not in TOO_MUCH:
             return
         asked = retry.retry_after_s(result.headers, self.clock.now())
         if result.status == 429 or (result.status == 503 and asked is not None):
@@ -296,20 +288,19 @@ class Exchange:
 
     def _note_answer(self, status: int, plan: Plan, duration_s: float) -> None:
         self.counters[f"status.{status // 100}xx"] += 1
-        log_event(_LOG, "http.answered", kind=plan.endpoint_class, status=status, duration_s=duration_s)
+        self._log("http.answered", plan, duration_s, kind=plan.endpoint_class, status=status)
+
+    def _log(
+        self, event: str, plan: Plan, duration_s: float, *, kind: str | None, status: int | None = None
+    ) -> None:
+        if _LOG.isEnabledFor(logging.DEBUG):
+            about = {"kind": kind, "status": status, "provider": self.provider, "request": plan.number}
+            log_event(_LOG, event, duration_s=duration_s, **about)  # type: ignore[arg-type]  # as they are named
 
     def count_failure(self, error: EHRError) -> None:
         """Count a failure by its class."""
         self.counters["failures"] += 1
         self.counters[f"failures.{type(error).__name__}"] += 1
-
-
-class Unanswered(Exception):
-    """Carries a failure out of the context managers; `Transport` turns it into the error inside."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__()
-        self.failure = failure
 
 
 def raw_stream(raw: httpx.Response) -> AsyncIterator[bytes]:
@@ -338,54 +329,3 @@ def _returned(result: Response | Failure) -> Response:
     if isinstance(result, Failure):
         raise result.error from None
     return result
-
-
-_TOO_MUCH = (429, 503)
-
-
-def _too_much(result: Response | Failure) -> bool:
-    """Whether the host is asked too much at once: it says so, or is too busy to answer in time."""
-    if isinstance(result, Response):
-        return result.status in _TOO_MUCH
-    return isinstance(result.error, TimedOut) and not result.unsent
-
-
-def _health(result: Response | Failure) -> Outcome:
-    if isinstance(result, Response):
-        return Outcome.FAILED if result.status >= 500 else Outcome.ANSWERED
-    if isinstance(result.error, (BadBody, BodyTooLarge, QuotaSpent)):
-        return Outcome.ANSWERED
-    return Outcome.FAILED if isinstance(result.error, TransportError) else Outcome.UNKNOWN
-
-
-def failure_of(error: httpx.TransportError | httpx.DecodingError) -> Failure:
-    """Our error for httpx's. The text is never taken over: a mock or another engine may name a URL."""
-    if isinstance(error, AddressNotAllowed):
-        refused = DestinationRefused(
-            "The host stands for an address that must not be called. Nothing was sent."
-        )
-        return Failure(refused, repeatable=False, unsent=True)
-    if isinstance(error, CertificateRefused):
-        wrong = ConnectionFailed(
-            "The server's TLS certificate does not hold. Nothing was sent; "
-            "if the hospital has its own authority, name its file in the configuration."
-        )
-        return Failure(wrong, repeatable=False, unsent=True)
-    if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
-        return Failure(
-            ConfigurationError(
-                "The request cannot be sent: its method, a header or its URL has characters that are not "
-                "allowed, or the transport is closed or belongs to another event loop."
-            ),
-            repeatable=False,
-            unsent=True,
-        )
-    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-    if isinstance(error, httpx.TimeoutException):
-        stage = "connecting" if unsent else "reading or writing"
-        return Failure(TimedOut(f"A time-out while {stage}."), repeatable=True, unsent=unsent)
-    if isinstance(error, (httpx.ProtocolError, httpx.DecodingError)):
-        return Failure(ProtocolViolation("The answer is not valid HTTP, or ended early."), repeatable=True)
-    if unsent:
-        return Failure(ConnectionFailed("No connection could be made."), repeatable=True, unsent=True)
-    return Failure(ConnectionFailed("The connection broke before the answer was complete."), repeatable=True)

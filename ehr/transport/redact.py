@@ -42,6 +42,8 @@ def log_event(
     status: int | None = None,
     count: int | None = None,
     duration_s: float | None = None,
+    provider: str | None = None,
+    request: int | None = None,
 ) -> None:
     """Write one event.
 
@@ -53,10 +55,14 @@ def log_event(
         status: HTTP status.
         count: of attempts, entries, bytes.
         duration_s: seconds.
+        provider: name of the EHR's kind, such as ``epic r4``.
+        request: number of the request in this process; repetitions have the same.
     """
     if not logger.isEnabledFor(level):
         return
     parts = [word(event)]
+    parts += [f"provider={word(provider.replace(' ', '-'))}"] if provider is not None else []
+    parts += [f"request={int(request)}"] if request is not None else []
     parts += [f"type={word(kind)}"] if kind is not None else []
     parts += [f"status={int(status)}"] if status is not None else []
     parts += [f"count={int(count)}"] if count is not None else []

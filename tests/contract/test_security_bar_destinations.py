@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +19,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ehr.auth.discovery import discover
-from ehr.errors import ConfigurationError, ConnectionFailed, DestinationRefused, EHRError
+from ehr.errors import (
+    BadBody,
+    BodyTooLarge,
+    ConfigurationError,
+    ConnectionFailed,
+    DestinationRefused,
+    EHRError,
+)
 from ehr.fetched import State
+from ehr.providers.registry import Provider, provider
 from ehr.records import Attachment, DocumentReference, PatientRef
 from ehr.settings import EHRSection
 from ehr.site import Surroundings, open_site_async
@@ -308,6 +317,61 @@ async def test_s12_the_client_for_other_hosts_has_no_way_to_hold_a_credential() 
         assert not names & {"auth", "headers", "cookies", "params", "token"}
 
 
+@pytest.mark.parametrize("written", ["{evil}/Medication/m1", "//127.0.0.1:{port}/r4/Medication/m1"])
+async def test_s12_a_reference_that_leads_elsewhere_is_read_at_home_or_not_at_all(
+    folder: Folder, around: Surroundings, evil: MisbehavingServer, written: str
+) -> None:
+    drug = {
+        "resourceType": "MedicationRequest",
+        "id": "r1",
+        "status": "active",
+        "subject": {"reference": "Patient/ana"},
+        "medicationReference": {"reference": written.format(evil=evil.base, port=evil.port)},
+    }
+    async with (
+        wired(MedicationRequest=lambda _: page(drug), m1=lambda _: said({}, "404 No")) as ehr,
+        open_site_async(folder.write(ehr.base), around) as site,
+    ):
+        await site.medications(ANA)
+        assert all(one.header("host") == f"127.0.0.1:{ehr.server.port}" for one in ehr.server.requests)
+    assert evil.connections == 0
+
+
+def _rewriting(name: str) -> Provider:
+    found = provider(name)
+    return replace(found, profile=replace(found.profile, next_link="rewrite"))
+
+
+@pytest.mark.parametrize(
+    ("link", "followed"),
+    [
+        ("http://127.0.0.1:{evil}/inner/api/v1/Condition?page=2", True),
+        ("http://app-server-7:889/NextGen.Api.Edge/6.0/fhir/Condition?page=2", True),
+        ("http://127.0.0.1:{evil}/inner/../Condition?page=2", False),
+        ("http://127.0.0.1:{evil}/inner/%2e%2e/admin/Condition?page=2", False),
+        ("http://a@127.0.0.1:{evil}/Condition?page=2", False),
+        ("javascript:Condition?page=2", False),
+    ],
+)
+async def test_s12_a_declared_rule_puts_a_link_on_our_own_base_and_asks_nobody_else(
+    folder: Folder, evil: MisbehavingServer, link: str, followed: bool
+) -> None:
+    """For vendors whose links name an inner host: only the path after its base and the query are used."""
+
+    def pages(received: Received) -> bytes:
+        if "page=2" in received.target:
+            return page(condition("c2"))
+        return page(condition("c1"), next=link.format(evil=evil.port))
+
+    around = Surroundings(clock=FakeClock().clock, providers=_rewriting)
+    async with wired(Condition=pages) as ehr, open_site_async(folder.write(ehr.base), around) as site:
+        found = await site.conditions(ANA)
+        assert len(found.items) == (2 if followed else 1)
+        assert found.complete is followed
+        assert not followed or ehr.asked("Condition")[1].target == "/r4/Condition?page=2"
+    assert evil.connections == 0
+
+
 # --- S13: addresses of other hosts -------------------------------------------------------------------------
 
 
@@ -366,6 +430,60 @@ async def test_s13_what_is_checked_is_what_is_called(authority: ThrowawayCA) -> 
             name.lower() for name, _ in server.requests[0].headers if name.lower() == "authorization"
         ] == []
         assert server.requests[0].header("cookie") is None
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "100.100.100.200"])
+async def test_s13_a_metadata_service_is_refused_even_where_it_is_declared(address: str) -> None:
+    host = ForeignHost("files.example", "private", (address,))
+
+    async def lookup(name: str, port: int) -> list[str]:
+        return [address]
+
+    async with ForeignHosts([host], lookup=lookup, limits=Limits(attempts=1, connect_s=1)) as other:
+        with pytest.raises(DestinationRefused):
+            await other.request("https://files.example/1.ndjson")
+
+
+async def test_s13_a_private_host_is_exactly_the_declared_addresses(authority: ThrowawayCA) -> None:
+    async with misbehaving(says(answer()), tls=authority.server("files.example")) as server:
+        for declared, refused in (("127.0.0.1", False), ("127.0.0.2", True), ("10.0.0.0/8", True)):
+
+            async def lookup(name: str, port: int) -> list[str]:
+                return ["127.0.0.1"]
+
+            host = ForeignHost("files.example", "private", (declared,), server.port)
+            async with ForeignHosts([host], lookup=lookup, ca_file=authority.ca_file) as other:
+                try:
+                    await other.request(f"https://files.example:{server.port}/1.ndjson")
+                except DestinationRefused:
+                    assert refused
+                else:
+                    assert not refused
+
+
+async def test_s13_no_redirect_no_other_type_and_no_larger_size_from_a_listed_host(
+    authority: ThrowawayCA, evil: MisbehavingServer
+) -> None:
+    async def lookup(name: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    moved = said({}, "302 Found", Location=f"{evil.base}/x")
+    answers = [
+        moved,
+        answer(b"<html>", kind="text/html"),
+        answer(b"x" * 5000, kind="application/fhir+ndjson"),
+    ]
+    async with misbehaving(says(*answers), tls=authority.server("files.example")) as server:
+        kinds = ("application/fhir+ndjson",)
+        host = ForeignHost("files.example", "private", ("127.0.0.1",), server.port, kinds)
+        url = f"https://files.example:{server.port}/1.ndjson"
+        async with ForeignHosts([host], lookup=lookup, ca_file=authority.ca_file) as other:
+            assert (await other.request(url)).status == 302
+            with pytest.raises(BadBody):
+                await other.request(url)
+            with pytest.raises(BodyTooLarge):
+                await other.request(url, limit_bytes=1000)
+    assert evil.connections == 0
 
 
 # --- S15: whose token endpoint -----------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from ehr.query import status_column
 from ehr.records import Kind, PatientRef
 from ehr.site import Surroundings, open_site_async, site_today
 from ehr.transport.client import Clock
+from federated.local import Options, screen_async
 from tests.contract.wire import ANA as RECORD
-from tests.contract.wire import page, said, wired
+from tests.contract.wire import condition, page, said, wired
 from tests.ehr.site_folder import Folder
 from tests.fakes.clock import FakeClock
 
@@ -61,6 +62,57 @@ async def test_s35_an_error_of_the_server_is_never_an_empty_record(
     row = result.table(datetime(2026, 3, 1, tzinfo=UTC))[0]
     assert row["ICD10"] is None
     assert row[status_column(Kind.CONDITION)] not in ("OK", "EMPTY")
+
+
+TRIAL = """
+trialveil: 1
+id: silence
+title: Silence decides here
+version: "1.0"
+nct: none
+status: final
+provenance: Invented for tests.
+index_date: 2026-03-01
+value_sets: {wet_amd: {title: Wet AMD, include: [{system: icd10cm, codes: ["H35.32*"]}]}}
+inclusion:
+  - {id: age, text: Adult, source: "18 or older.", where: {age: {is: ">= 18", unit: a}}}
+exclusion:
+  - {id: wet, text: Wet AMD, source: "None.", where: {condition: {in: wet_amd, clinical: any}}}
+"""
+WET = condition() | {
+    "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "H35.3211"}]},
+    "clinicalStatus": {"coding": [{"code": "active"}]},
+    "verificationStatus": {"coding": [{"code": "confirmed"}]},
+    "onsetDateTime": "2020-05-05",
+}
+NOT_UTF8 = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n\xff\xff"
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [
+        (page(), "eligible"),  # the site says that silence is no
+        (page(WET), "not_eligible"),
+        (said({}, "503 No"), "undecided"),
+        (said({}, "403 No"), "undecided"),
+        (said({}, "404 No"), "undecided"),
+        (b"", "undecided"),
+        (NOT_UTF8, "undecided"),
+        (page(next="http://evil.example/Condition"), "undecided"),
+        (page(WET, next="http://evil.example/Condition"), "not_eligible"),  # a part proves presence
+        (page(condition(of="eve")), "undecided"),
+    ],
+)
+async def test_s35_absence_and_failure_differ_up_to_the_decision(
+    folder: Folder, around: Surroundings, answer: bytes, decision: str
+) -> None:
+    async with wired(Condition=lambda _: answer) as ehr:
+        more = "  world: {condition: closed}\ncohort: {patients: patients.csv}\n"
+        config = folder.write(ehr.base, more=more)
+        (folder.path / "patients.csv").write_text("id\nana\n")
+        (folder.path / "trial.yaml").write_text(TRIAL)
+        decided = await screen_async(config, folder.path / "trial.yaml", Options(), around)
+    assert [patient.decision for patient in decided.run.patients] == [decision]
 
 
 TWIN = RECORD | {"id": "eve"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import socket
 import subprocess
 import sys
 import warnings
@@ -19,14 +21,16 @@ from ehr.checkpoint import Checkpoint
 from ehr.cohort import read_one
 from ehr.errors import ConfigurationError, EHRError, QuotaSpent
 from ehr.fetched import State
+from ehr.fhir.paging import Budget
 from ehr.identity import Matched, Person, Undetermined
 from ehr.people_file import Row
+from ehr.providers.registry import Provider, provider
 from ehr.records import DocumentReference, Kind, PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.sync import open_site
 from ehr.transport.client import Limits, Transport
 from federated.exit_codes import ExitCode, exit_code_for
-from tests.contract.wire import condition, in_turn, page, said, wired
+from tests.contract.wire import condition, in_turn, page, said, token, wired
 from tests.ehr.site_folder import Folder
 from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import Received, misbehaving, silence
@@ -119,6 +123,50 @@ async def test_s26_only_what_reads_is_sent_again(
         except EHRError:
             assert fault == "closed"
         assert len(server.requests) == sent
+
+
+@pytest.mark.parametrize(
+    ("first", "times"),
+    [
+        (b"", 1),
+        (said({}, "503 No"), 2),
+        (said({}, "500 No"), 2),
+        (said({}, "429 No"), 2),
+        (said({"error": "invalid_client"}, "400 No"), 1),
+    ],
+)
+async def test_s26_a_login_is_sent_again_after_5xx_and_not_after_a_refusal_or_a_broken_answer(
+    folder: Folder, time: FakeClock, first: bytes, times: int
+) -> None:
+    """Where the connection broke after the request was sent, its assertion may have been used up."""
+    async with wired(token=in_turn([first, token()])) as ehr:
+        async with open_site_async(folder.write(ehr.base), around(time)) as site:
+            with contextlib.suppress(EHRError):
+                assert (await site.conditions(ANA)).complete is (times == 2)
+        assert len(ehr.asked("token")) == times
+
+
+async def test_s26_a_login_is_sent_again_where_no_connection_was_made(
+    folder: Folder, time: FakeClock
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    document = said({"token_endpoint": f"http://127.0.0.1:{port}/token"})
+    async with wired(**{"smart-configuration": lambda _: document}) as ehr:
+        async with open_site_async(folder.write(ehr.base), around(time)) as site:
+            assert (await site.conditions(ANA)).state is State.UNAVAILABLE
+            assert len([wait for wait in time.slept if wait > 0]) == 4
+        assert ehr.asked("Condition") == []
+
+
+async def test_s27_a_401_is_answered_by_one_login_and_no_more(folder: Folder, time: FakeClock) -> None:
+    async with (
+        wired(Condition=lambda _: said({}, "401 No")) as ehr,
+        open_site_async(folder.write(ehr.base), around(time)) as site,
+    ):
+        assert (await site.conditions(ANA)).state is State.FORBIDDEN
+        assert (len(ehr.asked("Condition")), len(ehr.asked("token"))) == (2, 2)
 
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -241,6 +289,54 @@ async def test_s29_the_rate_holds_over_all_patients(folder: Folder, time: FakeCl
         assert time.seconds >= (len(ehr.server.requests) - 2) / 2
 
 
+@pytest.mark.parametrize("bears", [1, 2, 3])
+async def test_s29_a_server_that_bears_few_at_a_time_is_soon_asked_no_more(
+    folder: Folder, time: FakeClock, bears: int
+) -> None:
+    now = refused = 0
+    widths: list[int] = []
+
+    async def counted(_: Received) -> bytes:
+        nonlocal now, refused
+        now += 1
+        over = now > bears
+        widths.append(now)
+        refused += over
+        await asyncio.sleep(0.003)
+        now -= 1
+        return said({}, "429 Slow") if over else page()
+
+    surroundings = Surroundings(clock=time.clock, limits=Limits(attempts=20))
+    async with wired(Condition=counted) as ehr, open_site_async(folder.write(ehr.base), surroundings) as site:
+        found = await asyncio.gather(*(site.conditions(PatientRef(f"p{n}")) for n in range(150)))
+        assert site.adapter.counters["halvings"] >= 1
+    assert {one.state for one in found} == {State.EMPTY}
+    late = widths[60:]
+    assert max(late) <= bears + 2 and sum(late) / len(late) <= bears + 1
+    assert max(late) >= bears
+    assert refused < 50
+
+
+async def test_s29_each_endpoint_has_the_rate_of_its_vendor(folder: Folder, time: FakeClock) -> None:
+    def slow(name: str) -> Provider:
+        found = provider(name)
+        rate = replace(found.profile.rate, endpoint_requests_per_s=2.0)
+        return replace(found, profile=replace(found.profile, rate=rate))
+
+    async with wired() as ehr:
+        surroundings = Surroundings(clock=time.clock, providers=slow)
+        async with open_site_async(folder.write(ehr.base), surroundings) as site:
+            began = time.seconds
+            await asyncio.gather(*(site.conditions(ref) for ref in EVERYONE[:11]))
+            alone = time.seconds - began
+            kinds = (site.conditions, site.observations)
+            await asyncio.gather(*(read(ref) for ref in EVERYONE[:11] for read in kinds))
+    assert alone == pytest.approx(5, abs=0.6)
+    assert time.seconds - began - alone == pytest.approx(
+        5.5, abs=0.6
+    )  # side by side, not one after the other
+
+
 async def test_s30_a_host_that_fails_is_left_alone_and_that_is_no_empty_answer(
     folder: Folder, time: FakeClock
 ) -> None:
@@ -332,6 +428,32 @@ async def test_s32_pages_without_end_are_never_followed_for_ever(
         ever = loop.startswith("for ever")
         assert [issue.code for issue in found.issues] == ["paging:no-progress" if ever else "paging:loop"]
         assert len(ehr.asked("Condition")) <= (25 if ever else 5)
+
+
+@pytest.mark.parametrize(
+    ("budget", "code", "asked"),
+    [
+        (Budget(pages=3), "paging:page-limit", 3),
+        (Budget(entries=5), "paging:entry-limit", 3),
+        (Budget(unproductive=4), "paging:no-progress", 4),
+    ],
+)
+async def test_s32_pages_entries_and_pages_without_progress_are_counted(
+    folder: Folder, time: FakeClock, budget: Budget, code: str, asked: int
+) -> None:
+    def pages(received: Received) -> bytes:
+        number = _numbered(received.target)
+        found = () if code == "paging:no-progress" else (condition(f"a{number}"), condition(f"b{number}"))
+        return page(*found, next=f"Condition?page={number + 1}")
+
+    surroundings = Surroundings(clock=time.clock, budget=budget)
+    async with wired(Condition=pages) as ehr, open_site_async(folder.write(ehr.base), surroundings) as site:
+        found = await site.conditions(ANA)
+        assert [issue.code for issue in found.issues] == [code]
+        assert not found.complete
+        assert len(ehr.asked("Condition")) == asked
+    usual = Budget()
+    assert 1 < usual.unproductive < usual.pages < usual.entries
 
 
 async def test_s33_one_patient_s_failure_ends_nobody_else_s_reading(folder: Folder, time: FakeClock) -> None:

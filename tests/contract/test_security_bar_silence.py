@@ -9,6 +9,7 @@ import gc
 import io
 import logging
 import pickle
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from ehr.identity import Person
 from ehr.records import PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import ClientCertificate, Limits, Transport
+from ehr.transport.redact import event_logger
 from tests.contract.secret_classes import CANARY, classes, filled, shapes
 from tests.contract.wire import TOKEN, Answer, condition, in_turn, page, said, token, wired
 from tests.ehr.auth.login import key, source
@@ -317,14 +319,33 @@ async def test_s23_a_chain_of_errors_holds_no_body_and_no_address(everything: Ev
     ]
 
 
+_EVENT = re.compile(
+    r"ehr\.[a-z.]+ http\.(?:answered|failed)(?: provider=smarthealthit-r4)(?: request=\d+)(?: type=[A-Za-z]+)?"
+    r"(?: status=\d{3})?(?: duration=\d+\.\d{3}s)\(?\)?"
+)
+
+
 async def test_s22_loggers_of_ours_say_events_and_nothing_else(
     everything: Everything, tmp_path: Path
 ) -> None:
-    async with wired() as ehr:
+    """Event, provider, request, type, status, duration: each line has that form and no other."""
+    answers = in_turn([said({}, "503 No"), page(condition())])
+    async with wired(Condition=answers) as ehr:
         config = Folder(tmp_path / "site").write(ehr.base)
         async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
             await site.conditions(PatientRef("ana"))
+            await site.observations(PatientRef("ana"))
+    ours = [line for line in everything.text.getvalue().splitlines() if line.startswith("ehr.")]
+    assert [line for line in ours if not _EVENT.fullmatch(line)] == []
+    conditions = [line.split() for line in ours if "type=Condition" in line]
+    assert [line[5] for line in conditions] == ["status=503", "status=200"]
+    assert conditions[0][3] == conditions[1][3]  # a repetition is the same request
+    requests = [line.split()[3] for line in ours if "status=200" in line]
+    assert len(set(requests)) == len(requests)
+
+
+async def test_s22_what_else_is_written_to_our_loggers_is_withheld(everything: Everything) -> None:
+    event_logger("ehr.transport")
     logging.getLogger("ehr.transport").warning("Patient Canaryfamily at %s", "http://x/?name=Canaryfamily")
     ours = [line for line in everything.text.getvalue().splitlines() if line.startswith("ehr.")]
-    assert any("http.answered type=Condition status=200" in line for line in ours)
-    assert not [line for line in ours if "Canary" in line or "/" in line or "127.0" in line]
+    assert ours and not [line for line in ours if "Canary" in line or "/" in line]

@@ -41,10 +41,14 @@ def test_our_loggers_write_events_and_withhold_everything_else(caplog: pytest.Lo
     logger.warning("patient %s", "Canary")
     log_event(logger, "page.read", kind="Condition", status=200, count=7, duration_s=0.25, level=logging.INFO)
     log_event(logger, "page.read", kind=CANARY)
+    log_event(logger, "page.read", provider="epic r4", request=1234)
+    log_event(logger, "page.read", provider=CANARY)
     assert [record.getMessage() for record in caplog.records] == [
         WITHHELD,
         "page.read type=Condition status=200 count=7 duration=0.250s",
         "page.read type=-",
+        "page.read provider=epic-r4 request=1234",
+        "page.read provider=-",
     ]
     assert "Canary" not in caplog.text
 

@@ -169,5 +169,5 @@ async def test_nothing_of_a_request_is_logged(caplog: pytest.LogCaptureFixture) 
             except EHRError as error:
                 assert "Canary" not in str(error) + repr(error)
     text = "\n".join(record.getMessage() + str(record.__dict__) for record in caplog.records)
-    assert "http.answered status=200" in text and "http.failed type=BadBody" in text
+    assert "http.answered request=1 status=200" in text and "http.failed request=3 type=BadBody" in text
     assert "Canary" not in text and "127.0.0.1" not in text
