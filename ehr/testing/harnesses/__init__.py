@@ -9,6 +9,9 @@ from importlib import import_module
 from ehr.errors import ConfigurationError
 from ehr.testing.harness import ProviderHarness
 
+PLAINEST = "smarthealthit r4"
+"""The provider that differs least from the standard."""
+
 
 @cache
 def shipped_harnesses() -> tuple[ProviderHarness, ...]:

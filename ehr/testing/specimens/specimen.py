@@ -1,0 +1,109 @@
+"""What a known-bad adapter is: a good one with one thing spoilt, and the case that must catch it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from ehr.providers.generic import AdapterParts
+from ehr.providers.registry import Provider
+from ehr.testing.harness import ProviderHarness
+
+Spoilt = Callable[[ProviderHarness], AbstractContextManager[ProviderHarness]]
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """One deliberately bad adapter.
+
+    Args:
+        name: what it does wrong.
+        caught_by: number of the case that is there to catch it.
+        also: numbers of further cases that catch it.
+        spoilt: gives, for the length of a ``with`` block, a harness whose adapter is bad.
+        provider: the shipped provider that it is made from.
+    """
+
+    name: str
+    caught_by: int
+    also: tuple[int, ...]
+    spoilt: Spoilt
+    provider: str
+
+
+def part(target: object, attribute: str, bad: object) -> Spoilt:
+    """A specimen in which one function or value of a good adapter is another."""
+
+    @contextmanager
+    def spoilt(harness: ProviderHarness) -> Iterator[ProviderHarness]:
+        with patch.object(target, attribute, bad):
+            yield harness
+
+    return spoilt
+
+
+def parts(*spoils: Spoilt) -> Spoilt:
+    """Several of them at once: what one mistake of design amounts to."""
+
+    @contextmanager
+    def spoilt(harness: ProviderHarness) -> Iterator[ProviderHarness]:
+        if not spoils:
+            yield harness
+            return
+        with spoils[0](harness) as first, parts(*spoils[1:])(first) as last:
+            yield last
+
+    return spoilt
+
+
+class _Wrapped:
+    """An adapter whose reading methods go through another function."""
+
+    def __init__(self, inner: Any, through: Callable[..., Awaitable[Any]]) -> None:
+        self._inner = inner
+        self._through = through
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._inner.aclose()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in _READING:
+            return found
+
+        async def read(*given: Any, **named: Any) -> Any:
+            return await self._through(found, *given, **named)
+
+        return read
+
+
+_READING = frozenset(
+    {"patient", "conditions", "procedures", "medications", "allergies", "observations", "encounters",
+     "appointments", "reports", "imaging", "documents", "immunizations", "orders", "practitioner"}
+)  # fmt: skip
+
+
+def wrapped(new: Callable[[], Callable[..., Awaitable[Any]]]) -> Spoilt:
+    """A specimen that changes what a good adapter reads.
+
+    Args:
+        new: makes, for each time that the specimen is used, a function that is given the good method and its
+            arguments.
+    """
+
+    @contextmanager
+    def spoilt(harness: ProviderHarness) -> Iterator[ProviderHarness]:
+        found, through = harness.found(), new()
+
+        def make(made_of: AdapterParts) -> Any:
+            return _Wrapped(found.make(made_of), through)
+
+        yield replace(harness, adapter=Provider(found.profile, make))
+
+    return spoilt
