@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ehr.testing.cases import CASES
 from ehr.testing.harnesses import shipped_harnesses
-from ehr.testing.report import page
-from ehr.testing.run import run_contract
+from ehr.testing.report import bad_adapters, page
+from ehr.testing.run import Result, run_contract
+from ehr.testing.specimens import SPECIMENS
 
 FILE = Path("docs") / "contract-report.md"
 NOTE = (
@@ -18,10 +21,15 @@ NOTE = (
 )
 
 
+def whole_page(results: Mapping[str, Sequence[Result]]) -> str:
+    """The page: what the shipped adapters came to, and what shows that the cases would notice."""
+    return page(results, NOTE) + "\n" + bad_adapters(SPECIMENS, CASES)
+
+
 def main() -> int:
     """Write the page; the number of providers with a case that does not hold."""
     results = {harness.provider: run_contract(harness) for harness in shipped_harnesses()}
-    FILE.write_text(page(results, NOTE), encoding="utf-8")
+    FILE.write_text(whole_page(results), encoding="utf-8")
     sys.stdout.write(f"{FILE}\n")
     return sum(any(one.outcome == "failed" for one in found) for found in results.values())
 

@@ -9,8 +9,10 @@ from typing import Any
 from ehr.testing.case import GROUPS, Case
 from ehr.testing.harness import ProviderHarness
 from ehr.testing.run import Result, set_aside
+from ehr.testing.specimens.specimen import Specimen
 
 SCHEMA = "trialveil/contract/1"
+_ALSO = 12  # of further cases are shown by number
 _OUTCOMES = ("passed", "failed", "not_applicable")
 
 
@@ -85,6 +87,18 @@ def page(results: Mapping[str, Sequence[Result]], note: str) -> str:
         lines.append("")
     lines += [f"[{number}] {reason}.  " for reason, number in reasons.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def bad_adapters(specimens: Iterable[Specimen], cases: Iterable[Case]) -> str:
+    """The known-bad adapters and what catches them, as a part of the page."""
+    named = {case.number: case.name for case in cases}
+    lines = ["## Known-bad adapters", "", "| what it does wrong | caught by | also by |", "|---|---|---|"]
+    for one in specimens:
+        also = ", ".join(map(str, one.also[:_ALSO])) + (
+            f" and {len(one.also) - _ALSO} more" if one.also[_ALSO:] else ""
+        )
+        lines.append(f"| {one.name} | {one.caught_by} `{named[one.caught_by]}` | {also} |")
+    return "\n".join(lines) + "\n"
 
 
 def _counts(results: Mapping[str, Sequence[Result]]) -> str:

@@ -8,7 +8,7 @@ from ehr.testing import __main__ as page_command
 from ehr.testing.case import GROUPS
 from ehr.testing.cases import CASES
 from ehr.testing.harnesses import shipped_harness, shipped_harnesses
-from ehr.testing.report import as_promised, page
+from ehr.testing.report import as_promised
 from tests.repository.sources import ROOT
 
 LISTED = """
@@ -181,7 +181,7 @@ def test_the_page_is_what_the_cases_promise() -> None:
     """What is not passed fails in the tests of its provider; here the page is compared with what they promise."""
     found = {harness.provider: as_promised(harness, CASES) for harness in shipped_harnesses()}
     text = (ROOT / page_command.FILE).read_text(encoding="utf-8")
-    assert text == page(found, page_command.NOTE), "run: python -m ehr.testing"
+    assert text == page_command.whole_page(found), "run: python -m ehr.testing"
 
 
 def test_every_provider_of_this_release_has_a_harness() -> None:
