@@ -60,6 +60,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "screening-benchmark": Document("federated.cli.documents:ScreeningBenchmark"),
         "secure-agg-benchmark": Document("federated.cli.documents:AggregationBenchmark"),
         "ehr-benchmark": Document("federated.cli.documents:ReadingBenchmark"),
+        "faults-benchmark": Document("federated.cli.documents:FaultsBenchmark"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }

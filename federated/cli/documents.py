@@ -190,3 +190,37 @@ class ReadingBenchmark(_Document):
     schema_: Annotated[Literal["trialveil/ehr-benchmark/1"], Field(alias="schema")]
     machine: dict[str, Any]
     rows: tuple[ReadingRow, ...]
+
+
+class TokenElsewhere(_Document):
+    """How many of the peers that ran sent their token to another host; which ones is not told."""
+
+    peers: Annotated[int, Field(ge=0)]
+    sent: Annotated[int, Field(ge=0)]
+
+
+class FaultRow(_Document):
+    """One client at one fault; null for a peer that is not installed."""
+
+    fault: str
+    client: str
+    outcome: (
+        Literal[
+            "right answer",
+            "typed error",
+            "silently short",
+            "too many",
+            "followed for ever",
+            "token sent elsewhere",
+        ]
+        | None
+    )
+    entries: Annotated[int, Field(ge=0)] | None
+
+
+class FaultsBenchmark(_Document):
+    """What ``python benchmarks/faults.py --json`` prints."""
+
+    schema_: Annotated[Literal["trialveil/faults-benchmark/1"], Field(alias="schema")]
+    token_elsewhere: TokenElsewhere
+    rows: tuple[FaultRow, ...]
