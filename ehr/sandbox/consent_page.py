@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -29,6 +30,7 @@ button { font: inherit; padding: .6rem 1.4rem; border-radius: 6px; border: 1px s
   margin-right: .6rem; cursor: pointer; }
 button.yes { background: #1f5f99; border-color: #1f5f99; color: #fff; }
 button:focus-visible, select:focus-visible { outline: 3px solid #f0a500; outline-offset: 2px; }
+.types { color: #3e4c59; font-size: .95rem; }
 .note { color: #52606d; font-size: .9rem; margin-top: 1.5rem; }
 """
 _OTHER = {
@@ -59,8 +61,7 @@ def consent_page(title: str, consent: Consent, patients: Sequence[Choice], ticke
         patients: to pick one from; none where the login is not for one patient.
         ticket: names this request once; without it nothing can be agreed to.
     """
-    lines = dict.fromkeys(_words(word) for word in consent.scopes)
-    wishes = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    wishes = "".join(f"<li>{wish}</li>" for wish in _wishes(consent.scopes))
     options = "".join(f'<option value="{escape(one.id)}">{escape(one.label)}</option>' for one in patients)
     picker = f'<label>Patient <select name="patient">{options}</select></label>' if patients else ""
     return _page(
@@ -95,12 +96,26 @@ def _page(title: str, body: str, status: int) -> Answer:
     return Answer(status, text.encode(), "text/html; charset=utf-8", dict(PAGE_HEADERS))
 
 
-def _words(word: str) -> str:
-    scope = parse_scope(word)
-    return _OTHER.get(word, word) if scope is None else _deeds(scope)
+def _wishes(words: Sequence[str]) -> list[str]:
+    """What is asked for, one line for each kind of right; HTML."""
+    types: dict[str, list[str]] = defaultdict(list)
+    other: dict[str, None] = {}
+    for word in words:
+        scope = parse_scope(word)
+        if scope is None:
+            other[_OTHER.get(word, word)] = None
+        else:
+            types[_deeds(scope)].append(scope.resource_type)
+    lines = [f"{deeds}{_listed(names)}" for deeds, names in types.items()]
+    return [*lines, *map(escape, other)]
 
 
 def _deeds(scope: Scope) -> str:
     deeds = [deed for letters, deed in (("rs", "read"), ("cud", "change")) if scope.rights & set(letters)]
-    what = "all records" if scope.resource_type == "*" else f"{scope.resource_type} records"
-    return f"{' and '.join(deeds)} {what} {_WHOSE[scope.context]}"
+    return f"{' and '.join(deeds)} records {_WHOSE[scope.context]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if "*" in names:
+        return ", of every type"
+    return f': <span class="types">{escape(", ".join(names))}</span>'
