@@ -3,6 +3,7 @@
 python -m tests.proof                            everything at full size
 python -m tests.proof --only mutation --sample 200
 python -m tests.proof --only independent-server
+python -m tests.proof --only authorization-server
 python -m tests.proof --only dropouts --minutes 10
 python -m tests.proof --only thousand-pods
 python -m tests.proof --only kills
@@ -20,7 +21,7 @@ from platformdirs import user_cache_path
 
 from tests.proof import mutation
 
-PARTS = ("independent-server", "mutation", "dropouts", "thousand-pods", "kills")
+PARTS = ("independent-server", "authorization-server", "mutation", "dropouts", "thousand-pods", "kills")
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -62,6 +63,10 @@ def main(given: Sequence[str] | None = None) -> int:
         from tests.proof import independent_server  # loads the project, which mutants must not find loaded
 
         held["independent-server"] = independent_server.run(chosen.cache)
+    if "authorization-server" in parts:
+        from tests.proof import authorization_server
+
+        held["authorization-server"] = authorization_server.run(chosen.cache)
     if "dropouts" in parts:
         from tests.proof import dropouts
 

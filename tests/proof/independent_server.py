@@ -63,7 +63,7 @@ def _write(seen: list[dict[str, Any]], *, passed: bool) -> None:
     rows = []
     for found in seen:
         part = found.pop("part")
-        rows.append((part, ", ".join(f"{name}: {_shown(value)}" for name, value in found.items())))
+        rows.append((part, ", ".join(f"{name}: {shown(value)}" for name, value in found.items())))
     result = (
         "All checks held." if passed else "**At least one check did not hold; see the tests' own output.**"
     )
@@ -86,7 +86,8 @@ def _write(seen: list[dict[str, Any]], *, passed: bool) -> None:
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A figure as a page shows it."""
     if isinstance(value, dict):
         return "; ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(value.items()))
     return "yes" if value is True else str(value)
