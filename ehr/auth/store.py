@@ -244,13 +244,19 @@ def _content(path: Path) -> bytes | None:
         raise LoginNotKept(
             f"auth.browser.store: the file cannot be opened ({type(error).__name__}); a link there is not followed."
         ) from None
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
-            raise LoginNotKept(_FOREIGN)
-        if about.st_mode & 0o077 or about.st_uid != os.geteuid():
-            raise LoginNotKept(
-                "auth.browser.store: the file is not this user's alone. Run chmod 600 on it if it is yours; "
-                "otherwise remove it and log in again."
-            )
-        return file.read(_LARGEST + 1)
+    try:
+        _check(os.fstat(handle))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(_LARGEST + 1)
+    finally:
+        os.close(handle)
+
+
+def _check(about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
+        raise LoginNotKept(_FOREIGN)
+    if about.st_mode & 0o077 or about.st_uid != os.geteuid():
+        raise LoginNotKept(
+            "auth.browser.store: the file is not this user's alone. Run chmod 600 on it if it is yours; "
+            "otherwise remove it and log in again."
+        )
