@@ -61,7 +61,7 @@ def new_store_key(path: Path) -> None:
 
 def _elsewhere(key: Path, store: Path) -> None:
     """Who copies the store's folder must not have the key with it."""
-    if key.resolve().is_relative_to(store.resolve().parent):
+    if key.resolve().is_relative_to(store.parent.resolve()):
         raise ConfigurationError(
             f"{_NAME}: the key file lies in the store's folder, so whoever copies the folder has both. Move it to "
             "another place."

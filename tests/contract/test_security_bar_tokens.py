@@ -66,8 +66,8 @@ async def test_s01_no_token_is_written_anywhere(
         assert TOKEN not in str(os.environ)
 
 
-def test_s01_this_release_has_no_token_store() -> None:
-    """What a store needs (key apart, owner-only file) waits with it; no setting can ask for one."""
+def test_s01_only_a_persons_login_can_be_kept() -> None:
+    """A pod that logs in by itself logs in again; no setting can ask for its tokens to be kept."""
     for part in ("backend", "external", "none"):
         section = Auth.model_fields[part].annotation
         names = set().union(*(getattr(kind, "model_fields", {}) for kind in section.__args__))  # type: ignore[union-attr]  # X | None

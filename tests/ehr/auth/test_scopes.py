@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ehr.auth.scopes import covers, missing_types, parse_scopes, wanted_scopes
+from ehr.auth.scopes import Style, covers, missing_types, parse_scopes, translated, wanted_scopes
+from ehr.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,35 @@ def test_only_what_is_needed_is_asked_for_in_the_server_s_style() -> None:
 def test_gaps_are_the_wanted_types_that_were_not_granted() -> None:
     granted = parse_scopes("system/Patient.rs system/Condition.rs?category=x")
     assert missing_types(granted, ["Patient", "Condition", "Appointment"]) == ("Appointment", "Condition")
+
+
+@pytest.mark.parametrize(
+    ("text", "style", "said"),
+    [
+        ("user/Patient.read", "v2", "user/Patient.rs"),
+        ("patient/*.*", "v2", "patient/*.cruds"),
+        ("user/Patient.write", "v2", "user/Patient.cud"),
+        ("user/Patient.rs", "v2", "user/Patient.rs"),
+        ("user/Patient.rs", "v1", "user/Patient.read"),
+        ("patient/*.cruds", "v1", "patient/*.*"),
+        ("user/Patient.cud", "v1", "user/Patient.write"),
+        ("user/Patient.read", "v1", "user/Patient.read"),
+        ("launch/patient openid  offline_access", "v1", "launch/patient openid offline_access"),
+        ("launch/patient openid", "v2", "launch/patient openid"),
+        ("", "v1", ""),
+    ],
+)
+def test_a_scope_is_said_in_the_servers_words(text: str, style: Style, said: str) -> None:
+    assert translated(text, style) == said
+    assert {(s.context, s.resource, s.rights) for s in parse_scopes(text)} == {
+        (s.context, s.resource, s.rights) for s in parse_scopes(said)
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["user/Patient.r", "user/Patient.cr", "user/Observation.rs?category=laboratory"]
+)
+def test_v1_words_never_ask_for_more_than_was_written(text: str) -> None:
+    assert translated(text, "v2") == text
+    with pytest.raises(ConfigurationError, match="v1 scopes only"):
+        translated(text, "v1")
