@@ -79,7 +79,13 @@ def violations(browser: Any) -> list[str]:
 
 
 def press(browser: Any, words: str) -> None:
-    browser.find_element("xpath", f"//button[normalize-space()='{words}']").click()
+    """Press a button, and wait until the page it stands on is gone."""
+    from selenium.webdriver.support.expected_conditions import staleness_of
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    button = browser.find_element("xpath", f"//button[normalize-space()='{words}']")
+    button.click()
+    WebDriverWait(browser, 20).until(staleness_of(button))
 
 
 def text(browser: Any) -> str:
