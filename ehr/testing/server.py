@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from ehr.sandbox.app import SandboxApp
+from ehr.sandbox.apps import RegisteredApp
 from ehr.sandbox.faults import Fault, FaultScript
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.reception import Who
@@ -24,6 +25,8 @@ from ehr.sandbox.store import Store
 from ehr.testing.clock import StandingClock
 
 CLIENT_ID = "contract-kit"
+APP_ID = "contract-kit-app"
+"""The application that people log in with."""
 FHIR_JSON = "application/fhir+json"
 
 
@@ -137,7 +140,7 @@ class Server:
     def app(self) -> SandboxApp:
         """The sandbox behind the scripts."""
         client = RegisteredClient(self.jwks, self.grants, narrows=True)
-        who = Who({CLIENT_ID: client}) if self.login else None
+        who = Who({CLIENT_ID: client}, {APP_ID: RegisteredApp()}) if self.login else None
         made = SandboxApp(self._store, self.skin, who, self._clock.now)
         made.origin = self.origin
         made.abort = lambda peer: self.abort(peer)

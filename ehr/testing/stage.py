@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ehr.auth.keys import Algorithm, write_owner_only
 from ehr.config import ProviderProfile
 from ehr.fetched import Issue, Severity
 from ehr.fhir.paging import Budget
+from ehr.opening import AtKeyboard, Surroundings
 from ehr.providers.registry import Provider, provider
 from ehr.settings import SiteFile
-from ehr.site import Site, Surroundings, open_site_async
+from ehr.site import Site, open_site_async
 from ehr.testing.clock import StandingClock
 from ehr.testing.expect import expect
 from ehr.testing.harness import ProviderHarness, auth_mode
@@ -86,15 +89,24 @@ class Stage:
         """Put the usual person and further resources into the EHR."""
         self.ehr.put(patient(), *resources)
 
+    def wire(self) -> httpx.AsyncBaseTransport:
+        """What requests of one opening are sent with."""
+        return self._wire.transport(self.limits)
+
     @property
     def surroundings(self) -> Surroundings:
-        """Clock, wire and limits for one opening."""
+        """Clock, wire and limits for one opening, with nobody at the keyboard."""
+        return self.around()
+
+    def around(self, person: AtKeyboard | None = None) -> Surroundings:
+        """The same with a person."""
         return Surroundings(
             clock=self.clock.clock,
-            wire=self._wire.transport(self.limits),
+            wire=self.wire(),
             limits=self.limits,
             budget=self.budget,
             providers=self._lookup,
+            person=person,
         )
 
     def _lookup(self, name: str) -> Provider:
@@ -146,10 +158,10 @@ class Stage:
         return path
 
     @asynccontextmanager
-    async def open(self, **ehr: Any) -> AsyncIterator[Site]:
-        """Open the adapter as a hospital does; arguments as for `settings`."""
+    async def open(self, person: AtKeyboard | None = None, **ehr: Any) -> AsyncIterator[Site]:
+        """Open the adapter as a hospital does; ``person`` may log in, further arguments as for `settings`."""
         file = SiteFile.model_validate(self.settings(**ehr))
-        async with open_site_async(file, self.surroundings) as site:
+        async with open_site_async(file, self.around(person)) as site:
             yield site
 
     def nothing_went_elsewhere(self) -> None:

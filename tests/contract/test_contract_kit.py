@@ -159,7 +159,7 @@ LEVELS = {"M": "must", "S": "should"}
 def test_the_kit_has_the_listed_cases_with_their_numbers_names_and_levels() -> None:
     listed = [line.split() for line in LISTED.split("\n") if line]
     wanted = {(int(number), name, LEVELS[level]) for number, name, level in listed}
-    assert {(case.number, case.name, case.level) for case in CASES} <= wanted
+    assert {(case.number, case.name, case.level) for case in CASES} == wanted
 
 
 def test_numbers_and_names_stand_for_one_case() -> None:

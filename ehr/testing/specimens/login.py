@@ -6,13 +6,18 @@ import asyncio
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin
+
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
 import ehr.access
+import ehr.auth.browser
 import ehr.auth.discovery
 import ehr.auth.signed_jwt
 import ehr.auth.tokens
 from ehr.auth.authenticator import Authenticator
+from ehr.auth.browser import Issuer, Launch
+from ehr.auth.renewal import BrowserLogin
 from ehr.auth.signed_jwt import BackendJWT
 from ehr.auth.tokens import Token
 from ehr.testing.specimens.specimen import Spoilt, part
@@ -46,6 +51,14 @@ def _dropped_by_each(self: Any, generation: int, last: bool) -> None:
     self._token = None
 
 
+def _whatever_state(self: Any, query: str) -> str:
+    return dict(parse_qsl(query)).get("code", "")
+
+
+def _without_audience(address: str, **named: Any) -> str:
+    return str(prepare_grant_uri(address, **{name: value for name, value in named.items() if name != "aud"}))
+
+
 SPOILT: dict[str, tuple[int, Spoilt]] = {
     "one jti for all assertions": (
         17,
@@ -68,5 +81,12 @@ SPOILT: dict[str, tuple[int, Spoilt]] = {
     "a login endpoint without TLS": (
         7,
         part(ehr.auth.discovery, "_secure", lambda name, address, base: urljoin(base, address)),
+    ),
+    "an answer taken without comparing its state": (25, part(Launch, "code", _whatever_state)),
+    "any issuer believed": (26, part(Issuer, "check", lambda self, said: None)),
+    "a login that names no FHIR base": (24, part(ehr.auth.browser, "prepare_grant_uri", _without_audience)),
+    "a rotated refresh token not kept": (
+        31,
+        part(BrowserLogin, "_given", lambda self, login: self._token(login, login.life_s)),
     ),
 }
