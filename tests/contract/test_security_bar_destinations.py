@@ -446,10 +446,15 @@ async def test_s13_a_metadata_service_is_refused_even_where_it_is_declared(addre
 
 async def test_s13_a_private_host_is_exactly_the_declared_addresses(authority: ThrowawayCA) -> None:
     async with misbehaving(says(answer()), tls=authority.server("files.example")) as server:
-        for declared, refused in (("127.0.0.1", False), ("127.0.0.2", True), ("10.0.0.0/8", True)):
+        for declared, found, refused in (
+            ("127.0.0.1", ["127.0.0.1"], False),
+            ("127.0.0.2", ["127.0.0.1"], True),
+            ("10.0.0.0/8", ["127.0.0.1"], True),
+            ("127.0.0.1", ["127.0.0.1", "10.0.0.1"], True),  # one bad address spoils the answer
+        ):
 
-            async def lookup(name: str, port: int) -> list[str]:
-                return ["127.0.0.1"]
+            async def lookup(name: str, port: int, found: list[str] = found) -> list[str]:
+                return found
 
             host = ForeignHost("files.example", "private", (declared,), server.port)
             async with ForeignHosts([host], lookup=lookup, ca_file=authority.ca_file) as other:
