@@ -31,7 +31,7 @@ DAY = 86_400
 
 def test_s33_a_run_killed_again_and_again_asks_nobody_twice_and_ends_the_same(tmp_path: Path) -> None:
     """Forty patients, four kills (``SIGKILL``) at moments drawn from a seed; `make proof` takes 1,000 and twenty."""
-    seen = killed_runs(tmp_path, patients=40, kills=4, seed=7)
+    seen = killed_runs(tmp_path, patients=40, kills=4, seed=7, apart=False)
     assert seen.faults == []
     assert len(seen.kills) == 4
     assert len({kill.stored for kill in seen.kills}) >= 3

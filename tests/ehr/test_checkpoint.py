@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ehr import checkpoint
-from ehr.checkpoint import PUT_ASIDE, Checkpoint, Done, row_key
+from ehr.checkpoint import PUT_ASIDE, SYNC_EVERY, Checkpoint, Done, row_key
 from ehr.errors import ConfigurationError
 
 RUN = {"trial": "d1", "patients": "d2"}
@@ -212,6 +212,20 @@ def test_a_full_disk_is_told_and_what_is_stored_stays_good(
     made.add([Done(3, "k3", {"n": 3})])  # somebody made room
     made.close(finished=False)
     assert set(opened_only(path).done) == {1, 3}
+
+
+def test_what_is_written_is_brought_to_the_disk_now_and_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each patient: it blocks. Whoever is written survives a kill in any case."""
+    synced: list[int] = []
+    monkeypatch.setattr(checkpoint.os, "fsync", synced.append)
+    made = opened(path)
+    assert len(synced) == 1  # the head, with what is fixed
+    for row in range(1, 2 * SYNC_EVERY + 1):
+        made.add([Done(row, f"k{row}", {"n": row})])
+        assert len(path.read_bytes().splitlines()) == row + 1
+    assert len(synced) == 3
 
 
 def test_a_full_disk_at_the_start_leaves_nothing_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

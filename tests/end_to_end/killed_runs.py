@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr.sandbox.server import Sandbox
+from federated.cli.frame import run
 from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, ring_in
 from tests.fakes.crowd import crowd
 
@@ -64,10 +65,17 @@ class Seen:
     seconds: float = 0.0
 
 
-def killed_runs(folder: Path, patients: int, kills: int, seed: int) -> Seen:
+def killed_runs(folder: Path, patients: int, kills: int, seed: int, *, apart: bool = True) -> Seen:
     """Screen a crowd undisturbed, then killed at random moments until it is through, and compare.
 
     The command runs in a process of its own and is ended by ``SIGKILL``; the EHR lives on in this one.
+
+    Args:
+        folder: for everything.
+        patients: rows.
+        kills: the last of them while the results are written.
+        seed: of people and moments.
+        apart: False lets the runs that nobody kills happen in this process too, which spares two starts.
     """
     began, dice, people = time.monotonic(), random.Random(seed), crowd(patients, seed)
     seen = Seen(patients)
@@ -78,7 +86,7 @@ def killed_runs(folder: Path, patients: int, kills: int, seed: int) -> Seen:
         pod = make_pod(folder / "pod", ehr.base_url, people.csv)
         command = [sys.executable, "-m", "federated.cli", "-q", "screen", "--config", str(pod.config)]
         command += ["--trial", str(trial), "--out"]
-        _ended([*command, str(folder / "whole")], seen, "the undisturbed run")
+        _ended([*command, str(folder / "whole")], seen, "the undisturbed run", apart)
         seen.whole_requests = len(ehr.witness.requests)
         ehr.witness.forget()
         out = folder / "killed"
@@ -91,7 +99,7 @@ def killed_runs(folder: Path, patients: int, kills: int, seed: int) -> Seen:
             seen.kills.append(_noted(f"after request {moment:,}", ehr, out))
         _killed([*command, str(out)], lambda: any(out.glob(".writing-*")), 0)
         seen.kills.append(_noted("while the results were written", ehr, out))
-        _ended([*command, str(out)], seen, "the last start")
+        _ended([*command, str(out)], seen, "the last start", apart)
         seen.requests = len(ehr.witness.requests)
         _check_requests(seen, ehr, people.rows)
         ehr.witness.assert_tokens_stayed_home()
@@ -100,7 +108,12 @@ def killed_runs(folder: Path, patients: int, kills: int, seed: int) -> Seen:
     return seen
 
 
-def _ended(command: list[str], seen: Seen, what: str) -> None:
+def _ended(command: list[str], seen: Seen, what: str, apart: bool) -> None:
+    if not apart:
+        status = run(command[command.index("federated.cli") + 1 :])
+        if status != 0:
+            seen.faults.append(f"{what} ended with {status}")
+        return
     done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
     if done.returncode != 0:
         seen.faults.append(f"{what} ended with {done.returncode}: {done.stderr[-500:]}")
