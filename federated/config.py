@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,11 +19,12 @@ from pydantic import ConfigDict, Field
 from ehr.auth.keys import read_ring, write_owner_only
 from ehr.errors import ConfigurationError as EHRConfigurationError
 from ehr.people_file import read_people
-from ehr.pod_file import checked, place, read_bytes
+from ehr.pod_file import checked, place, read_bytes, secret_bytes
 from ehr.problems import FileErrors, Mark, Problem, Problems
 from ehr.providers.registry import provider
-from ehr.settings import SiteFile
+from ehr.settings import Browser, SiteFile
 from ehr.site import read_secret
+from ehr.store_key import store_secret
 from ehr.yaml_nodes import Table, read_yaml
 from federated.errors import UsageError
 
@@ -77,6 +79,8 @@ def _try_parts(pod: PodFile, folder: Path, root: Table, problems: Problems) -> N
             read_ring(folder / pod.ehr.auth.backend.keys)
         except EHRConfigurationError as error:
             problems.error(mark("ehr", "auth", "backend", "keys"), "PV121", str(error))
+    if pod.ehr.auth.browser is not None:
+        _try_browser(pod.ehr.auth.browser, folder, mark, problems)
     try:
         read_secret(pod.site.key, folder)
     except EHRConfigurationError as error:
@@ -95,6 +99,25 @@ def _try_parts(pod: PodFile, folder: Path, root: Table, problems: Problems) -> N
             problems.warn(mark(section), "PV126", f'"{section}" is not used in this release.')
 
 
+def _try_browser(browser: Browser, folder: Path, mark: Callable[..., Mark], problems: Problems) -> None:
+    """What a login in a browser names; nobody is asked for anything, and no keyring is opened."""
+    parts: list[tuple[str, Callable[[], object]]] = []
+    if browser.keys is not None:
+        ring = folder / browser.keys
+        parts.append(("keys", lambda: read_ring(ring)))
+    if browser.client_secret is not None:
+        secret = browser.client_secret
+        parts.append(("client_secret", lambda: secret_bytes(secret, folder, "auth.browser.client_secret")))
+    store = browser.store
+    if store is not None and (store.key.file or store.key.env):
+        parts.append(("store", lambda: store_secret(store.key, folder / store.file, folder, None)))
+    for name, attempt in parts:
+        try:
+            attempt()
+        except EHRConfigurationError as error:
+            problems.error(mark("ehr", "auth", "browser", name), "PV127", str(error))
+
+
 _EXAMPLE = Template("""\
 # One hospital's pod. Check it with:  trialveil pod check $file
 name: $name
@@ -102,7 +125,7 @@ name: $name
 ehr:
   provider: $provider
   base_url: $base_url
-  # How to log in: exactly one of backend, external, none.
+  # How to log in: exactly one of backend, browser, external, none (docs/connect-an-ehr.md).
   auth:
     backend:
       client_id: my-client-id      # as registered with the EHR
