@@ -82,10 +82,11 @@ def colluders_tolerated(pods: int, shares: int, mode: Mode = "active") -> int:
     """How many pods may work with the server without learning more than the sum over all others.
 
     Active: ``2 * shares - pods - 1``, since two survivor sets signed by ``shares`` pods each would
-    need that many liars plus one. In both modes at least two honest pods must be in any sum.
+    need that many liars plus one. In both modes at least two honest pods must be in any sum, and
+    ``shares``, at most ``pods``, are in each.
     """
-    bound = 2 * shares - pods - 1 if mode == "active" else shares - 1
-    return max(0, min(bound, shares - 2, pods - 2))
+    two_honest = shares - 2
+    return max(0, min(two_honest, 2 * shares - pods - 1) if mode == "active" else two_honest)
 
 
 def sparse_colluders(floor: int, shares: int) -> int:

@@ -88,7 +88,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "secure_agg.name_lists": _masking("test_sparse_roster.py"),
     "secure_agg.noise": _masking("test_privacy.py", "test_round_privacy.py"),
     "secure_agg.paillier": (_MASKING + "test_paillier.py",),
-    "secure_agg.parameters": _masking("test_parameters.py", "test_fixed_point.py"),
+    "secure_agg.parameters": _masking("test_parameters.py", "test_specification.py", "test_fixed_point.py"),
     "secure_agg.pod_secrets": _masking("test_hygiene.py"),
     "secure_agg.pod_setup": _masking("test_hygiene.py"),
     "secure_agg.privacy": _masking("test_privacy.py", "test_round_privacy.py"),
@@ -97,7 +97,9 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "secure_agg.rotation": _masking("test_fixed_point.py"),
     "secure_agg.shamir": _masking("test_shamir.py"),
     "secure_agg.sparse_roster": _masking("test_sparse_roster.py"),
-    "secure_agg.specification": _masking("test_messages.py", "test_parameters.py"),
+    "secure_agg.specification": _masking(
+        "test_specification.py", "test_parameters.py", "test_messages.py", "test_round_privacy.py"
+    ),
     "secure_agg.transitions": _masking("test_transitions.py"),
     "secure_agg.uploads": _masking("test_frames.py", "test_messages.py"),
 }

@@ -245,3 +245,129 @@ def test_a_commitment_is_bound_to_its_pod() -> None:
         graph.joint_seed({}, {})
     with pytest.raises(BadMaskInput):
         graph.commitment("a", b"short")
+
+
+# ---- edges ----
+
+
+def test_three_pods_are_the_least_and_two_have_no_certificate() -> None:
+    assert graph.certificate(3, 0, 0, 2, 2).liveness_bits == math.inf
+    for pods in (0, 1, 2):
+        with pytest.raises(GraphNotCertified, match="needs 3 pods or more"):
+            graph.certificate(pods, 0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("degree", "threshold", "held"), [(2, 1, True), (99, 99, True), (2, 0, False)])
+def test_a_certificate_is_for_1_to_degree_shares_of_less_than_the_cohort(
+    degree: int, threshold: int, held: bool
+) -> None:
+    if held:
+        found = graph.certificate(100, 0.1, 0.1, degree, threshold)
+        assert (found.degree, found.threshold) == (degree, threshold)
+        return
+    with pytest.raises(GraphNotCertified, match="expected 1 <= threshold <= degree < pods"):
+        graph.certificate(100, 0.1, 0.1, degree, threshold)
+
+
+@pytest.mark.parametrize(("corrupt", "dropped"), [(0.999, 0.0), (0.0, 0.999), (0.0, 0.0)])
+def test_fractions_from_0_to_below_1_are_taken(corrupt: float, dropped: float) -> None:
+    found = graph.certificate(100, corrupt, dropped, 10, 6)
+    assert (found.privacy_bits == math.inf) is (corrupt == dropped == 0)
+
+
+@pytest.mark.parametrize(
+    ("pods", "corrupt", "dropped", "counts"),
+    [
+        (200, 0.05, 0.05, (10, 10)),
+        (100, 0.07, 0.29, (7, 29)),
+        (101, 0.05, 0.1, (6, 11)),
+        (10, 0, 0.01, (0, 1)),
+    ],
+)
+def test_fractions_are_rounded_against_us_and_whole_ones_are_not(
+    pods: int, corrupt: float, dropped: float, counts: tuple[int, int]
+) -> None:
+    assert graph._counts(pods, corrupt, dropped) == counts
+
+
+@pytest.mark.parametrize(
+    ("pods", "liars", "lost", "degree", "threshold"),
+    [
+        (50, 5, 4, 8, 5),
+        (50, 0, 20, 8, 5),
+        (12, 3, 2, 4, 3),
+        (12, 3, 9, 4, 3),
+        (12, 3, 8, 2, 2),
+        (9, 8, 0, 4, 3),
+    ],
+)
+def test_both_bounds_are_those_of_whole_numbers(
+    pods: int, liars: int, lost: int, degree: int, threshold: int
+) -> None:
+    removed = min(pods, liars + lost)
+    opened = (pods - liars) * exact_tail(pods - 1, liars, degree, threshold)
+    cut = math.comb(pods, 2) * Fraction(math.comb(removed, degree), math.comb(pods, degree))
+    starved = pods * exact_tail(pods - 1, lost, degree, degree - threshold + 1)
+    private = max(0.0, -log2(opened + cut))
+    assert graph.privacy(pods, liars, lost, degree, threshold) == pytest.approx(private, abs=1e-6)
+    assert graph.liveness(pods, lost, degree, threshold) == pytest.approx(max(0.0, -log2(starved)), abs=1e-6)
+
+
+def test_the_bounds_that_are_asked_for_are_40_and_20_bits() -> None:
+    found = graph.certified(300, 0.1, 0.1)
+    assert found == graph.certified(300, 0.1, 0.1, privacy_bits=40, liveness_bits=20)
+    assert found != graph.certified(300, 0.1, 0.1, privacy_bits=43, liveness_bits=20)
+    assert found != graph.certified(300, 0.1, 0.1, privacy_bits=40, liveness_bits=21)
+    with pytest.raises(
+        GraphNotCertified, match="10 gives 40 bits of privacy and 20 of liveness with 5 corrupt and 4 lost"
+    ):
+        graph.certified(10, 0.5, 0.4)
+
+
+def test_a_ring_is_a_mapping_of_every_pod_to_its_sorted_neighbours() -> None:
+    ring = graph.Ring(NAMES[:9], 4, seed(3))
+    order = graph.shuffled(NAMES[:9], seed(3))
+    assert (len(ring), list(ring)) == (9, order)
+    for at, name in enumerate(order):
+        near = sorted(order[(at + step) % 9] for step in (-2, -1, 1, 2))
+        assert ring[name] == tuple(near) == ring[name]
+    with pytest.raises(KeyError):
+        ring["nobody"]
+
+
+def test_the_order_is_that_of_words_of_the_stream() -> None:
+    from secure_agg.keystream import Cursor, stream_key
+
+    words = Cursor(stream_key(seed(5), b"graph")).words(40, "<u8").tolist()
+    ordered = [name for _, name in sorted(zip(words, NAMES[:40], strict=True))]
+    assert graph.shuffled(NAMES[:40], seed(5)) == ordered
+
+
+def test_commitments_and_the_joint_seed_are_these_hashes() -> None:
+    import hashlib
+
+    assert graph.commitment("a", NONCES["a"]) == hashlib.sha256(b"sa1/graph" + NONCES["a"] + b"a").digest()
+    parts = (b"sa1/graph-seed", b"a\nb\nc", NONCES["a"] + NONCES["b"] + NONCES["c"])
+    framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    assert graph.joint_seed(COMMITMENTS, NONCES) == hashlib.sha256(framed).digest()
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_nonce_is_32_bytes(size: int) -> None:
+    with pytest.raises(BadMaskInput, match="expected 32 bytes"):
+        graph.commitment("a", bytes(size))
+    with pytest.raises(CohortRefused, match="A nonce is not of 32 bytes"):
+        graph.joint_seed(COMMITMENTS, {**NONCES, "a": bytes(size)})
+    with pytest.raises(CohortRefused, match="A nonce is not of 32 bytes"):
+        graph.joint_seed(COMMITMENTS, {name: bytes(size) for name in NONCES})
+
+
+def test_what_the_cohort_or_the_degree_is_refused_for_is_said() -> None:
+    with pytest.raises(BadMaskInput, match="3 names, 2 distinct"):
+        graph.complete(["a", "b", "a"])
+    assert graph.complete("ab") == {"a": frozenset("b"), "b": frozenset("a")}
+    with pytest.raises(BadMaskInput, match="an even number from 2 to 9"):
+        graph.harary(NAMES[:10], 10, seed(1))
+    assert all(len(near) == 8 for near in graph.harary(NAMES[:10], 8, seed(1)).values())
+    with pytest.raises(CohortRefused, match="nonce of pod 'b' is not the one"):
+        graph.joint_seed(COMMITMENTS, {**NONCES, "b": seed("another")})

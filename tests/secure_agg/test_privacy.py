@@ -299,3 +299,128 @@ def test_rounding_can_move_every_coordinate_by_a_step() -> None:
 @pytest.mark.parametrize(("pods", "asked", "warned"), [(10, 3.0, True), (10, 10.0, False), (100, 1.0, False)])
 def test_few_pods_and_a_small_epsilon_are_warned_of(pods: int, asked: float, warned: Any) -> None:
     assert (privacy.advice(pods, asked) is not None) is warned
+
+
+# ---- the same numbers, counted another way ----
+
+
+def conversion(rho: float, delta: float, order: float) -> float:
+    """Proposition 12 of Canonne, Kamath and Steinke, as it is printed."""
+    return rho * order + (math.log(1 / (order * delta)) + (order - 1) * math.log1p(-1 / order)) / (order - 1)
+
+
+@pytest.mark.parametrize("rho", [1e-8, 1e-4, 0.03, 1.0, 17.0, 900.0])
+@pytest.mark.parametrize("delta", [1e-12, 1e-6, 0.01, 0.5])
+def test_epsilon_is_the_least_of_a_fine_search_over_all_orders(rho: float, delta: float) -> None:
+    orders = 1 + np.exp(np.linspace(-14, 18, 64_001))
+    terms = np.log(1 / (orders * delta)) / (orders - 1) + np.log1p(-1 / orders)
+    least = max(0.0, float((rho * orders + terms).min()))
+    found = privacy.epsilon(rho, delta)
+    assert found == pytest.approx(least, rel=1e-6, abs=1e-12)
+    assert found <= least * (1 + 1e-12)
+    assert found <= max(0.0, conversion(rho, delta, 2.0)) * (1 + 1e-12)
+
+
+def test_epsilon_grows_with_rho_and_falls_with_delta() -> None:
+    grid = [[privacy.epsilon(rho, delta) for delta in (1e-9, 1e-5, 0.1)] for rho in (0.01, 0.1, 1.0, 10.0)]
+    assert all(a > b for row in grid for a, b in pairwise(row))
+    assert all(a < b for column in zip(*grid, strict=True) for a, b in pairwise(column))
+    assert privacy.epsilon(1e-12, 0.999) == 0  # never below
+
+
+def test_a_plan_is_the_sum_of_its_parts() -> None:
+    dp = DpSpec("distributed_discrete_gaussian", sigma=2.0, delta=1e-5, l2_bound=3.0)
+    found = privacy.plan(dp, privacy.Round(9, 5, 16.0, 400))
+    assert found.pod_sigma == 2.0 * 16 / 2  # the four honest pods of the least sum
+    assert (found.noisy_pods, found.delta) == (4, 1e-5)
+    # 48 steps of bound and 20 of rounding against a deviation of 32; the correction is below 1e-100.
+    assert found.rho == pytest.approx((68 / 32) ** 2 / 2, rel=1e-12)
+    assert found.epsilon == privacy.epsilon(found.rho, 1e-5)
+    nearest = privacy.plan(dp, privacy.Round(9, 5, 16.0, 400, stochastic=False))
+    assert nearest.rho == pytest.approx((58 / 32) ** 2 / 2, rel=1e-12)
+
+
+def test_one_honest_pod_is_enough_for_a_plan() -> None:
+    assert privacy.plan(DP, privacy.Round(3, 2, 64.0, 10)).noisy_pods == 1
+    with pytest.raises(ParameterError, match="3 less 3 tolerated colluders leaves 0 pods"):
+        privacy.plan(DP, privacy.Round(3, 3, 64.0, 10))
+
+
+def test_a_plan_takes_any_delta_between_0_and_1() -> None:
+    for delta in (1e-300, 0.9):
+        dp = DpSpec("distributed_discrete_gaussian", sigma=0.1, delta=delta, l2_bound=1.0)
+        assert privacy.plan(dp, privacy.Round(5, 1, 64.0, 10)).epsilon > 0
+
+
+def test_a_pods_share_of_the_deviation_is_over_the_honest_pods() -> None:
+    assert privacy.share_of_sigma(12.0, 20, 4) == 3.0
+    assert privacy.share_of_sigma(12.0, 5, 4) == 12.0
+
+
+@pytest.mark.parametrize(("sigma", "pods"), [(0.3, 2), (0.5, 4), (0.8, 7)])
+def test_the_correction_is_that_of_the_paper(sigma: float, pods: int) -> None:
+    """tau = 10 sum over k from 1 to n - 1 of exp(-2 pi^2 sigma^2 k / (k + 1))."""
+    expected = 0.0
+    for k in range(1, pods):
+        expected += 10 * math.exp(-2 * math.pi**2 * sigma**2 * k / (k + 1))
+    assert privacy.closeness(sigma, pods) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "sigma", "pods", "length"), [(0.0, 0.3, 3, 9), (1.0, 0.35, 2, 1), (5.0, 0.4, 6, 10_000)]
+)
+def test_rho_is_the_lesser_of_both_bounds(sensitivity: float, sigma: float, pods: int, length: int) -> None:
+    tau = privacy.closeness(sigma, pods)
+    one = math.sqrt(sensitivity**2 / (pods * sigma**2) + tau * length / 2)
+    other = sensitivity / (math.sqrt(pods) * sigma) + tau * math.sqrt(length)
+    assert privacy.rho_of_sum(sensitivity, sigma, pods, length) == pytest.approx(
+        min(one, other) ** 2 / 2, rel=1e-12
+    )
+
+
+def test_rho_is_refused_beyond_its_edges_and_given_on_them() -> None:
+    assert privacy.rho_of_sum(0.0, 1.0, 1, 0) == 0
+    assert privacy.rho_of_sum(1.0, 1.0, 1, 5) == 0.5
+    for bad in ((-1e-9, 1, 1, 1), (1, -1, 1, 1), (1, 1, 0, 1), (1, 1, 1, -1), (1, math.inf, 1, 1)):
+        with pytest.raises(ParameterError):
+            privacy.rho_of_sum(*bad)
+
+
+def test_a_round_that_costs_nothing_is_entered_and_a_debt_is_none() -> None:
+    assert privacy.spend(0.2, 0.0, 0.5) == 0.2
+    assert privacy.spend(0.0, 0.0, 0.0) == 0
+    with pytest.raises(ParameterError):
+        privacy.spend(-0.1, 0.2, 1.0)
+    with pytest.raises(BudgetRefused, match=r"costs rho 0\.31; 0\.3 of 0\.5 is left"):
+        privacy.spend(0.2, 0.31, 0.5)
+    with pytest.raises(BudgetRefused, match=r"; 0 of 0\.5 is left"):
+        privacy.spend(0.7, 0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("pods", "asked", "warned"), [(99, 9.99, True), (99, 10.0, False), (100, 9.99, False)]
+)
+def test_the_warning_ends_at_a_hundred_pods_and_at_epsilon_10(pods: int, asked: float, warned: bool) -> None:
+    found = privacy.advice(pods, asked)
+    assert (found is not None) is warned
+    if found:
+        assert found.startswith("99 pods and epsilon 9.99: ")
+
+
+def test_no_byte_is_thrown_away_where_every_number_of_the_bits_is_wanted() -> None:
+    for bound in (2, 16, 256, 65_536):
+        drawn: list[int] = []
+
+        def entropy(size: int) -> bytes:
+            drawn.append(size)  # noqa: B023 read within the loop
+            return b"\xff" * size
+
+        assert noise._below(bound, entropy) == bound - 1
+        assert drawn == [2 if bound > 256 else 1]
+
+
+def test_a_number_below_a_bound_is_each_with_equal_chance() -> None:
+    """Bits beyond those of the bound are dropped, and what is not below it is drawn again."""
+    given = iter([b"\xff", b"\x07", b"\x06", b"\x05", b"\x0d"])
+    assert [noise._below(6, lambda size: next(given)) for _ in range(2)] == [5, 5]
+    assert noise._below(1, lambda size: bytes(size)) == 0

@@ -171,3 +171,108 @@ def test_a_thousand_holders() -> None:
     rows = shamir.share([seed(1), seed(2)], 1000, 667, Entropy(1))
     chosen = list(range(333, 1000))
     assert shamir.combine([each + 1 for each in chosen], rows[chosen], 667) == [seed(1), seed(2)]
+
+
+def test_as_many_terms_as_are_exact_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shamir, "EXACT_TERMS", 3)
+    rows = shamir.share([seed(1)], 5, 3, Entropy(1))
+    assert shamir.combine([1, 2, 3], rows[:3], 3) == [seed(1)]
+
+
+def test_every_refused_word_is_drawn_again_and_no_more() -> None:
+    asked: list[int] = []
+
+    def entropy(size: int) -> bytes:
+        asked.append(size)
+        words = {1: [2**32 - 1, 3, 2**32 - 1, 2**32 - 1, 9], 2: [4, 2**32 - 1, 6], 3: [5]}[len(asked)]
+        return np.array(words, "<u4").tobytes()
+
+    assert shamir.uniform(5, entropy).tolist() == [4, 3, 5, 6, 9]
+    assert asked == [20, 12, 4]
+
+
+def test_coefficients_are_drawn_for_every_limb_but_the_secrets_own() -> None:
+    asked: list[int] = []
+
+    def entropy(size: int) -> bytes:
+        asked.append(size)
+        return bytes(size)
+
+    rows = shamir.share([seed(1), seed(2)], 5, 3, entropy)
+    assert asked == [4 * 2 * 2 * 16]
+    assert all(
+        np.array_equal(row, rows[0]) for row in rows
+    )  # constant polynomials: every share is the secret
+    assert shamir.share([b"ab"], 1, 1, entropy).tolist() == [[[0x6261]]]
+
+
+def test_a_threshold_below_1_is_refused_as_one() -> None:
+    rows = shamir.share([seed(1)], 3, 1, Entropy(1))
+    assert shamir.combine([2], rows[1:2], 1) == [seed(1)]
+    for threshold in (0, -1):
+        with pytest.raises(BadShare, match=f"3 shares came; {threshold} are needed"):
+            shamir.combine([1, 2, 3], rows, threshold)
+    with pytest.raises(BadShare, match="2 shares came; 3 are needed"):
+        shamir.combine([1, 2], rows[:2], 3)
+
+
+def test_holders_are_numbered_from_1_to_65536() -> None:
+    """The weights of the two outermost holders, by the field's own arithmetic."""
+    found = shamir.lagrange_at_zero((1, 65_536))
+    inverse = pow(65_535, -1, 65_537)
+    assert found.tolist() == [65_536 * inverse % 65_537, -inverse % 65_537]
+    assert not found.flags.writeable
+    for holders in ((), (0,), (65_537,), (5, 5), (-1,)):
+        with pytest.raises(BadShare, match="distinct numbers from 1 to 65536"):
+            shamir.lagrange_at_zero(holders)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 65_536), min_size=1, max_size=9, unique=True))
+def test_weights_are_those_of_the_formula(holders: list[int]) -> None:
+    expected = []
+    for mine in holders:
+        weight = 1
+        for other in holders:
+            if other != mine:
+                weight = weight * other * pow(other - mine, -1, 65_537) % 65_537
+        expected.append(weight)
+    assert shamir.lagrange_at_zero(tuple(holders)).tolist() == expected
+
+
+def test_logarithms_are_to_base_3() -> None:
+    logarithm, power = shamir._logarithms()
+    assert len(power) == 65_536
+    assert power[:4].tolist() == [1, 3, 9, 27]
+    for exponent in (0, 1, 1000, 32_768, 65_535):
+        assert power[exponent] == pow(3, exponent, 65_537)
+        assert logarithm[power[exponent]] == exponent
+
+
+def test_powers_are_those_of_the_points() -> None:
+    for holders, threshold in ((1, 1), (7, 2), (7, 5), (300, 8), (65_536, 3)):
+        found = shamir._powers(holders, threshold)
+        assert found.shape == (holders, threshold)
+        for point in {1, 2, holders // 2 + 1, holders}:
+            if point <= holders:
+                assert found[point - 1].tolist() == [pow(point, each, 65_537) for each in range(threshold)]
+
+
+def test_no_share_is_taken_beyond_the_field_and_the_largest_is() -> None:
+    packed = np.array([65_536, 0, 1, 65_536], "<u4").tobytes()
+    assert shamir.from_bytes(packed, 2).tolist() == [[65_536, 0], [1, 65_536]]
+    with pytest.raises(BadShare, match="outside the field"):
+        shamir.from_bytes(np.array([65_537], "<u4").tobytes(), 1)
+    with pytest.raises(BadShare, match="a share is 12 bytes; expected a multiple of 8"):
+        shamir.from_bytes(bytes(12), 2)
+    with pytest.raises(BadShare, match="outside the field"):
+        shamir.combine([1], np.full((1, 1, 1), 65_537, np.uint32), 1)
+    with pytest.raises(BadShare, match="65536, which is no 16-bit limb"):
+        shamir.combine([1], np.full((1, 1, 1), 65_536, np.uint32), 1)
+    assert shamir.combine([1], np.full((1, 1, 1), 65_535, np.uint32), 1) == [b"\xff\xff"]
+
+
+def test_shares_of_one_secret_have_to_be_for_each_holder() -> None:
+    for shape in ((3, 1), (2, 1, 16), (3, 1, 16, 1)):
+        with pytest.raises(BadShare, match=r"expected \(3, secrets, limbs\)"):
+            shamir.combine([1, 2, 3], np.zeros(shape, np.uint32), 3)
