@@ -223,11 +223,10 @@ class Client:
         spec, allowed = self._this.spec, self._setup.memory_bytes
         if allowed is None:
             return
-        bits = spec.encoding.bits
-        size = encoded_length(spec.length, bits)
-        threads = thread_count(size * bits // 8, self._setup.threads)
-        width = contribution.values.itemsize
-        check_memory(needed_bytes(size, bits, threads, input_bytes=width, masks=spec.degree + 1), allowed)
+        bits, width = spec.encoding.bits, contribution.values.itemsize
+        threads = thread_count(encoded_length(spec.length, bits) * bits // 8, self._setup.threads)
+        needed = needed_bytes(spec.length, bits, threads, input_bytes=width, masks=spec.degree + 1)
+        check_memory(needed, allowed)
 
     def _make_advert(self, nonce: bytes) -> bytes:
         if (self._this.spec.graph == "sparse") != bool(nonce):

@@ -51,6 +51,7 @@ def _masking(*first: str) -> tuple[str, ...]:
         "test_server.py",
         "test_transcript.py",
         "test_mutants_rounds.py",
+        "test_mutants_machines.py",
         "test_sparse_roster.py",
         "test_simulation.py",
     )

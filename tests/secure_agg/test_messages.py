@@ -210,3 +210,156 @@ def test_an_upload_says_its_length_and_name_in_one_way_only() -> None:
 
 def test_signed_bytes_of_two_kinds_differ() -> None:
     assert len({messages.signed_bytes(kind, b"body") for kind in (*KINDS, MASKED)}) == 10
+
+
+# ---- limits, from both sides ----
+
+LIMITS = {
+    messages.INVITATION: ("invitation", 2048, 160),
+    ADVERT: ("advert", 768, 0),
+    ROSTER: ("roster", 256, 784),
+    messages.SHARES: ("shares", 512, 600),
+    messages.FORWARD: ("forward", 256, 680),
+    SURVIVORS: ("survivors", 256, 80),
+    messages.CONFIRM: ("confirm", 512, 80),
+    messages.PROOFS: ("proofs", 256, 160),
+    messages.REVEAL: ("reveal", 512, 680),
+}
+"""Name, and bytes: so many, and so many more for each pod of the cohort."""
+
+
+@pytest.mark.parametrize("kind", sorted(LIMITS))
+@pytest.mark.parametrize("pods", [3, 10, 10_000])
+def test_a_message_of_just_its_limit_is_read_and_of_one_byte_more_is_not(kind: bytes, pods: int) -> None:
+    name, fixed, per_pod = LIMITS[kind]
+    limit = fixed + per_pod * pods
+    longest = (FRAME + kind).ljust(limit, b"\xc0")
+    with pytest.raises(
+        MalformedMessage, match=rf"^A {name} \({limit - 5} bytes\) has unknown, missing or wrong"
+    ):
+        messages.decode(longest, kind, KINDS[kind].message, pods)
+    with pytest.raises(
+        MalformedMessage, match=rf"^A {name} of {limit + 1} bytes is above its limit of {limit} "
+    ):
+        messages.decode(longest + b"\xc0", kind, KINDS[kind].message, pods)
+
+
+def test_a_message_of_another_kind_is_refused_by_name(transcript: dict[bytes, bytes]) -> None:
+    for kind, (name, _, _) in LIMITS.items():
+        for other in set(LIMITS) - {kind}:
+            with pytest.raises(MalformedMessage, match=f"another kind came where a {name} was expected"):
+                messages.decode(FRAME + other + b"\x90", kind, KINDS[kind].message, 5)
+
+
+def test_a_type_that_does_not_belong_to_a_kind_is_a_mistake_of_the_caller() -> None:
+    for kind in KINDS:
+        with pytest.raises(TypeError, match="does not belong to the kind"):
+            messages.decode(FRAME + kind, kind, messages.Advert, 5)
+    for kind in BODIES:
+        with pytest.raises(TypeError, match="does not belong to the kind"):
+            messages.decode_body(kind, b"", messages.Roster)
+    for kind, sparse in (
+        (ROSTER, messages.SparseRoster),
+        (messages.FORWARD, messages.SparseForward),
+        (SURVIVORS, messages.SparseSurvivors),
+    ):
+        with pytest.raises(MalformedMessage):
+            messages.decode(FRAME + kind + b"\x90", kind, sparse, 5)
+
+
+def test_a_frame_is_four_bytes_and_a_kind() -> None:
+    assert FRAME == b"SA1\x01"
+    for kind in (*KINDS, MASKED):
+        assert messages.kind_of(FRAME + kind) == messages.kind_of(memoryview(FRAME + kind + b"x")) == kind
+    for short in (b"", b"SA1\x01", b"SA1"):
+        with pytest.raises(
+            MalformedMessage, match=f"A message of {len(short)} bytes is not of this protocol"
+        ):
+            messages.kind_of(short)
+    for kind in (b"\x0a", b"\xff"):
+        with pytest.raises(MalformedMessage, match="unknown kind"):
+            messages.kind_of(FRAME + kind)
+
+
+def read_body(kind: bytes, message: msgspec.Struct) -> None:
+    assert messages.decode_body(kind, messages.encode_body(message), type(message)) == message
+
+
+def not_read(kind: bytes, message: msgspec.Struct) -> None:
+    with pytest.raises(MalformedMessage, match=f"^A {KINDS[kind].name} .* wrong fields"):
+        messages.decode_body(kind, messages.encode_body(message), type(message))
+
+
+ADVERTISED = messages.Advert("bath", bytes(32), bytes(32), bytes(32), bytes(32), b"")
+
+
+@pytest.mark.parametrize("field", ["spec_hash", "mask_key", "channel_key", "own_mask_commitment"])
+def test_hashes_and_keys_are_of_32_bytes(field: str) -> None:
+    read_body(ADVERT, ADVERTISED)
+    for size in (0, 31, 33):
+        not_read(ADVERT, msgspec.structs.replace(ADVERTISED, **{field: bytes(size)}))
+
+
+def test_a_nonce_has_64_bytes_at_most_and_a_name_1_to_64() -> None:
+    read_body(ADVERT, msgspec.structs.replace(ADVERTISED, graph_nonce=bytes(64), sender="a" * 64))
+    read_body(ADVERT, msgspec.structs.replace(ADVERTISED, sender="9"))
+    for wrong in ({"graph_nonce": bytes(65)}, {"sender": "a" * 65}, {"sender": ""}, {"sender": "_"}):
+        not_read(ADVERT, msgspec.structs.replace(ADVERTISED, **wrong))
+
+
+def test_what_is_sealed_has_17_to_512_bytes_and_a_share_4_to_256() -> None:
+    for size, fits in ((16, False), (17, True), (512, True), (513, False)):
+        body = messages.Shares("bath", bytes(32), bytes(32), (("hull", bytes(size)),))
+        (read_body if fits else not_read)(messages.SHARES, body)
+    for size, fits in ((3, False), (4, True), (256, True), (257, False)):
+        owned = (("hull", bytes(size)),)
+        for own, keys in ((owned, ()), ((), owned)):
+            body = messages.Reveal("bath", bytes(32), bytes(32), own, keys)
+            (read_body if fits else not_read)(messages.REVEAL, body)
+
+
+@pytest.mark.parametrize("size", [63, 65])
+def test_a_signature_has_64_bytes(size: int) -> None:
+    for kind in (ADVERT, messages.SHARES, messages.CONFIRM, messages.REVEAL):
+        for signature, fits in ((bytes(64), True), (bytes(size), False)):
+            data = messages.encode(kind, Envelope("bath", b"x", signature))
+            if fits:
+                messages.decode(data, kind, Envelope, 5)
+                continue
+            with pytest.raises(MalformedMessage):
+                messages.decode(data, kind, Envelope, 5)
+
+
+def test_what_is_signed_and_hashed_is_these_bytes() -> None:
+    import hashlib
+
+    assert messages.signed_bytes(ADVERT, b"body") == b"sa1/sign/\x01body"
+    names = ("bath", "hull")
+    packed = b"\x92\xa4bath\xa4hull"
+    assert messages.names_hash(sha("s"), names) == hashlib.sha256(b"sa1/names" + sha("s") + packed).digest()
+    framed = b"\0\0\0\x02" + b"\0\0\0\x03abc" + b"\0\0\0\x01d"
+    expected = hashlib.sha256(b"sa1/roster" + sha("s") + framed).digest()
+    assert messages.roster_hash(sha("s"), (b"abc", b"d")) == expected
+    roster = messages.SparseRoster(sha("s"), b"\xf0", b"nonces", b"digests", ())
+    whole = b"sa1/sparse-roster" + sha("s") + b"\0\0\0\x01\xf0noncesdigests"
+    assert messages.sparse_roster_hash(sha("s"), roster) == hashlib.sha256(whole).digest()
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 17])
+def test_packed_names_are_a_bit_each_and_nothing_more(count: int) -> None:
+    names = [f"pod-{number}" for number in range(count)]
+    size = (count + 7) // 8
+    for chosen in ([], names, names[:1], names[-1:], names[::2]):
+        bits = sum(1 << (8 * size - 1 - at) for at, name in enumerate(names) if name in chosen)
+        packed = messages.pack_names(names, chosen)
+        assert packed == bits.to_bytes(size, "big")
+        assert messages.unpack_names(packed, names, "pods") == tuple(chosen)
+    said = r"The list of pods has \d bytes; expected a bit for each pod"
+    for wrong in (bytes(size - 1), bytes(size + 1)):
+        with pytest.raises(MalformedMessage, match=said):
+            messages.unpack_names(wrong, names, "pods")
+    if count % 8:
+        for at in range(count, 8 * size):
+            wrong = (1 << (8 * size - 1 - at)).to_bytes(size, "big")
+            with pytest.raises(MalformedMessage, match=said):
+                messages.unpack_names(wrong, names, "pods")
