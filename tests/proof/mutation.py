@@ -46,12 +46,12 @@ _MASKING = "tests/secure_agg/"
 def _masking(*first: str) -> tuple[str, ...]:
     """Tests of secure aggregation: a module's own first, then those of whole rounds."""
     rounds = (
+        "test_mutants_machines.py",
+        "test_mutants_rounds.py",
         "test_active_server.py",
         "test_replay.py",
         "test_server.py",
         "test_transcript.py",
-        "test_mutants_rounds.py",
-        "test_mutants_machines.py",
         "test_sparse_roster.py",
         "test_simulation.py",
     )

@@ -394,7 +394,7 @@ def test_a_sparse_graph_is_worth_40_bits_or_is_refused(monkeypatch: pytest.Monke
     policy = replace(LOOSE, semi_honest=True, sparse_corrupt=0.2, sparse_dropped=0.1)
     worth = certificate(12, 0.2, 0.1, 4, 4).privacy_bits
     assert 0 < worth < 40
-    with pytest.raises(PolicyRefused, match="Degree 4 and threshold 5 among 12 pods give .* asks for 40"):
+    with pytest.raises(PolicyRefused, match=r"Degree 4 and threshold 5 among 12 pods give .* asks for 40"):
         enter(spec, policy=policy)
     monkeypatch.setattr("secure_agg.journal.PRIVACY_BITS", worth)
     enter(spec, policy=policy)

@@ -412,7 +412,8 @@ def test_no_byte_is_thrown_away_where_every_number_of_the_bits_is_wanted() -> No
         drawn: list[int] = []
 
         def entropy(size: int) -> bytes:
-            drawn.append(size)  # noqa: B023 read within the loop
+            assert not drawn  # noqa: B023 read within the loop
+            drawn.append(size)  # noqa: B023
             return b"\xff" * size
 
         assert noise._below(bound, entropy) == bound - 1
