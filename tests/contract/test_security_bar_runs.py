@@ -29,6 +29,7 @@ FILES = ("decisions.csv", "decisions.json", "summary.json", "report.html")
 DAY = 86_400
 
 
+@pytest.mark.timeout(600)  # five starts of a whole program, on a machine that may be busy
 def test_s33_a_run_killed_again_and_again_asks_nobody_twice_and_ends_the_same(tmp_path: Path) -> None:
     """Forty patients, four kills (``SIGKILL``) at moments drawn from a seed; `make proof` takes 1,000 and twenty."""
     seen = killed_runs(tmp_path, patients=40, kills=4, seed=7, apart=False)
