@@ -81,6 +81,7 @@ _WORST_LAST = (
     State.UNAVAILABLE,
     State.ERROR,
 )
+_RANK = {state: rank for rank, state in enumerate(_WORST_LAST)}
 
 
 class Severity(StrEnum):
@@ -172,7 +173,8 @@ class Fetched(Generic[T]):
 
     def with_issues(self, issues: Iterable[Issue]) -> Fetched[T]:
         """The same collection with further issues."""
-        return replace(self, issues=(*self.issues, *issues))
+        more = tuple(issues)
+        return replace(self, issues=(*self.issues, *more)) if more else self
 
     def keep(self, items: Iterable[T]) -> Fetched[T]:
         """The same answer narrowed to some of its items; OK with none left becomes EMPTY."""
@@ -207,7 +209,7 @@ def worst(states: Iterable[State]) -> State:
     Failed parts beside good ones make the whole PARTIAL only where the caller has items to show; this
     function names the worst part.
     """
-    return max(states, key=_WORST_LAST.index, default=State.EMPTY)
+    return max(states, key=_RANK.__getitem__, default=State.EMPTY)
 
 
 def joined(parts: Iterable[Fetched[T]]) -> Fetched[T]:

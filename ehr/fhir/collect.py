@@ -89,7 +89,7 @@ class Collection:
         return Fetched(
             tuple(self.items),
             self._state(),
-            issues=counted(self.issues),
+            issues=counted(self.issues) if self.issues else (),
             fetched_at=fetched_at if self.pages else None,
             pages=self.pages,
             expected=self.expected,
@@ -101,7 +101,7 @@ class Collection:
     def _state(self) -> State:
         if self.quarantined >= _QUARANTINE_FEW and self.quarantined > self.quarantine_rate * self.received:
             return State.ERROR
-        state = worst(self.states)
+        state = worst(self.states) if self.states else State.EMPTY
         if state.complete:
             return State.OK if self.items else State.EMPTY
         return State.PARTIAL if self.items else state

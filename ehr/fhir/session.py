@@ -80,6 +80,7 @@ class FhirSession:
     budget: Budget = field(default_factory=Budget)
     quarantine_rate: float = QUARANTINE_RATE
     deadline_s: float | None = None
+    _made_route: Route | None = field(default=None, init=False)
     _understood: dict[str, tuple[Capability | None, frozenset[str]]] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
@@ -96,7 +97,11 @@ class FhirSession:
 
     @property
     def _route(self) -> Route:
-        return Route(self.transport, self.auth, self.profile, self._reading, self.budget, self.deadline_s)
+        made = self._made_route
+        if made is None or made.profile is not self.profile or made.budget is not self.budget:
+            made = Route(self.transport, self.auth, self.profile, self._reading, self.budget, self.deadline_s)
+            self._made_route = made
+        return made
 
     def offers(self, type_name: str) -> bool:
         """Whether a resource type can be asked for, as far as profile and CapabilityStatement say."""

@@ -36,6 +36,7 @@ _NAME_TEXT = re.compile(_HEADER_NAME.pattern.decode())
 _VALUE_TEXT = re.compile(_HEADER_VALUE.pattern.decode())
 # aiohttp sets these itself, from the URL and the body.
 _FRAMING = {b"host", b"content-length", b"transfer-encoding", b"connection"}
+_FRAMING_TEXT = frozenset(name.decode() for name in _FRAMING)
 _LINE_BYTES = 16 * 1024
 _HEADERS = 128
 _LARGE_BODY = 256 * 1024
@@ -310,10 +311,15 @@ def _checked_headers(method: str, given: dict[str, str]) -> CIMultiDict[str]:
     """As `_wire_headers`, of names in lower case."""
     if not _METHOD.fullmatch(method):
         raise httpx.LocalProtocolError("The method is not a word of capital letters.")
+    headers: CIMultiDict[str] = CIMultiDict()
     for name, value in given.items():
-        if not _NAME_TEXT.fullmatch(name) or not _VALUE_TEXT.fullmatch(value):
+        # Printable ASCII is the rule; only what is not is looked at by the exact pattern.
+        plain = value.isascii() and value.isprintable()
+        if not _NAME_TEXT.fullmatch(name) or not (plain or _VALUE_TEXT.fullmatch(value)):
             raise httpx.LocalProtocolError("A header has characters that are not allowed.")
-    return CIMultiDict((name, value) for name, value in given.items() if name.encode() not in _FRAMING)
+        if name not in _FRAMING_TEXT:
+            headers.add(name, value)
+    return headers
 
 
 def _mapped(error: Exception) -> httpx.TransportError:
