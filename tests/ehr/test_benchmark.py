@@ -7,11 +7,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.ehr_reading import arms, command, pages
+from benchmarks.ehr_reading import arms, command, pages, picture
 from benchmarks.ehr_reading.arms import ARMS, Run
 from benchmarks.ehr_reading.server import TOKEN, Pages
 from federated.cli.documents import ReadingBenchmark
@@ -105,6 +107,24 @@ def test_ratios_are_of_runs_in_the_same_round_and_the_document_is_as_promised() 
     assert {missing[name] for name in missing if name not in ("client", "patients", "latency_ms")} == {None}
     assert "not measured" in command.shown(rows[3])
     assert "50% of the limit, 3.00 × fhirpy" in command.shown(rows[1])
+
+
+def test_the_picture_has_a_bar_for_every_client_that_was_measured() -> None:
+    runs = {
+        "bare": [_run(1.0)],
+        "trialveil": [_run(2.0)],
+        "fhirpy": [_run(8.0)],
+        "fhirclient": [None],
+    }
+    rows = [asdict(row) for latency in (0, 50) for row in command.rows_of(runs, 500, latency)]
+    many = [asdict(row) for row in command.rows_of({"trialveil": [_run(20.0)]}, 5000, 0)]
+    root = ElementTree.fromstring(picture.drawn([*rows, *many]))
+    bars = [bar for bar in root.findall("{http://www.w3.org/2000/svg}rect") if bar.get("fill") != "#fff"]
+    assert len(bars) == 6
+    widths = [float(bar.get("width", "0")) for bar in bars[:3]]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+    assert widths[2] == pytest.approx(8 * widths[0], abs=0.5)
+    assert root.get("role") == "img"
 
 
 def test_a_peers_program_that_fails_gives_nulls_and_ours_ends_the_run(base: str) -> None:

@@ -293,3 +293,36 @@ async def test_the_iterator_gives_pages_and_raises_at_a_failure() -> None:
     assert seen == ["a"]
     assert caught.value.meaning is State.UNAVAILABLE
     assert caught.value.state == "UNAVAILABLE"
+
+
+def _page_of(count: int, filler: str) -> str:
+    entries = ",".join(['{"resource":{"resourceType":"Condition"' + filler + "}}"] * count)
+    return '{"resourceType":"Bundle","type":"searchset","entry":[' + entries + "]}"
+
+
+@pytest.mark.parametrize("filler", ["", ',"subject":{"reference":"Patient/p1"}'])
+async def test_a_page_with_more_entries_than_allowed_is_not_read(filler: str) -> None:
+    """S18: it is decoded in one pass, and still never with more entries than allowed."""
+    async with opened(Server({"Condition": answer(_page_of(10_001, filler))})) as session:
+        found = await session.search(Condition, patient=PatientRef("p1"))
+        assert (found.state, codes(found)) == (State.ERROR, ["body-too-large"])
+        assert session.transport.counters["failures.BodyTooLarge"] == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["{" * 2000, _page_of(2, ',"subject":{"reference":"Patient/p1"}')[:-1], _page_of(2, "")[:-9] + "}}}]}x"],
+)
+async def test_a_page_that_is_not_json_is_counted_as_such(page: str) -> None:
+    async with opened(Server({"Condition": answer(page)})) as session:
+        found = await session.search(Condition, patient=PatientRef("p1"))
+        assert (found.state, codes(found)) == (State.ERROR, ["body-not-json"])
+        assert session.transport.counters["failures.BadBody"] == 1
+
+
+async def test_a_page_of_entries_that_hold_nothing_is_bounded_too() -> None:
+    """S18: small entries are many before a page is large."""
+    page = '{"resourceType":"Bundle","type":"searchset","entry":[' + ",".join(["{}"] * 10_001) + "]}"
+    async with opened(Server({"Condition": answer(page)})) as session:
+        found = await session.search(Condition, patient=PatientRef("p1"))
+    assert (found.state, codes(found)) == (State.ERROR, ["body-too-large"])
