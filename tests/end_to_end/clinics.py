@@ -51,12 +51,14 @@ def patients(clinic: str, rows: Iterable[int] | None = None) -> str:
     return "\n".join(",".join(f'"{cell}"' for cell in line) for line in [lines[0], *kept]) + "\n"
 
 
-def make_pod(folder: Path, base_url: str, people: str, *, extra: str = "") -> Pod:
+def make_pod(
+    folder: Path, base_url: str, people: str, *, extra: str = "", provider: str = "smarthealthit r4"
+) -> Pod:
     """Write a pod's folder; its key ring must be there already."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pod.yaml").write_text(
         f"name: test-site\n"
-        f"ehr:\n  provider: smarthealthit r4\n  base_url: {base_url}\n  allow_http: loopback\n"
+        f"ehr:\n  provider: {provider}\n  base_url: {base_url}\n  allow_http: loopback\n"
         f"  auth:\n    backend: {{client_id: {CLIENT}, keys: keys}}\n{extra}"
         f"site:\n  time_zone: Europe/London\n  key: {{file: site.key}}\n"
         f"cohort:\n  patients: patients.csv\n",
@@ -81,10 +83,11 @@ def clinic_ehr(
     page: int | None = None,
     clock: Callable[[], datetime] = utc_now,
     scopes: tuple[str, ...] = ("system/*.rs",),
+    skin: str = "smarthealthit",
 ) -> Iterator[Sandbox]:
     """A clinic's EHR; ``page`` cuts its pages to so many entries."""
     store = load(CLINICS / data / "fhir") if isinstance(data, str) else data
-    ways = skin_named("smarthealthit")
+    ways = skin_named(skin)
     if page is not None:
         ways = replace(ways, paging=replace(ways.paging, max_count=page, default_count=page))
     clients = {CLIENT: RegisteredClient(ring.jwks(), scopes)}

@@ -10,7 +10,7 @@ What common synthetic data lacks is put in, by these rules:
 * A Condition without a category is a ``health-concern`` if the name of its code ends in "(finding)" or "(situation)";
   else a ``problem-list-item`` if it is active, recurring or relapsed; else an ``encounter-diagnosis``. Categories
   that are there stay.
-* A Patient's number of type ``MR`` gets the text ``MRN``, Epic's name of that type.
+* A Patient's number of type ``MR`` or "Medical Record Number" gets the text ``MRN``, Epic's name of that type.
 * What is recorded about a patient who was merged away is about the survivor.
 """
 
@@ -28,6 +28,7 @@ SYSTEM = "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369"
 CONDITION_CATEGORY = "http://terminology.hl7.org/CodeSystem/condition-category"
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
 _CONCERNS = ("(finding)", "(situation)")
+_RECORD_NUMBER = frozenset({"MR", "Medical Record Number"})
 
 OBSERVATION_CATEGORIES = frozenset(
     {
@@ -143,7 +144,8 @@ def _with_number_types(patient: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_type(identifier: Any) -> Any:
-    if not isinstance(identifier, dict) or "MR" not in elements(identifier, ("type.coding.code",)):
+    marks = [*elements(identifier, ("type.coding.code", "type.text"))] if isinstance(identifier, dict) else []
+    if not _RECORD_NUMBER & {str(mark) for mark in marks}:
         return identifier
     return {**identifier, "use": "usual", "type": {**identifier["type"], "text": "MRN"}}
 
