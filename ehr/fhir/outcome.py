@@ -33,7 +33,7 @@ from ehr.errors import (
     TransportError,
     Unavailable,
 )
-from ehr.fetched import Issue, Severity, State
+from ehr.fetched import Issue, Severity, State, worst
 from ehr.people import Resource
 from ehr.transport.response import ISSUE_TYPES
 
@@ -160,19 +160,30 @@ def from_status(
         purpose: a 404 on ``read`` says that the resource is not there, if the body is an OperationOutcome.
     """
     known = tuple(codes)
-    for code in known:
-        meaning = profile.outcome_states.get(code)
-        if meaning in (TOO_MANY, MERGED):
-            return State.ERROR, Issue(TOO_MANY_CODE if meaning == TOO_MANY else MERGED_CODE)
-        if meaning == ABSENT:
-            gone = State.EMPTY if purpose == "read" else State.ERROR
-            return gone, Issue(f"outcome:{code}", Severity.ERROR)
-        if meaning is not None and meaning in State.__members__ and meaning != State.OK.name:
-            return State[meaning], Issue(f"outcome:{code}", Severity.ERROR)
+    found = [meant for code in known if (meant := _meant(code, profile, purpose)) is not None]
+    bad = [meant for meant in found if not meant[0].complete]
+    if bad:
+        grave = worst(state for state, _ in bad)
+        return next(meant for meant in bad if meant[0] is grave)
+    if found and all(code in profile.outcome_states or code in ISSUE_TYPES for code in known):
+        return found[0]  # "no results" is believed only where nothing else is said that we do not know
     state = _plain(status)
     if purpose == "read" and (status == 410 or (status == 404 and known)):
         state = State.EMPTY
     return state, Issue(f"http-{status}", Severity.ERROR)
+
+
+def _meant(code: str, profile: ProviderProfile, purpose: Purpose) -> tuple[State, Issue] | None:
+    """What a vendor's code says by itself; None where it says nothing about the whole."""
+    meaning = profile.outcome_states.get(code)
+    if meaning in (TOO_MANY, MERGED):
+        return State.ERROR, Issue(TOO_MANY_CODE if meaning == TOO_MANY else MERGED_CODE)
+    if meaning == ABSENT:
+        gone = State.EMPTY if purpose == "read" else State.ERROR
+        return gone, Issue(f"outcome:{code}", Severity.ERROR)
+    if meaning is not None and meaning in State.__members__ and meaning != State.OK.name:
+        return State[meaning], Issue(f"outcome:{code}", Severity.ERROR)
+    return None
 
 
 def _plain(status: int) -> State:
