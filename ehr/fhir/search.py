@@ -97,10 +97,23 @@ def plan(
     if (patient is not None and not whose) or (unsent and not sent and not whose):
         # Nothing would narrow the search any more: it would return everyone.
         return Plan((), issues)
-    base = (*whose, *sent)
+    base = (*whose, *sent, *_drugs_along(shape, kept, understood))
     name, values = profile.fan_out.get(str(shape.__struct_config__.tag), ("", ()))
     parts: list[tuple[tuple[str, str], ...]] = [((name, value),) for value in values if name not in kept]
     return Plan(tuple(_query(shape, (*base, *part), patient, profile) for part in parts or [()]), issues)
+
+
+def _drugs_along(
+    shape: type[Resource], kept: set[str], understood: frozenset[str]
+) -> tuple[tuple[str, str], ...]:
+    """Asks for the drugs that prescriptions point to on the same page, where each would be a request of its own."""
+    if (
+        "medication_reference" not in shape.__struct_fields__
+        or "_include" in kept
+        or "_include" not in understood
+    ):
+        return ()
+    return (("_include", f"{shape.__struct_config__.tag}:medication"),)
 
 
 def pairs_of(params: Params | None) -> list[tuple[str, str]]:

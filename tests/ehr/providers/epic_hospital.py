@@ -46,6 +46,24 @@ def measured(key: str, of: str, category: str, when: str = "2024-01-01") -> dict
     }
 
 
+def prescribed(key: str, of: str, what: str) -> dict[str, Any]:
+    """A prescription that only points to its drug, as Epic writes them."""
+    return {
+        "resourceType": "MedicationRequest",
+        "id": key,
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": f"Patient/{of}"},
+        "medicationReference": {"reference": f"Medication/{what}"},
+    }
+
+
+def drug(key: str) -> dict[str, Any]:
+    """A drug by itself."""
+    coding = [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "106892"}]
+    return {"resourceType": "Medication", "id": key, "code": {"coding": coding}}
+
+
 @cache
 def hospital() -> Store:
     """The data as other systems would have it; the skin dresses it."""
@@ -80,6 +98,8 @@ def hospital() -> Store:
                 "identifier": [{"system": "urn:oid:1.2.840", "value": "9192"}],
                 "entry": [{"item": {"reference": f"Patient/{who}"}} for who in ("tom", "amy", "tom")],
             },
+            *(prescribed(f"m{n}", "amy", f"drug{n}") for n in range(3)),
+            *(drug(f"drug{n}") for n in range(3)),
             {"resourceType": "Binary", "id": "b1", "contentType": "application/pdf", "data": "JVBERg=="},
         ]
     )

@@ -257,6 +257,43 @@ async def test_the_client_id_goes_along_to_the_ehr_and_not_to_the_token_endpoint
     running.witness.assert_tokens_stayed_home()
 
 
+async def test_drugs_come_along_with_the_prescriptions(site: Site, running: Sandbox) -> None:
+    found = await site.medications(AMY)
+    assert found.state is State.OK
+    assert [one.concepts[0].coding[0].code for one in found.items] == ["106892"] * 3
+    assert running.witness.count("search", "MedicationRequest") == 1
+    assert running.witness.count("read", "Medication") == 0
+
+
+async def test_drugs_that_do_not_come_along_are_read(site: Site, running: Sandbox) -> None:
+    session = site.adapter._session  # type: ignore[attr-defined]
+    found = await session.search("MedicationRequest", [("_include", "x")], patient=AMY)
+    assert found.state is State.OK
+    assert running.witness.count("read", "Medication") == 3
+
+
+async def test_a_header_of_one_s_own_takes_the_login_s_place(running: Sandbox, tmp_path: Path) -> None:
+    async with opened(running, tmp_path, FakeClock(), ehr="  headers: {client_id: another}\n") as site:
+        await site.find(SHAW)
+    sent = {one.headers.get("epic-client-id") for one in running.witness.requests if one.resource_type}
+    assert sent == {"another"}
+
+
+async def test_no_client_id_is_sent_where_nobody_gave_one(tmp_path: Path) -> None:
+    time = FakeClock()
+    with Sandbox(hospital(), "epic", login=False, clock=time.now) as running:
+        async with opened(running, tmp_path, time, auth="auth: none") as site:
+            assert isinstance(await site.find(SHAW), Matched)
+        assert not [one for one in running.witness.requests if "epic-client-id" in one.headers]
+
+
+async def test_the_scope_is_left_out_and_the_registered_rights_hold(site: Site, running: Sandbox) -> None:
+    """auth_scope_omitted_when_profile_says_so"""
+    await site.find(SHAW)
+    assert site.adapter._parts.authenticator._source.wanted_scope is None  # type: ignore[attr-defined]
+    assert site.adapter._parts.authenticator.granted is not None  # type: ignore[attr-defined]  # as the answer says
+
+
 async def test_nothing_is_sorted_negated_or_asked_for_by_its_last_change(
     site: Site, running: Sandbox
 ) -> None:
