@@ -104,7 +104,7 @@ class EpicAdapter(GenericAdapter):
         except EHRError as error:
             self._parts.authenticator.check()
             return nothing(*from_error(error, self.profile))
-        if survivor is None or survivor == merged_id:
+        if survivor is None:
             return nothing(State.ERROR, Issue("merge-unresolved", Severity.ERROR))
         found = await self._session.read(Patient, survivor)
         self._parts.authenticator.check()

@@ -35,7 +35,7 @@ from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import Limits, Transport
 from ehr.transport.foreign import ForeignHost, ForeignHosts
 from tests.contract.wire import ANA as ANA_RECORD
-from tests.contract.wire import TOKEN, Answer, condition, page, said, token, wired
+from tests.contract.wire import TOKEN, Answer, condition, in_turn, page, said, token, wired
 from tests.ehr.site_folder import Folder
 from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import MisbehavingServer, Received, answer, misbehaving, says
@@ -294,6 +294,13 @@ async def test_s14_a_merge_is_followed_once_at_home_and_not_in_a_chain(
         ehr.answers["ana"] = lambda _: said({}, "302 Found", Location=f"{ehr.base}/Patient/new")
         unsaid = await site.read("patient", ANA)
         assert not unsaid.complete, "a redirect that no outcome explains is none of ours"
+        ehr.answers["ana"] = in_turn(
+            [
+                said(MERGED, "302 Found", Location="x"),
+                said({}, "302 Found", Location=f"{ehr.base}/Patient/new"),
+            ]
+        )
+        assert not (await site.read("patient", ANA)).items
     assert evil.connections == 0
 
 

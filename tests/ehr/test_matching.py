@@ -557,3 +557,22 @@ def test_search_values_are_escaped_and_cleaned() -> None:
 def test_the_sex_can_be_searched_for() -> None:
     profile = replace(PROFILE, patient_search=(("family", "gender"),))
     assert search_plans(replace(AMY, sex="female"), profile) == ({"family": "Shaw", "gender": "female"},)
+
+
+@pytest.mark.parametrize(
+    ("number", "sent"), [("7", "MRN|7"), (" 7 ", "MRN|7"), ("EPI|7", "EPI|7"), ("urn:x|7", "urn:x|7")]
+)
+def test_a_number_without_a_type_is_asked_for_under_the_vendor_s(number: str, sent: str) -> None:
+    profile = replace(PROFILE, number_type="MRN", patient_search=(("identifier",),))
+    assert search_plans(Person(mrn=number), profile) == ({"identifier": sent},)
+    assert search_plans(Person(mrn=" "), profile) == ()
+
+
+def test_a_telephone_number_or_an_address_is_searched_by_with_the_names() -> None:
+    profile = replace(PROFILE, patient_search=(("family", "given", "gender", "telecom"),))
+    asked = replace(AMY, sex="female", phone="555-0100", email="a@example.org")
+    assert [plan["telecom"] for plan in search_plans(asked, profile)] == ["555-0100"]
+    assert [plan["telecom"] for plan in search_plans(replace(asked, phone=None), profile)] == [
+        "a@example.org"
+    ]
+    assert search_plans(replace(asked, sex=None), profile) == ()

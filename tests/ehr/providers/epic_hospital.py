@@ -74,7 +74,10 @@ def hospital() -> Store:
         [
             person("amy", "Shaw", "Amy", "1987-02-20", mrn="700", telecom=phone),
             person("bo", "Kerry", "Bo", "1975-03-03", telecom=[{"system": "phone", "value": "555-0101"}]),
-            person("tom", "Lee", "Tom", "1990-01-01"),
+            {
+                **person("tom", "Lee", "Tom", "1990-01-01"),
+                "identifier": [{"type": {"text": "EPI"}, "system": "urn:oid:9", "value": "E1"}],
+            },
             person("tim", "Lee", "Tim", "1990-01-01"),
             person("ian1", "Twin", "Ian", "1970-05-05"),
             person("ian2", "Twin", "Ian", "1970-05-05"),

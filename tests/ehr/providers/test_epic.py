@@ -16,9 +16,10 @@ from ehr.providers.adapter import CohortRef, Window
 from ehr.records import Attachment, DocumentReference, PatientRef, State
 from ehr.sandbox import ExpireSession, Fault, Remark, Sandbox, Status, When
 from ehr.sandbox.skin import Skin, skin_named
-from ehr.site import Site
+from ehr.site import Site, Surroundings, open_site_async
+from tests.contract.wire import ANA, condition, page, said, wired
 from tests.ehr.providers.epic_hospital import hospital, opened
-from tests.ehr.site_folder import clients
+from tests.ehr.site_folder import Folder, clients
 from tests.fakes.clock import FakeClock
 
 AMY = PatientRef("amy")
@@ -102,6 +103,11 @@ async def test_a_number_is_searched_by_its_type(site: Site, running: Sandbox, mr
 
 async def test_a_number_of_another_type_is_another_number(site: Site) -> None:
     assert isinstance(await site.find(Person(mrn="EPI|700", birth_date="1987-02-20")), NotFound)
+    found = await site.find(Person(mrn="EPI|E1", birth_date="1990-01-01"))
+    assert isinstance(found, Matched)
+    assert (found.ref.id, found.grade) == ("tom", Grade.A)
+    # Without its type it stands for a medical record number, which it is not.
+    assert isinstance(await site.find(Person(mrn="E1", birth_date="1990-01-01")), NotFound)
 
 
 async def test_a_telephone_number_finds_and_proves_nothing(site: Site) -> None:
@@ -170,6 +176,40 @@ async def test_a_merge_into_nobody_is_no_empty_record(site: Site) -> None:
     person = await site.find(Person(id="ray"))
     assert isinstance(person, Undetermined)
     assert person.state is State.ERROR
+
+
+MERGED = {
+    "resourceType": "OperationOutcome",
+    "issue": [{"severity": "fatal", "code": "processing", "details": {"coding": [{"code": "4107"}]}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("subject", "state"), [("ana", State.OK), ("new", State.OK), ("other", State.PARTIAL)]
+)
+async def test_entries_that_still_name_the_older_id_are_the_survivor_s(
+    tmp_path: Path, subject: str, state: State
+) -> None:
+    async with wired(new=lambda _: said({**ANA, "id": "new"})) as ehr:
+        moved = said(MERGED, "302 Found", Location=f"{ehr.base}/Patient/new")
+        ehr.answers["ana"] = lambda _: moved
+        ehr.answers["Condition"] = lambda asked: (
+            moved if "patient=ana" in asked.target else page(condition(of=subject))
+        )
+        config = Folder(tmp_path / "site").write(ehr.base, provider="epic r4")
+        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+            found = await site.conditions(PatientRef("ana"))
+    assert len(found.items) == (subject != "other")
+    assert found.state.complete is (state is State.OK)
+
+
+async def test_a_survivor_who_is_gone_is_no_empty_record(tmp_path: Path) -> None:
+    async with wired(new=lambda _: said(MERGED | {"issue": []}, "410 Gone")) as ehr:
+        moved = said(MERGED, "302 Found", Location=f"{ehr.base}/Patient/new")
+        ehr.answers["ana"] = lambda _: moved
+        config = Folder(tmp_path / "site").write(ehr.base, provider="epic r4")
+        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+            assert (await site.read("patient", PatientRef("ana"))).state is State.ERROR
 
 
 # --- required categories -----------------------------------------------------------------------------------
