@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,21 +85,24 @@ async def browser_access(place: Place, transport: Transport) -> Access:
     return Access(door.endpoints, door.source(), door.keeper.turn)
 
 
-async def door_of(place: Place, transport: Transport) -> Door:
+async def door_of(place: Place, transport: Transport, keeper: Keeper | None = None) -> Door:
     """Find out what a login needs; asks the server for its endpoints, and perhaps the person for a passphrase.
+
+    Args:
+        place: see `Place`.
+        transport: pinned to the FHIR base.
+        keeper: where the login is kept, if that is open already.
 
     Raises:
         ConfigurationError: a setting, a secret or what the server announces is wrong.
         LoginNotKept: the store of logins cannot be read.
         TransportError: the server could not be asked.
     """
-    section, browser = place.file.ehr, place.file.ehr.auth.browser
-    if browser is None:
-        raise ConfigurationError('the pod file has no "auth: browser", so nobody logs in with a browser.')
+    section, browser = place.file.ehr, _settings(place)
     endpoints = await discover(
         transport, section.base_url, token_url=browser.token_url, authorize_url=browser.authorize_url
     )
-    keeper = await _keeper(place, browser)
+    keeper = keeper or await _keeper(place, browser)
     return Door(
         client=_client(place, browser, endpoints, transport),
         endpoints=endpoints,
@@ -189,7 +191,9 @@ async def log_in_at(config: Path, surroundings: Surroundings, person: AtKeyboard
     Raises:
         ConfigurationError: the file or what the server announces is wrong.
     """
-    async with _opened(config, replace(surroundings, person=person)) as (place, transport, door):
+    place = _place(config, replace(surroundings, person=person))
+    async with transport_of(place) as transport:
+        door = await door_of(place, transport)
         login = await log_in(door, transport, person)
         return report_of(place, login, kept=door.keeper.lasts)
 
@@ -204,30 +208,41 @@ async def log_out_at(config: Path, surroundings: Surroundings) -> bool | None:
         ConfigurationError: the file is wrong, or keeps no logins.
         LoginNotKept: the store cannot be read or written.
     """
-    async with _opened(config, surroundings) as (_, transport, door):
-        if not door.keeper.lasts:
-            raise ConfigurationError("auth.browser has no store, so no login is kept that could be ended.")
-        async with door.keeper.turn():
-            login = door.keeper.read()
-            door.keeper.write(None)
-        if login is None:
-            return None
+    place = _place(config, surroundings)
+    keeper = await _keeper(place, _settings(place))
+    if not keeper.lasts:
+        raise ConfigurationError("auth.browser has no store, so no login is kept that could be ended.")
+    async with keeper.turn():
+        login = keeper.read()
+        keeper.write(None)
+    if login is None:
+        return None
+    with suppress(EHRError):  # here it is over, whatever the server makes of it
+        return await _revoked(place, keeper, login)
+    return False
+
+
+async def _revoked(place: Place, keeper: Keeper, login: Login) -> bool:
+    async with transport_of(place) as transport:
+        door = await door_of(place, transport, keeper)
         revoke = Revocation(door.client, door.endpoints.revocation_url, login)
-        if revoke.token_url is None:
-            return False
-        with suppress(EHRError):
+        if revoke.token_url is not None:
             await transport.request("GET", "metadata", auth=revoke, expect="any")
         return revoke.done
 
 
-@asynccontextmanager
-async def _opened(config: Path, surroundings: Surroundings) -> AsyncIterator[tuple[Place, Transport, Door]]:
+def _place(config: Path, surroundings: Surroundings) -> Place:
     file = read_site_file(config)
-    profile = surroundings.providers(file.ehr.provider).profile
-    place = Place(file, profile, config.parent, surroundings)
+    place = Place(file, surroundings.providers(file.ehr.provider).profile, config.parent, surroundings)
     check_settings(place)
-    async with transport_of(place) as transport:
-        yield place, transport, await door_of(place, transport)
+    return place
+
+
+def _settings(place: Place) -> Browser:
+    browser = place.file.ehr.auth.browser
+    if browser is None:
+        raise ConfigurationError('the pod file has no "auth: browser", so nobody logs in with a browser.')
+    return browser
 
 
 @dataclass(frozen=True, slots=True)

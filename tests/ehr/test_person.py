@@ -218,6 +218,29 @@ async def test_logging_out_forgets_the_login(store: Store, folder: Folder, time:
                 await site.query([Person(id="ana")], ["conditions"])
 
 
+async def test_logging_out_works_where_the_ehr_does_not(
+    store: Store, folder: Folder, time: FakeClock
+) -> None:
+    with sandbox(store, time) as ehr:
+        path = config(folder, ehr)
+        await log_in(path, time)
+    assert await log_out_at(path, around(time)) is False
+    assert await log_out_at(path, around(time)) is None
+
+
+async def test_a_person_logs_in_at_epic_in_the_same_way(
+    store: Store, folder: Folder, time: FakeClock
+) -> None:
+    with Sandbox(store, "epic", apps={APP: RegisteredApp()}, clock=time.now) as ehr:
+        path = config(folder, ehr)
+        text = path.read_text().replace("smarthealthit r4", "epic r4")
+        path.write_text(text.replace("  allow_http", f"  headers: {{client_id: {APP}}}\n  allow_http"))
+        assert (await log_in(path, time)).kept
+        async with open_site_async(path, around(time)) as site:
+            assert (await site.adapter.patient(PatientRef("ana"))).state is State.OK
+        ehr.witness.assert_tokens_stayed_home()
+
+
 @pytest.mark.parametrize("place", ["header", "form"])
 async def test_a_confidential_application_shows_its_secret(
     store: Store, folder: Folder, time: FakeClock, place: str, monkeypatch: pytest.MonkeyPatch
