@@ -413,7 +413,7 @@ def test_no_byte_is_thrown_away_where_every_number_of_the_bits_is_wanted() -> No
 
         def entropy(size: int) -> bytes:
             assert not drawn  # noqa: B023 read within the loop
-            drawn.append(size)  # noqa: B023
+            drawn.append(size)  # noqa: B023 read within the loop
             return b"\xff" * size
 
         assert noise._below(bound, entropy) == bound - 1
