@@ -61,18 +61,27 @@ def pytest_run(tmp_path: Path, *arguments: str) -> tuple[int, str, dict[str, Any
     return seen.returncode, seen.stdout + seen.stderr, document
 
 
-def test_the_worked_example_holds_the_whole_contract_and_writes_its_report(tmp_path: Path) -> None:
-    status, output, report = pytest_run(tmp_path, str(EXAMPLE / "tests"), "-k", "mocks")
+SOME = "mocks and (match_ or page_ or cond_)"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("chosen", [SOME, pytest.param("mocks or socket", marks=pytest.mark.proof)])
+def test_the_worked_example_holds_the_contract_and_writes_its_report(tmp_path: Path, chosen: str) -> None:
+    status, output, report = pytest_run(tmp_path, str(EXAMPLE / "tests"), "-k", chosen)
     assert status == 0, output[-3000:]
     ContractDocument.model_validate(report)
     found = report["providers"]["quiet valley r4"]
-    on_mocks = [case for case in CASES if "mocks" in case.backends]
-    assert [one["name"] for one in found["cases"]] == [case.name for case in on_mocks]
-    assert found["summary"]["failed"] == 0 and found["summary"]["passed"] > 110
+    names = [one["name"] for one in found["cases"]]
+    asked = [
+        case.name for case in CASES if chosen != SOME or case.name.startswith(("match_", "page_", "cond_"))
+    ]
+    assert names == asked
+    assert found["summary"]["failed"] == 0 and found["summary"]["passed"] > 30
     (post,) = [one for one in found["cases"] if one["number"] == 65]
     assert (post["outcome"], post["reason"]) == ("not_applicable", "the profile has no search by POST")
 
 
+@pytest.mark.timeout(600)
 def test_a_bad_adapter_fails_and_the_report_says_why(tmp_path: Path) -> None:
     (tmp_path / "test_bad.py").write_text(BAD)
     status, output, report = pytest_run(tmp_path, "test_bad.py", "-k", "066 or 041")
@@ -85,6 +94,7 @@ def test_a_bad_adapter_fails_and_the_report_says_why(tmp_path: Path) -> None:
     assert failed["backends"] == ["mocks", "socket"]
 
 
+@pytest.mark.timeout(600)
 def test_at_level_must_what_an_adapter_need_not_hold_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "from ehr.testing import AdapterContract\nfrom ehr.testing.harnesses import shipped_harness, PLAINEST\n"
