@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.ehr_reading.arms import LIMIT, OURS
 
-WIDTH, ROW, LEFT, TOP = 720, 24, 150, 34
+WIDTH, ROW, LEFT, TOP = 740, 24, 170, 34
 COLOURS = {OURS: "#1f5fa8", LIMIT: "#8a8a8a"}
 OTHER = "#d4a373"
 
