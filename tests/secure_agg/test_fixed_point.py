@@ -478,3 +478,99 @@ def test_a_clip_is_suggested_from_a_public_update() -> None:
     for bad in (np.zeros(3), np.zeros(0), np.array([math.nan]), np.array([math.inf])):
         with pytest.raises(ParameterError):
             suggest_clip(bad)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1e-300, 10.000001, math.nan])
+def test_a_weight_out_of_range_is_said_to_be_that(weight: float) -> None:
+    how = encoding(weighting="per_round", maximum_weight=10.0)
+    with pytest.raises(
+        WeightError, match=r"^The weight is not a finite number above 0 and at most maximum_weight\."
+    ):
+        encode(np.ones(3), weight, how, seed(1))
+
+
+def test_a_weight_is_carried_in_steps_of_2_to_the_minus_40_of_the_maximum() -> None:
+    how = encoding(weighting="per_round", maximum_weight=10.0)
+    for weight, steps in ((10.0, 2**40), (5.0, 2**39), (10 * 2.0**-40, 1), (10 * 0.51 * 2.0**-40, 1)):
+        assert encode(np.zeros(3), weight, how, seed(1)).lane.tolist() == [1, steps, 0, 0]
+    with pytest.raises(WeightError, match=r"below 2\^-41 of maximum_weight and would be lost"):
+        encode(np.zeros(3), 10 * 0.49 * 2.0**-40, how, seed(1))
+
+
+@pytest.mark.parametrize(
+    ("largest", "named"), [(5.04, "5.1"), (123.0, "130"), (0.0234, "0.024"), (99.1, "100"), (7.0, "7")]
+)
+def test_the_largest_value_is_shown_to_two_digits_rounded_up(largest: float, named: str) -> None:
+    how = encoding(2, clip=0.01)
+    with pytest.raises(RangeError) as refused:
+        encode(np.array([0.0, -largest]), 1.0, how, seed(1))
+    text = str(refused.value)
+    assert text.startswith(
+        f"The largest absolute value is {named} (rounded up) and clip is 0.01. Nothing was sent."
+    )
+    assert f"The least clip that fits is {named}; or set" in text
+
+
+@pytest.mark.parametrize("relative", [3, 2**40, 2**40 + 3])
+def test_relative_weights_that_come_first_sum_to_about_one(relative: int) -> None:
+    """At least one step for each pod, and above one by half a step of rounding for each at most."""
+    how = encoding(3, weighting="weights_first", maximum_weight=10.0)
+    total = np.zeros(encoded_length(5, 32), "<u4")
+    found = decode(total, np.array([3, relative, 0, 0], np.uint64), how, 3, 5)
+    assert found.weight == pytest.approx(10 * relative / 2**40)
+    assert found.step == pytest.approx(2**40 / relative / how.scale)
+    for wrong in (2, 2**40 + 4):
+        with pytest.raises(UnmaskIntegrityError):
+            decode(total, np.array([3, wrong, 0, 0], np.uint64), how, 3, 5)
+
+
+def test_relative_weights_of_a_round_are_at_most_one_each() -> None:
+    how = encoding(3, weighting="per_round", maximum_weight=10.0)
+    total = np.zeros(encoded_length(5, 32), "<u4")
+    for relative in (3, 3 * 2**40):
+        decode(total, np.array([3, relative, 15, 0], np.uint64), how, 3, 5)
+    for lane in (
+        [3, 2, 0, 0],
+        [3, 3 * 2**40 + 1, 0, 0],
+        [3, 5, 16, 0],
+        [3, 5, 0, 1],
+        [2, 5, 0, 0],
+        [4, 5, 0, 0],
+    ):
+        with pytest.raises(UnmaskIntegrityError):
+            decode(total, np.array(lane, np.uint64), how, 3, 5)
+
+
+@pytest.mark.parametrize("on_clip", ["error", "clip"])
+def test_a_value_of_just_the_clip_is_within_it(on_clip: Any) -> None:
+    how = encoding(2, clip=0.75, on_clip=on_clip)
+    made = encode(np.array([0.75, -0.75]), 1.0, how, seed(1))
+    assert made.lane[2] == 0
+    assert made.vector[:2].view(np.int32).tolist() == [0.75 * how.scale, -0.75 * how.scale]
+    exact = encoding(2, bits=64, clip=9.0, on_clip=on_clip)
+    assert encode(np.array([9, -9]), 1.0, exact, seed(1)).vector[:2].view(np.int64).tolist() == [9, -9]
+
+
+@pytest.mark.parametrize("room", [0, 16, 304])
+def test_words_lie_behind_the_room_that_is_asked_for(room: int) -> None:
+    made = encode(np.ones(3), 1.0, encoding(scale=1.0), seed(1), Extras(room=room))
+    assert len(made.buffer) == room + 4 * 11
+    assert not made.buffer[:room].any()
+    assert made.buffer[room:].view("<u4").tolist() == made.vector.tolist() == [1, 1, 1] + [0] * 8
+
+
+@pytest.mark.parametrize(
+    ("largest", "clip"), [(0.5, 1.0), (0.51, 2.0), (3.0, 8.0), (4.0, 8.0), (1e-3, 2.0**-8)]
+)
+def test_a_suggested_clip_is_the_least_power_of_two_with_twice_the_room(largest: float, clip: float) -> None:
+    assert suggest_clip(np.array([0.0, -largest])) == clip
+
+
+def test_the_norm_is_that_of_all_chunks() -> None:
+    values = chance("norm").normal(size=100_000)
+    assert fixed_point.l2_norm(values) == pytest.approx(float(np.linalg.norm(values)), rel=1e-12)
+    assert fixed_point.l2_norm(-np.abs(values)) == pytest.approx(float(np.linalg.norm(values)), rel=1e-12)
+    assert fixed_point.l2_norm(np.array([0.0, -3.0])) == 3
+    assert fixed_point._l2_factor(np.array([3.0, 4.0]), 10.0, ()) == 1
+    assert fixed_point._l2_factor(np.array([3.0, 4.0]), 2.5, ()) == 0.5
+    assert fixed_point._l2_factor(np.array([3.0, 4.0]), 0.0, ()) == 1

@@ -474,6 +474,16 @@ def test_what_is_no_vector_of_words_is_neither_masked_nor_opened(words: np.ndarr
         remove(words, [seed("own")])
 
 
+def test_what_goes_wrong_in_one_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(part: np.ndarray, start: int, *_: object) -> None:
+        if start:
+            raise MemoryError("no room for this thread")
+
+    monkeypatch.setattr("secure_agg.masks._add_range", failing)
+    with pytest.raises(MemoryError, match="no room for this thread"):
+        mask(np.zeros(3_000_000, "<u4"), "a", seed("own"), {"b": seed("pair")}, threads=2)
+
+
 def test_a_mask_is_the_stream_of_each_seed_added_or_taken_off_once() -> None:
     def stream(label: str) -> np.ndarray:
         return Cursor(stream_key(seed(label))).words(5, "<u4")

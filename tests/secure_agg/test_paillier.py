@@ -209,3 +209,33 @@ def test_ten_thousand_numbers_at_the_default_size() -> None:
     how = Packing(10_000, 32, 3)
     rows = [[(i * (pod + 1)) % 2**31 - 2**30 for i in range(10_000)] for pod in range(3)]
     assert holder.open(total(holder, rows, how)) == [sum(column) for column in zip(*rows, strict=True)]
+
+
+def test_packings_at_their_bounds_are_taken() -> None:
+    assert Packing(10_000, 1, 2).key_bits == 3072
+    assert Packing(1, 2043, 3, BITS).slots == 1  # 2043 + 2 + 1 of 2046 bits
+    with pytest.raises(
+        ParameterError, match=r"A slot of 2044 \+ 2 \+ 1 bits does not fit into 2048 - 2 bits"
+    ):
+        Packing(1, 2044, 3, BITS)
+    with pytest.raises(
+        ParameterError, match="value_bits 0, pods 3, key_bits 2048: expected at least 1, 2 and 2048"
+    ):
+        Packing(1, 0, 3, BITS)
+    with pytest.raises(ParameterError, match="length is 10001; expected 1 to 10000"):
+        Packing(10_001, 8, 3, BITS)
+
+
+def test_plaintexts_are_slots_from_the_lowest_on() -> None:
+    how = Packing(5, 1000, 2, BITS)  # slots of 1002 bits, two in a plaintext
+    assert (how.slot_bits, how.slots) == (1002, 2)
+    low = 1 << 999
+    packed = how.pack([0, 1, -low, low - 1, 5])
+    assert packed == [low + ((low + 1) << 1002), (2 * low - 1) << 1002, low + 5]
+    assert how.unpack(packed, 1) == [0, 1, -low, low - 1, 5]
+
+
+def test_a_total_is_a_number_below_the_square_of_the_modulus(holder: KeyHolder) -> None:
+    found = total(holder, [[1] * 5] * 3, packing())
+    assert all(0 < each < holder.public.modulus**2 for each in found.ciphertexts)
+    assert found.pods == ("pod0", "pod1", "pod2")

@@ -425,3 +425,11 @@ def test_a_number_below_a_bound_is_each_with_equal_chance() -> None:
     given = iter([b"\xff", b"\x07", b"\x06", b"\x05", b"\x0d"])
     assert [noise._below(6, lambda size: next(given)) for _ in range(2)] == [5, 5]
     assert noise._below(1, lambda size: bytes(size)) == 0
+
+
+@pytest.mark.parametrize(("sigma", "reach"), [(0.01, 2), (1.0, 14), (2.5, 34), (4.0, 53), (100.1, 1303)])
+def test_a_table_ends_one_beyond_13_deviations(sigma: float, reach: int) -> None:
+    found, thresholds = noise._thresholds(sigma)
+    assert (found, len(thresholds)) == (reach, 2 * reach)
+    assert thresholds[-1] <= 2**128 - 1
+    assert all(a <= b for a, b in pairwise(thresholds))

@@ -65,6 +65,13 @@ def refused(spec: RoundSpec, said: str) -> None:
         check_spec(spec)
 
 
+def breaks(spec: RoundSpec, rule: str) -> None:
+    """The rule that is broken is said in these words and no others."""
+    with pytest.raises(SpecRefused) as found:
+        check_spec(spec)
+    assert str(found.value) == f"The specification was refused: {rule}. Nothing was sent."
+
+
 def changed(spec: RoundSpec, **changes: Any) -> RoundSpec:
     return msgspec.structs.replace(spec, **changes)
 
@@ -138,32 +145,32 @@ def test_floor_colluders_and_noise_follow(spec: RoundSpec, floor: int, colluders
 
 def test_a_specification_of_another_protocol_or_suite_is_refused() -> None:
     assert (PROTOCOL, len(SUITE)) == ("SA-1", 53)
-    refused(changed(complete(), protocol="SA-2"), "protocol and suite must be SA-1 and x25519")
-    refused(changed(complete(), suite="x25519"), "protocol and suite")
+    breaks(changed(complete(), protocol="SA-2"), f"protocol and suite must be SA-1 and {SUITE}")
+    breaks(changed(complete(), suite="x25519"), f"protocol and suite must be SA-1 and {SUITE}")
 
 
 @pytest.mark.parametrize("size", [0, 15, 17, 32])
 def test_a_task_is_16_bytes(size: int) -> None:
-    refused(changed(complete(), task=bytes(size)), "task must be 16 bytes")
+    breaks(changed(complete(), task=bytes(size)), "task must be 16 bytes")
 
 
 def test_a_round_has_a_number_of_63_bits() -> None:
     for number in (0, 1, 2**63 - 1):
         check_spec(changed(complete(), round=number))
     for number in (-1, 2**63):
-        refused(changed(complete(), round=number), "round must be 0 or more")
+        breaks(changed(complete(), round=number), "round must be 0 or more")
 
 
 def test_a_cohort_has_3_to_10_000_pods() -> None:
     check_spec(complete(3))
-    refused(resized(2, "complete"), "a cohort has 3 to 10000 pods")
+    breaks(resized(2, "complete"), "a cohort has 3 to 10000 pods")
     check_spec(resized(10_000, "sparse"))
-    refused(resized(10_001, "sparse"), "a cohort has 3 to 10000 pods")
+    breaks(resized(10_001, "sparse"), "a cohort has 3 to 10000 pods")
 
 
 def test_the_complete_graph_ends_at_128_pods() -> None:
     check_spec(resized(128, "complete"))
-    refused(resized(129, "complete"), "the complete graph ends at 128")
+    breaks(resized(129, "complete"), "the complete graph ends at 128")
     check_spec(resized(129, "sparse"))
 
 
@@ -171,40 +178,41 @@ def test_an_update_has_1_to_2_to_the_30_coordinates() -> None:
     for length in (1, 2**30):
         check_spec(changed(complete(), length=length))
     for length in (-1, 0, 2**30 + 1):
-        refused(changed(complete(), length=length), "length must be 1 to 1073741824")
+        breaks(changed(complete(), length=length), "length must be 1 to 1073741824")
 
 
 @pytest.mark.parametrize("field", ["schema_hash", "model_hash", "previous_model_hash"])
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_hashes_are_32_bytes(field: str, size: int) -> None:
-    refused(changed(complete(), **{field: bytes(size)}), "must be 32 bytes")
+    breaks(
+        changed(complete(), **{field: bytes(size)}),
+        "schema_hash, model_hash and previous_model_hash must be 32 bytes",
+    )
 
 
 def test_minimum_survivors_is_3_to_the_cohort() -> None:
     for least in (3, 7):
         check_spec(changed(complete(7), minimum_survivors=least))
     for least in (2, 8):
-        said = r"minimum_survivors must be 3 to the size of the cohort \(7\)"
-        refused(changed(complete(7), minimum_survivors=least), said)
+        said = "minimum_survivors must be 3 to the size of the cohort (7)"
+        breaks(changed(complete(7), minimum_survivors=least), said)
 
 
 def test_a_sparse_graph_is_semi_honest() -> None:
-    refused(changed(sparse(), mode="active"), "a sparse graph has the semi-honest promise only")
+    breaks(changed(sparse(), mode="active"), "a sparse graph has the semi-honest promise only")
     check_spec(complete(mode="semi_honest"))
 
 
 @pytest.mark.parametrize("degree", [2, 5, 7, 8])
 def test_the_degree_of_a_complete_graph_is_one_less_than_the_cohort(degree: int) -> None:
-    refused(changed(complete(7), degree=degree), "in a complete graph, degree is one less than the cohort")
+    breaks(changed(complete(7), degree=degree), "in a complete graph, degree is one less than the cohort")
 
 
 def test_a_sparse_degree_is_2_to_one_less_than_the_cohort() -> None:
     for degree, shares in ((2, 2), (8, 5)):
         check_spec(changed(sparse(9), degree=degree, threshold=shares))
     for degree in (0, 1, 9):
-        refused(
-            changed(sparse(9), degree=degree, threshold=3), "degree must be 2 to one less than the cohort"
-        )
+        breaks(changed(sparse(9), degree=degree, threshold=3), "degree must be 2 to one less than the cohort")
 
 
 @pytest.mark.parametrize(("mode", "least"), [("active", 5), ("semi_honest", 4)])
@@ -212,7 +220,7 @@ def test_the_threshold_of_a_complete_graph_is_at_least_that_of_its_mode(mode: st
     for shares in (least, 7):
         check_spec(changed(complete(7, mode=mode), threshold=shares))
     for shares in (least - 1, 8):
-        refused(changed(complete(7, mode=mode), threshold=shares), f"threshold must be {least} to 7")
+        breaks(changed(complete(7, mode=mode), threshold=shares), f"threshold must be {least} to 7")
 
 
 @pytest.mark.parametrize(("degree", "least"), [(2, 2), (4, 3), (6, 4), (8, 5)])
@@ -221,14 +229,17 @@ def test_a_sparse_threshold_is_more_than_half_of_the_holders(degree: int, least:
     for shares in (least, degree + 1):
         check_spec(changed(sparse(9), degree=degree, threshold=shares))
     said = f"threshold must be more than half of the {degree + 1} holders of shares"
-    refused(changed(sparse(9), degree=degree, threshold=least - 1), said)
+    breaks(changed(sparse(9), degree=degree, threshold=least - 1), said)
     for shares in (0, degree + 2):
-        refused(changed(sparse(9), degree=degree, threshold=shares), f"threshold must be 1 to {degree + 1}")
+        breaks(changed(sparse(9), degree=degree, threshold=shares), f"threshold must be 1 to {degree + 1}")
 
 
 def test_half_of_an_even_number_of_holders_is_not_enough() -> None:
     check_spec(changed(sparse(9), degree=3, threshold=3))
-    refused(changed(sparse(9), degree=3, threshold=2), "more than half of the 4 holders")
+    breaks(
+        changed(sparse(9), degree=3, threshold=2),
+        "threshold must be more than half of the 4 holders of shares",
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.inf, math.nan])
@@ -237,7 +248,7 @@ def test_deadlines_are_above_0(seconds: float, at: int) -> None:
     deadlines = [1e-9] * 5
     check_spec(changed(complete(), deadlines_s=tuple(deadlines)))
     deadlines[at] = seconds
-    refused(changed(complete(), deadlines_s=tuple(deadlines)), "deadlines must be above 0 seconds")
+    breaks(changed(complete(), deadlines_s=tuple(deadlines)), "deadlines must be above 0 seconds")
 
 
 # ---- names and keys ----
