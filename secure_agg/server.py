@@ -92,7 +92,7 @@ class Server:
         self._signer = signer
         self._plan = noise_plan(spec)
         self._state = ServerState.NEW
-        self._started_at = self._deadline = self._now = 0.0
+        self._started_at = self._deadline = 0.0
         self._expected: set[str] = set(spec.names)
         self._frames: dict[str, bytes] = {}
         self._adverts: dict[str, Advert] = {}
@@ -190,7 +190,7 @@ class Server:
         return self._total
 
     def _enter(self, state: ServerState, expected: set[str], now: float) -> None:
-        self._state, self._expected, self._now = state, expected, now
+        self._state, self._expected = state, expected
         if state in _PHASES:
             self._deadline = now + self._spec.deadlines_s[_PHASES.index(state)]
 

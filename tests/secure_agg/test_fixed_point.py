@@ -574,3 +574,23 @@ def test_the_norm_is_that_of_all_chunks() -> None:
     assert fixed_point._l2_factor(np.array([3.0, 4.0]), 10.0, ()) == 1
     assert fixed_point._l2_factor(np.array([3.0, 4.0]), 2.5, ()) == 0.5
     assert fixed_point._l2_factor(np.array([3.0, 4.0]), 0.0, ()) == 1
+
+
+@pytest.mark.parametrize(("bits", "length"), [(16, 530_000), (32, 270_000), (64, 140_000)])
+def test_noise_lies_on_every_number_in_order_and_canaries_stay_zero(bits: Any, length: int) -> None:
+    """Runs of 1 MiB, each of which ends in eight words of zero."""
+    drawn = 0
+
+    def noise(count: int) -> np.ndarray:
+        nonlocal drawn
+        drawn += count
+        return np.arange(drawn - count, drawn) % 1000 + 1
+
+    zeros = np.zeros(length, np.int64 if bits == 64 else np.float32)
+    made = encode(zeros, 1.0, encoding(bits=bits, scale=1.0), seed(1), Extras(ROTATION, noise=noise))
+    payload = -(-length // 1024) * 1024 if bits == 16 else length
+    run = 2**23 // bits - 8
+    every = np.arange(payload) % 1000 + 1
+    runs = [part for at in range(0, payload, run) for part in (every[at : at + run], np.zeros(8, int))]
+    assert drawn == payload
+    assert np.array_equal(made.vector, np.concatenate(runs))

@@ -57,7 +57,7 @@ def limited(table: Table, threads: int, memory: int) -> Client:
 @pytest.mark.parametrize(
     ("length", "threads", "used", "groups"),
     # 262,136 words and eight canaries fill 1 MiB; each thread has at least 4 MiB of words.
-    [(60_000, 4, 1, 1), (3_200_000, 4, 4, 13), (1_200_000, 4, 2, 5)],
+    [(60_000, 4, 1, 1), (3_200_000, 4, 4, 13), (3_000_000, 4, 3, 12), (1_200_000, 4, 2, 5)],
 )
 def test_a_pod_counts_the_memory_of_its_own_round_to_the_byte(
     length: int, threads: int, used: int, groups: int
@@ -204,6 +204,8 @@ def test_a_pod_waits_for_the_sum_of_all_deadlines_and_no_longer() -> None:
 
 def test_a_server_takes_a_message_at_its_deadline() -> None:
     table = Table()
+    assert (table.server.deadline, table.server.waiting_for) == (0.0, frozenset(table.names))
+    assert table.server.tick(1e9) == ()
     answers = table.ask_all(table.start())
     assert table.server.receive(answers["bath"], table.server.deadline) == ()
 

@@ -95,3 +95,30 @@ def test_the_diagram_in_the_documentation_is_current() -> None:
     assert made == diagram()
     page = ROOT / "docs" / "protocol.md"
     assert made in page.read_text(encoding="utf-8")
+
+
+def test_states_and_kinds_have_these_names() -> None:
+    assert [state.value for state in PodState] == [
+        "idle", "advertised", "shared", "uploaded", "confirmed", "revealed", "closed", "aborted",
+    ]  # fmt: skip
+    assert [state.value for state in ServerState] == [
+        "new", "adverts", "shares", "uploads", "confirmations", "reveals", "done", "aborted",
+    ]  # fmt: skip
+    assert [kind_name(bytes([kind])) for kind in range(10)] == [
+        "invitation", "advert", "roster", "shares", "forward",
+        "masked update", "survivors", "confirm", "proofs", "reveal",
+    ]  # fmt: skip
+
+
+def test_only_the_first_and_the_last_message_of_a_pod_wait_for_its_journal() -> None:
+    assert [(move.sends, move.journal) for move in POD] == [
+        (b"\x01", True), (b"\x03", False), (b"\x05", False), (b"\x07", False), (b"\x09", True), (b"\x09", True),
+    ]  # fmt: skip
+
+
+def test_a_message_that_is_not_expected_is_named() -> None:
+    with pytest.raises(OutOfOrder, match="A pod that is shared does not expect a message of kind 'roster'"):
+        pod_move("active", PodState.SHARED, b"\x02")
+    for state in (ServerState.NEW, ServerState.DONE, ServerState.ABORTED):
+        with pytest.raises(OutOfOrder, match=f"^A server that is {state.value} expects no message"):
+            server_move("active", state)
