@@ -239,3 +239,19 @@ def test_a_total_is_a_number_below_the_square_of_the_modulus(holder: KeyHolder) 
     found = total(holder, [[1] * 5] * 3, packing())
     assert all(0 < each < holder.public.modulus**2 for each in found.ciphertexts)
     assert found.pods == ("pod0", "pod1", "pod2")
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_one_ciphertext_that_is_none_spoils_a_contribution(holder: KeyHolder, at: int) -> None:
+    """Numbers from 1 to below the square of the modulus are ciphertexts."""
+    how = Packing(5, 1000, 3, BITS)
+    good = encrypt("a", [1] * 5, how, holder.public)
+    square = holder.public.modulus**2
+    aggregator = Aggregator(holder.public, how, 3)
+    for wrong in (0, -1, square, square + 1):
+        ciphertexts = list(good.ciphertexts)
+        ciphertexts[at] = wrong
+        with pytest.raises(SchemaMismatchError, match="another key, packing or length"):
+            aggregator.add(type(good)("a", how, good.key, tuple(ciphertexts)))
+    for pod, each in (("a", 1), ("b", square - 1)):
+        aggregator.add(type(good)(pod, how, good.key, (each, *good.ciphertexts[1:])))

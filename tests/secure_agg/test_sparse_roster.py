@@ -285,3 +285,19 @@ def test_a_pod_s_work_on_the_wire_hardly_grows_with_the_cohort() -> None:
         result = simulate(parameters, {name: update(name, 5) for name in names})
         sizes.append(result.report.bytes_down / pods)
     assert sizes[1] - sizes[0] < 12 * 160
+
+
+def test_the_list_of_bits_that_is_wrong_is_named() -> None:
+    with pytest.raises(
+        MalformedMessage, match=r"^The list of pods that have advertised has 0 bytes; expected a bit"
+    ):
+        read(msgspec.structs.replace(honest(), present=b""))
+    roster = read_sparse_roster(made().sent[ME], THIS, ME, frame(ME))
+    forward = messages.encode(FORWARD, SparseForward(THIS.hash, roster.hash, b"\x80", ()))
+    with pytest.raises(
+        MalformedMessage, match=r"^The list of pods that have shared has 1 bytes; expected a bit"
+    ):
+        read_forward(forward, THIS, roster)
+    survivors = messages.encode(SURVIVORS, SparseSurvivors(THIS.hash, roster.hash, bytes(3)))
+    with pytest.raises(MalformedMessage, match=r"^The list of survivors has 3 bytes; expected a bit"):
+        read_survivors(survivors, THIS, roster, NAMES)
