@@ -371,3 +371,10 @@ def test_what_the_cohort_or_the_degree_is_refused_for_is_said() -> None:
     assert all(len(near) == 8 for near in graph.harary(NAMES[:10], 8, seed(1)).values())
     with pytest.raises(CohortRefused, match="nonce of pod 'b' is not the one"):
         graph.joint_seed(COMMITMENTS, {**NONCES, "b": seed("another")})
+
+
+@pytest.mark.parametrize("fraction", [1.0, 1.5, -1e-9, math.nan])
+def test_a_fraction_of_1_or_below_0_has_no_certificate(fraction: float) -> None:
+    for corrupt, dropped in ((fraction, 0.0), (0.0, fraction)):
+        with pytest.raises(GraphNotCertified, match="fractions of at least 0 and below 1"):
+            graph.certificate(100, corrupt, dropped, 10, 6)
