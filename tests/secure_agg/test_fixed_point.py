@@ -594,3 +594,16 @@ def test_noise_lies_on_every_number_in_order_and_canaries_stay_zero(bits: Any, l
     runs = [part for at in range(0, payload, run) for part in (every[at : at + run], np.zeros(8, int))]
     assert drawn == payload
     assert np.array_equal(made.vector, np.concatenate(runs))
+
+
+def test_the_types_that_are_taken_are_named() -> None:
+    with pytest.raises(SchemaMismatchError) as reals:
+        encode(np.arange(3), 1.0, encoding(), seed(1))
+    assert str(reals.value) == (
+        "The update has type int64; expected float16, float32 or float64. Nothing was sent."
+    )
+    with pytest.raises(SchemaMismatchError) as whole:
+        encode(np.zeros(3), 1.0, encoding(bits=64, clip=9.0), seed(1))
+    assert str(whole.value) == (
+        "The update has type float64; expected integers (64-bit words are exact). Nothing was sent."
+    )

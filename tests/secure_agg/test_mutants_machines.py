@@ -28,7 +28,16 @@ from secure_agg.errors import (
     SurvivorsRefused,
     WeightError,
 )
-from secure_agg.journal import PodJournal, PodPolicy, RoundRecord, admit, noise_plan, read_journal, release
+from secure_agg.journal import (
+    JOURNAL_LIMIT,
+    PodJournal,
+    PodPolicy,
+    RoundRecord,
+    admit,
+    noise_plan,
+    read_journal,
+    release,
+)
 from secure_agg.keystream import Cursor, stream_key
 from secure_agg.masks import LostPair, mask, remove
 from secure_agg.messages import FORWARD, INVITATION, PROOFS, SURVIVORS
@@ -379,6 +388,7 @@ def test_a_release_is_of_the_round_with_that_hash() -> None:
 def test_a_journal_of_another_version_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MalformedMessage, match="of another version"):
         read_journal(PodJournal(version=2).to_bytes())
+    assert JOURNAL_LIMIT == 2**28
     data = PodJournal().to_bytes()
     monkeypatch.setattr("secure_agg.journal.JOURNAL_LIMIT", len(data))
     assert read_journal(data) == PodJournal()
