@@ -467,7 +467,7 @@ def test_a_pod_that_falls_silent_needs_a_place_of_the_list() -> None:
     with pytest.raises(
         ParameterError, match="before_advertise, after_advertise, after_shares, after_upload, "
     ):
-        simulate(parameters, updates, lost={"pod-0": "sometime"})  # type: ignore[dict-item]
+        simulate(parameters, updates, lost={"pod-0": "sometime"})  # type: ignore[dict-item]  # no such place
     trusting = msgspec.structs.replace(parameters, mode="semi_honest")
     with pytest.raises(ParameterError, match="no pod can be lost after one"):
         simulate(trusting, updates, lost={"pod-0": "after_confirm"})

@@ -412,3 +412,12 @@ def test_shares_that_open_a_secret_are_those_of_the_graph() -> None:
     assert Parameters(length=5, clip=1.0, mode="semi_honest").shares_needed(10) == 6
     sparse = Parameters(length=5, clip=1.0, mode="semi_honest", graph="sparse", sparse_threshold=4)
     assert sparse.shares_needed(10) == 4
+
+
+def test_an_encoding_that_makes_no_sense_is_not_handed_out() -> None:
+    chosen = Parameters(length=5, clip=1.0)
+    for weighting, weight in (("equal", 2.0), ("per_round", 0.0), ("per_round", math.nan)):
+        with pytest.raises(ParameterError, match="maximum_weight"):
+            chosen.encoding(5, weighting, weight)  # type: ignore[arg-type]  # two of the three
+    with pytest.raises(ParameterError, match="l2_clip"):
+        Parameters(length=5, clip=1.0, l2_clip=-1.0).encoding(5)

@@ -408,16 +408,27 @@ def test_the_warning_ends_at_a_hundred_pods_and_at_epsilon_10(pods: int, asked: 
 
 
 def test_no_byte_is_thrown_away_where_every_number_of_the_bits_is_wanted() -> None:
-    for bound in (2, 16, 256, 65_536):
-        drawn: list[int] = []
+    for bound, size in ((2, 1), (16, 1), (256, 1), (65_536, 2)):
+        given = iter([b"\xff" * size])  # a second draw finds nothing
+        assert noise._below(bound, lambda asked, given=given: next(given)) == bound - 1
 
+<<<<<<< HEAD
         def entropy(size: int) -> bytes:
             assert not drawn  # noqa: B023 read within the loop
             drawn.append(size)  # noqa: B023 read within the loop
             return b"\xff" * size
+=======
+>>>>>>> 1ec70cb (Show mutation of secure aggregation on a fresh sample)
 
-        assert noise._below(bound, entropy) == bound - 1
-        assert drawn == [2 if bound > 256 else 1]
+def test_a_draw_asks_for_the_bytes_of_its_bound() -> None:
+    asked: list[int] = []
+
+    def entropy(size: int) -> bytes:
+        asked.append(size)
+        return bytes(size)
+
+    assert [noise._below(bound, entropy) for bound in (1, 2, 256, 257, 65_536, 65_537)] == [0] * 6
+    assert asked == [0, 1, 1, 2, 2, 3]
 
 
 def test_a_number_below_a_bound_is_each_with_equal_chance() -> None:
@@ -433,3 +444,9 @@ def test_a_table_ends_one_beyond_13_deviations(sigma: float, reach: int) -> None
     assert (found, len(thresholds)) == (reach, 2 * reach)
     assert thresholds[-1] <= 2**128 - 1
     assert all(a <= b for a, b in pairwise(thresholds))
+
+
+def test_the_largest_deviation_is_2_to_the_50() -> None:
+    assert Sampler(2.0**50, seed(1))(3).any()
+    with pytest.raises(ParameterError, match="at most 2\\^50"):
+        Sampler(math.nextafter(2.0**50, math.inf), seed(1))
