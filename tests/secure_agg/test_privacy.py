@@ -412,13 +412,6 @@ def test_no_byte_is_thrown_away_where_every_number_of_the_bits_is_wanted() -> No
         given = iter([b"\xff" * size])  # a second draw finds nothing
         assert noise._below(bound, lambda asked, given=given: next(given)) == bound - 1
 
-<<<<<<< HEAD
-        def entropy(size: int) -> bytes:
-            assert not drawn  # noqa: B023 read within the loop
-            drawn.append(size)  # noqa: B023 read within the loop
-            return b"\xff" * size
-=======
->>>>>>> 1ec70cb (Show mutation of secure aggregation on a fresh sample)
 
 def test_a_draw_asks_for_the_bytes_of_its_bound() -> None:
     asked: list[int] = []
