@@ -307,7 +307,7 @@ def test_a_disk_that_fills_in_the_middle_keeps_what_was_done(
     real, written = os.write, [0]
 
     def filling(handle: int, data: bytes) -> int:
-        if bytes(data[:7]) == b'{"row":':
+        if bytes(data[:8]) == b'[{"row":':
             written[0] += 1
             if written[0] == 2:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ehr.checkpoint import Checkpoint
+from ehr.checkpoint import Checkpoint, Done
 from ehr.people_file import Row as PeopleRow
 from federated.algorithms.criteria_match import Kept, Ongoing
 from federated.algorithms.run_heads import trial_head
@@ -83,7 +83,7 @@ def test_a_kept_outcome_is_the_outcome(tmp_path: Path) -> None:
         plan = plan_of(trial_of(case.node, case.more.get("head", "")), case.more)
         outcome = compile_plan(plan)(patient_record(case.records, case.more))
         made[number] = Kept(PatientResult(number, "0" * 16, outcome=outcome))
-        checkpoint.add(number, "k", made[number], again=False)
+        checkpoint.add([Done(number, "k", made[number])])
     checkpoint.close(finished=False)
     again = Checkpoint(tmp_path / "kept", {"trial": "x"}, Kept)
     again.load()
