@@ -23,8 +23,8 @@ def test_records_of_http_libraries_lose_text_arguments_and_traceback(
     install()
     install()
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, name)
     logger = logging.getLogger(name)
-    logger.setLevel(logging.DEBUG)
     try:
         raise ValueError(CANARY)
     except ValueError:

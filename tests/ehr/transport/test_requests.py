@@ -150,7 +150,7 @@ async def test_nothing_of_a_request_is_logged(caplog: pytest.LogCaptureFixture) 
     """S22, S23: canaries in URL, headers, bodies and answers; every logger at DEBUG."""
     caplog.set_level(logging.DEBUG)
     for name in ("aiohttp", "aiohttp.client", "httpx", "httpcore", "ehr.transport"):
-        logging.getLogger(name).setLevel(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, name)  # is put back afterwards
     raws = (
         answer(b'{"family":"Canary"}'),
         answer(b"Canary", status="500 Canary", kind="text/plain"),
