@@ -56,7 +56,7 @@ class Places:
             if turn.done() and not turn.cancelled():
                 self._taken -= 1  # it was handed a place that it does not use
                 self._hand_on()
-            else:
+            elif turn in self._waiting:  # else it was passed over, being cancelled
                 self._waiting.remove(turn)
             raise
         return self.halvings

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,8 @@ def test_a_stopped_run_goes_on_where_it_stopped(stage: Stage, tmp_path: Path) ->
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ},
+        # A shell gives its background jobs SIGINT ignored, and they hand that on.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     checkpoint = out / ".screening.jsonl"
     deadline = time.monotonic() + 60

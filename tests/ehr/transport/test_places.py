@@ -67,6 +67,19 @@ async def test_answers_to_a_lone_request_say_nothing_about_many() -> None:
     assert places.allowed == 4
 
 
+async def test_who_is_cancelled_and_passed_over_ends_as_cancelled() -> None:
+    """A place is handed on between the cancelling and the moment when the cancelled one notices."""
+    places = Places(1)
+    await places.enter()
+    waiting = asyncio.create_task(places.enter())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    places.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await places.enter() == 0
+
+
 @given(
     st.integers(1, 9), st.lists(st.sampled_from(["enter", "leave", "cancel", "fine", "much"]), max_size=60)
 )
