@@ -80,12 +80,14 @@ def violations(browser: Any) -> list[str]:
 
 def press(browser: Any, words: str) -> None:
     """Press a button, and wait until the page it stands on is gone."""
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.support.expected_conditions import staleness_of
     from selenium.webdriver.support.ui import WebDriverWait
 
     button = browser.find_element("xpath", f"//button[normalize-space()='{words}']")
     button.click()
-    WebDriverWait(browser, 20).until(staleness_of(button))
+    # Asked in the middle of the change of pages, the driver fails instead of saying that the button is gone.
+    WebDriverWait(browser, 20, ignored_exceptions=[WebDriverException]).until(staleness_of(button))
 
 
 def text(browser: Any) -> str:
