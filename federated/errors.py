@@ -11,8 +11,11 @@
     ├── CheckFailed           something that must hold did not
     ├── SomeUnread            some patients or pods could not be read
     ├── PolicyRefused         the pod's owner does not allow it
+    │   └── TaskRefused           a pod's answer to a task or a message of it, with its code
     ├── TooFewPods            fewer pods answered than the task needs
-    └── BudgetSpent           a privacy budget or a quota is used up
+    ├── BudgetSpent           a privacy budget or a quota is used up
+    └── MessageRefused        a message between pod and modeller is not what was agreed
+        └── LinkLost              the other side cannot be reached
 
 Messages are our own: they name the field, the shape of what came, what was expected and what to do;
 never a value, a name, a URL or a token. What each means as exit status is in `exit_codes`.
@@ -111,9 +114,29 @@ class PolicyRefused(FederatedError):
     """The pod's owner does not allow it."""
 
 
+class TaskRefused(PolicyRefused):
+    """A pod refuses a task, or a message of one.
+
+    Attributes:
+        code: name of a `federated.names._PodResponseType`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class TooFewPods(FederatedError):
     """Fewer pods answered than the task needs; there is no result."""
 
 
 class BudgetSpent(FederatedError):
     """A privacy budget or a quota is used up."""
+
+
+class MessageRefused(FederatedError):
+    """A message between a pod and the modeller is not what was agreed; it had no effect."""
+
+
+class LinkLost(MessageRefused):
+    """The other side cannot be reached, or did not answer in time."""

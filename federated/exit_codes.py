@@ -49,6 +49,8 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.PolicyRefused, ExitCode.POLICY_REFUSED),
     (errors.TooFewPods, ExitCode.TOO_FEW_PODS),
     (errors.BudgetSpent, ExitCode.BUDGET_SPENT),
+    (errors.LinkLost, ExitCode.TOO_FEW_PODS),
+    (errors.MessageRefused, ExitCode.POLICY_REFUSED),
     (ehr.errors.ConfigurationError, ExitCode.BAD_FILE),
     # The base URL or an allow-list of pod.yaml does not fit what the server says.
     (ehr.errors.DestinationRefused, ExitCode.BAD_FILE),

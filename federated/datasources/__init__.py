@@ -1,0 +1,1 @@
+"""What a pod may read beside its EHR."""

@@ -1,0 +1,1 @@
+"""What is trained, evaluated and asked for predictions, behind one small interface."""

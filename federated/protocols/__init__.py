@@ -1,0 +1,1 @@
+"""Which steps a task runs, and what crosses between pods and modeller."""
