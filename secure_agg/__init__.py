@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from secure_agg.keys import Identity, Signer, fingerprint
     from secure_agg.parameters import DpSpec, Encoding, Parameters
     from secure_agg.pod_setup import Contribution, PodSetup, Step
+    from secure_agg.recovery import MaskedSum
     from secure_agg.reports import RoundReport, RoundResult
     from secure_agg.server import Outgoing, Server
     from secure_agg.simulation import Cast, simulate
@@ -64,6 +65,7 @@ __all__ = [
     "Identity",
     "InputRefused",
     "MalformedMessage",
+    "MaskedSum",
     "Member",
     "MemoryRefused",
     "NonFiniteUpdateError",
@@ -120,6 +122,7 @@ _MODULES = {
     "Identity": "secure_agg.keys",
     "InputRefused": "secure_agg.errors",
     "MalformedMessage": "secure_agg.errors",
+    "MaskedSum": "secure_agg.recovery",
     "Member": "secure_agg.specification",
     "MemoryRefused": "secure_agg.errors",
     "NonFiniteUpdateError": "secure_agg.errors",

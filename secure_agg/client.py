@@ -214,7 +214,10 @@ class Client:
         planned = noise_plan(spec)
         noise = Sampler(planned.pod_sigma, self._entropy(32)) if planned else None
         extras = Extras(rotation_seed(self._this.hash), noise, contribution.tensors, HEADER_SIZE)
-        encoded = encode(contribution.values, contribution.weight, spec.encoding, self._entropy(32), extras)
+        seed = contribution.rounding_seed or self._entropy(32)
+        if len(seed) != 32:
+            raise ParameterError(f"rounding_seed is {len(seed)} bytes; expected 32 bytes. Nothing was sent.")
+        encoded = encode(contribution.values, contribution.weight, spec.encoding, seed, extras)
         if planned:
             encoded.lane[CLIPPED] = 0  # an exact count beside noise would be a leak of its own
         return encoded

@@ -47,6 +47,9 @@ class Contribution:
         schema_hash: SHA-256 over its names, shapes and types, 32 bytes.
         tensors: (name, coordinates) in order, so that a refusal can name the tensor.
         graph_nonce: for a sparse graph, the 32 bytes that this pod committed to.
+        rounding_seed: 32 secret bytes for stochastic rounding; empty takes fresh ones. A pod that must give the
+            same words for the same round after a crash derives them from its key, the task and the round; they
+            must never serve for two different updates.
     """
 
     values: NDArray[Any] = field(repr=False)
@@ -55,6 +58,7 @@ class Contribution:
     weight: float = field(default=1.0, repr=False)
     tensors: tuple[tuple[str, int], ...] = ()
     graph_nonce: bytes = field(default=b"", repr=False)
+    rounding_seed: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from secure_agg.errors import (
     SurvivorsRefused,
     TooFewPods,
 )
-from secure_agg.fixed_point import decode
 from secure_agg.journal import noise_plan
 from secure_agg.keys import Signer, sign, verify
 from secure_agg.layout import encoded_length
@@ -51,10 +50,11 @@ from secure_agg.messages import decode as read
 from secure_agg.messages import encode as frame
 from secure_agg.name_lists import write_forward, write_survivors
 from secure_agg.recovery import Given, MaskedSum, unmask
-from secure_agg.reports import RoundReport, RoundResult
+from secure_agg.outcome import Traffic, read_sum
+from secure_agg.reports import RoundResult
 from secure_agg.roster import CheckedRoster, Round, check_pins, check_roster, make_roster, read_advert
 from secure_agg.sparse_roster import make_sparse_rosters
-from secure_agg.specification import RoundSpec, check_spec, rotation_seed, spec_hash
+from secure_agg.specification import RoundSpec, check_spec, spec_hash
 from secure_agg.transitions import ServerState, kind_name, server_move
 from secure_agg.uploads import LANE_WORDS, decode_upload
 
@@ -172,6 +172,45 @@ class Server:
         """
         waiting = self._state in _PHASES
         return self._advance(now) if waiting and now >= self._deadline else ()
+
+    def give_up(self, name: str, now: float) -> tuple[Outgoing, ...]:
+        """Wait no longer for a pod that has said, or surely shown, that its next message will not come.
+
+        Returns:
+            The messages of the next step, if nobody else was waited for.
+
+        Raises:
+            TooFewPods, BadShare, UnmaskIntegrityError: the round is over without a sum.
+        """
+        if name not in self._expected or self._state not in _PHASES:
+            return ()
+        self._expected.discard(name)
+        return () if self._expected else self._advance(now)
+
+    def masked_sum(self) -> MaskedSum | None:
+        """What was uploaded, added up and still masked, once it is complete; None before and after.
+
+        Stored with the messages of the other steps, it can be put back with `take_sum` after a crash.
+        """
+        return self._total if self._state in (ServerState.CONFIRMATIONS, ServerState.REVEALS) else None
+
+    def take_sum(self, stored: MaskedSum, now: float) -> tuple[Outgoing, ...]:
+        """In place of the uploads, what `masked_sum` gave before this process was started again.
+
+        Raises:
+            OutOfOrder: uploads are not what is collected now, or one has come already.
+            MalformedMessage: it is of another length, or names pods that have not shared.
+            TooFewPods: the round is over without a sum.
+        """
+        if self._state is not ServerState.UPLOADS or self._sum.survivors:
+            raise OutOfOrder("A stored sum is put back before any upload, and only where uploads are collected.")
+        fits = stored.words.shape == self._sum.words.shape and stored.words.dtype == self._sum.words.dtype
+        names = set(stored.survivors)
+        if not fits or stored.lane.shape != (LANE_WORDS,) or not names <= set(self._shared):
+            raise MalformedMessage("The stored sum does not belong to this round.")
+        self._total = stored
+        self._expected.clear()
+        return self._advance(now)
 
     @property
     def _spec(self) -> RoundSpec:
@@ -348,26 +387,8 @@ class Server:
         return ()
 
     def _read_sum(self, now: float) -> RoundResult:
-        spec, total = self._spec, self._sum
-        seed = rotation_seed(self._round.hash)
-        found = decode(total.words, total.lane, spec.encoding, len(total.survivors), spec.length, seed)
-        report = RoundReport(
-            n_invited=len(spec.cohort),
-            n_survivors=found.survivors,
-            t=spec.threshold,
-            colluders_tolerated=spec.colluders,
-            clipped_fraction=found.clipped / (found.survivors * spec.length),
-            bits=spec.encoding.bits,
-            step=found.step,
-            error_bound=found.error_bound,
-            seconds=now - self._started_at,
-            bytes_up=self._bytes_up,
-            bytes_down=self._bytes_down,
-            mode=spec.mode,
-            graph=spec.graph,
-            eps=self._plan.epsilon if self._plan else None,
-        )
-        return RoundResult(found.mean, found.total, found.weight, tuple(sorted(total.survivors)), report)
+        traffic = Traffic(now - self._started_at, self._bytes_up, self._bytes_down)
+        return read_sum(self._sum, self._round, traffic, self._plan.epsilon if self._plan else None)
 
     def _forget(self) -> None:
         """Drop what only this round needed; the sum itself is in the result, or nowhere."""

@@ -88,6 +88,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "secure_agg.messages": _masking("test_messages.py", "test_frames.py", "test_sparse_roster.py"),
     "secure_agg.name_lists": _masking("test_sparse_roster.py"),
     "secure_agg.noise": _masking("test_privacy.py", "test_round_privacy.py"),
+    "secure_agg.outcome": _masking("test_server.py"),
     "secure_agg.paillier": (_MASKING + "test_paillier.py",),
     "secure_agg.parameters": _masking("test_parameters.py", "test_specification.py", "test_fixed_point.py"),
     "secure_agg.pod_secrets": _masking("test_hygiene.py"),
