@@ -7,10 +7,7 @@ stopped goes on where it stopped: what is done is kept beside the results until 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
-import os
-import platform
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import ExitStack
@@ -20,40 +17,29 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ehr.checkpoint import Checkpoint
-from ehr.identity import Person
 from ehr.matching import record_numbers
 from ehr.people_file import Row
 from ehr.records import Patient
 from ehr.settings import SiteFile
 from ehr.site import REAL, Site, Surroundings, open_site_async
 from ehr.sync import LoopThread
-from federated.algorithms.criteria_match import (
-    UNREAD,
-    Kept,
-    Ongoing,
-    Parameters,
-    Progress,
-    site_facts,
-    worker,
-)
+from federated.algorithms.criteria_match import UNREAD, Ongoing, Parameters, Progress, worker
+from federated.algorithms.screening_start import CHECKPOINT, Start, Wanted, begin, execution
 from federated.errors import ConfigurationError, MissingExtra
 from federated.reports import decisions_csv, documents
 from federated.reports.decisions_csv import Contact
-from federated.reports.run import Execution, Run
+from federated.reports.run import Run
 from federated.reports.write import write_contacts, write_site
 from federated.screening.criteria import Trial
 from federated.screening.evidence import Decision
 from federated.screening.load import load_trial
-from federated.screening.lock import digest
-from federated.screening.plan import make_plan
 
 if TYPE_CHECKING:
     import pandas
 
+__all__ = ["CHECKPOINT", "Decisions", "Options", "screen", "screen_async"]
+
 T = TypeVar("T")
-CHECKPOINT = ".screening.jsonl"
-"""In the output folder while a run is not complete: stopped, or with patients whose server failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +178,7 @@ async def screen_async(
     began = time.perf_counter()
     with ExitStack() as held:  # the output folder is this run's until everything is written
         async with open_site_async(config, surroundings, counted_in=chosen.out) as site:
-            start = await _started(site, checked, chosen, started)
+            start = await begin(site, checked, _wanted(site, chosen, started))
             if start.checkpoint is not None:
                 held.callback(start.checkpoint.close, finished=False)
             rows = start.rows
@@ -201,13 +187,25 @@ async def screen_async(
             contacts = await _contacts(site, rows, run, chosen) if chosen.with_identifiers else None
             read = time.perf_counter()
             seconds = {"open": opened - began, "read": read - opened}
-            execution = _execution(started, surroundings, seconds, site)
-        decisions = Decisions(replace(run, execution=execution), contacts)
+            ended = surroundings.clock.now()
+            times = [moment.isoformat(timespec="seconds") for moment in (started, ended)]
+            done = execution(site, seconds, *times)
+        decisions = Decisions(replace(run, execution=done), contacts)
         if chosen.out is not None:
             decisions.write(chosen.out)
-        if start.checkpoint is not None:
-            start.checkpoint.close(finished=not start.checkpoint.waiting)
+        start.close()
         return decisions
+
+
+def _wanted(site: Site, options: Options, started: datetime) -> Wanted:
+    return Wanted(
+        today=started.astimezone(site.zone).date(),
+        index_date=options.index_date,
+        patients=options.patients,
+        out=options.out,
+        fresh=options.fresh,
+        say=options.say,
+    )
 
 
 def _loaded(path: Path, options: Options) -> Trial:
@@ -219,51 +217,7 @@ def _loaded(path: Path, options: Options) -> Trial:
         raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """What a run begins with, or goes on with: fixed when it first began.
-
-    Args:
-        rows: whom to decide for, in the order of every output.
-        index_date: what ``index_date: run`` means.
-        checkpoint: who is done already; None where nothing is kept.
-    """
-
-    rows: tuple[Row, ...]
-    index_date: date
-    checkpoint: Checkpoint[Kept] | None = None
-
-
-async def _started(site: Site, trial: Trial, options: Options, started: datetime) -> _Start:
-    today = options.index_date or started.astimezone(site.zone).date()
-    listed = site.listed_in_ehr if options.patients is None else None
-    rows = () if listed else await site.rows(options.patients)
-    if options.out is None:
-        return _Start(rows or await site.rows(), today)
-    identity = _identity(site, trial, listed or str(len(rows)), options)
-    checkpoint = Checkpoint(options.out / CHECKPOINT, identity, Kept)
-    checkpoint.load(fresh=options.fresh)
-    rows = rows or _remembered(checkpoint.facts) or await site.rows()
-    if checkpoint.resumes:
-        options.say(
-            f"Going on where an earlier run stopped: {len(checkpoint.done)} of {len(rows)} patients are done, "
-            f"the index date stays {checkpoint.facts['index_date']}. For a new run use --fresh."
-        )
-    # A Group or List may change between two starts: who is in it is fixed with the first.
-    members = {_MEMBERS: " ".join(row.person.id or "" for row in rows if row.person)} if listed else {}
-    checkpoint.start({"index_date": today.isoformat()} | members)
-    return _Start(rows, date.fromisoformat(checkpoint.facts["index_date"]), checkpoint)
-
-
-_MEMBERS = "members"
-
-
-def _remembered(facts: Mapping[str, str]) -> tuple[Row, ...]:
-    members = enumerate(facts.get(_MEMBERS, "").split(), start=1)
-    return tuple(Row(number, Person(id=member)) for number, member in members)
-
-
-async def _screened(site: Site, trial: Trial, start: _Start, options: Options) -> Run:
+async def _screened(site: Site, trial: Trial, start: Start, options: Options) -> Run:
     parameters = Parameters(
         trial=trial,
         index_date=start.index_date,
@@ -272,22 +226,6 @@ async def _screened(site: Site, trial: Trial, start: _Start, options: Options) -
     )
     ongoing = Ongoing(start.checkpoint, options.progress)
     return (await worker(parameters, site, start.rows, ongoing)).local
-
-
-def _identity(site: Site, trial: Trial, rows: str, options: Options) -> dict[str, str]:
-    """What must be equal for an earlier start to be gone on with: all that can change a patient's result."""
-    # Any one day serves: the plan's digest then stands for the trial's constants and the site's facts.
-    plan = make_plan(trial, site_facts(site), date(2000, 1, 1))
-    section = site.file.ehr
-    reading = f"{section.provider}|{section.base_url}|{section.validation}|{section.strict}"
-    return {
-        "tool": version("trialveil"),
-        "trial": digest(trial),
-        "plan": plan.digest,
-        "ehr": hashlib.sha256(reading.encode()).hexdigest(),
-        "rows": rows,
-        "index_date": "" if options.index_date is None else options.index_date.isoformat(),
-    }
 
 
 async def _contacts(site: Site, rows: tuple[Row, ...], run: Run, options: Options) -> dict[int, Contact]:
@@ -320,24 +258,6 @@ def _contact(patient: Patient) -> Contact:
         given="" if name is None else " ".join(name.given),
         birth_date=patient.birth_date or "",
         phone=next(iter(phones), ""),
-    )
-
-
-def _execution(
-    started: datetime, surroundings: Surroundings, seconds: Mapping[str, float], site: Site
-) -> Execution:
-    names = ("trialveil", "httpx", "aiohttp", "msgspec", "pydantic")
-    return Execution(
-        started=started.isoformat(timespec="seconds"),
-        ended=surroundings.clock.now().isoformat(timespec="seconds"),
-        seconds={name: round(value, 3) for name, value in seconds.items()},
-        versions={name: version(name) for name in names},
-        host={
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "cpus": str(os.cpu_count() or 0),
-        },
-        requests=dict(sorted(site.adapter.counters.items())),
     )
 
 

@@ -7,7 +7,7 @@ stays in the pod: the modeller gets nothing, as in the reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -21,9 +21,11 @@ from ehr.records import Kind
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.errors import InvalidArgument
+from federated.algorithms.workplace import Workplace
+from federated.errors import InvalidArgument, TaskRefused
+from federated.types import BaseSource
 
-__all__ = ["Parameters", "modeller", "rows_of", "worker"]
+__all__ = ["Parameters", "modeller", "rows_of", "step", "worker"]
 
 NAME = "Patient's Name"
 BIRTH_DATE = "Patient's Birth Date"
@@ -81,11 +83,52 @@ async def worker(
         InvalidArgument: the table has none of the columns, or a birth date of another form.
         AuthError: the EHR refused the login.
     """
-    kinds = parameters.wanted()
-    rows = rows_of(table)
-    readings = [reading async for reading in site.readings(rows, kinds)]
+    return await _queried(parameters.wanted(), site, rows_of(table))
+
+
+async def _queried(
+    kinds: tuple[Kind, ...],
+    site: Site,
+    rows: Sequence[Row],
+    told: Callable[[int], object] = lambda done: None,
+) -> WorkerResult[QueryResult]:
+    readings = []
+    async for reading in site.readings(rows, kinds):
+        readings.append(reading)
+        told(len(readings))
     profile = site.adapter.profile
     return WorkerResult(QueryResult(tuple(readings), kinds, site.key, site.zone, dict(profile.code_systems)))
+
+
+async def step(
+    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+) -> WorkerResult[QueryResult]:
+    """Query in a task: for the people of the task's data source, or of the site's cohort where it has none.
+
+    Args:
+        parameters: what to read.
+        place: with the EHR.
+        inputs: none is used.
+
+    Raises:
+        TaskRefused: the pod has no EHR, or the data source has no column that says who is meant.
+        AuthError: the EHR refused the login.
+    """
+    if place.open_site is None:
+        raise TaskRefused("MISSING_EHR_CONNECTION", "The pod has no EHR connected. Nothing was read.")
+    kinds = parameters.wanted()
+    async with place.open_site() as site:
+        rows = await site.rows() if place.data is None else _rows_in(place.data.datasource)
+        return await _queried(
+            kinds, site, rows, lambda done: place.progress("patients read", done, len(rows))
+        )
+
+
+def _rows_in(source: BaseSource) -> tuple[Row, ...]:
+    try:
+        return rows_of(source.rows(source.columns()))
+    except InvalidArgument as error:
+        raise TaskRefused("INCOMPATIBLE_DATASOURCE", f"EHRPatientQueryAlgorithm: {error}") from None
 
 
 def rows_of(table: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:

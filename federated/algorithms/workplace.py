@@ -41,6 +41,7 @@ class Workplace:
         smallest_cell: the smallest count that may leave this pod.
         reserve: see `Reserve`.
         progress: see `Progress`.
+        part: folder of one step below the task's own; "" for the task's own.
     """
 
     pod: str
@@ -52,11 +53,14 @@ class Workplace:
     smallest_cell: int = 11
     reserve: Reserve = field(default=lambda model, wanted: 0, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
+    part: str = ""
 
     @property
     def results(self) -> Path:
-        """This task's folder in this pod; made if it is missing."""
-        return self.context.get_task_results_dir()
+        """This task's folder in this pod, or that of one step; made if it is missing."""
+        folder = self.context.get_task_results_dir() / self.part
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def seed(self, *parts: object) -> bytes:
         """32 bytes that depend on this pod's secret, the task and ``parts``, and on nothing else."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ehr.people_file import Row
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
+from federated.algorithms.workplace import Workplace
+from federated.errors import TaskRefused
 from federated.screening.small_cells import DEFAULT, protected
 
-__all__ = ["Parameters", "modeller", "worker"]
+__all__ = ["Parameters", "modeller", "step", "worker"]
 
 SEXES = ("female", "male", "other", "unknown")
 
@@ -46,3 +49,18 @@ async def worker(parameters: Parameters, site: Site, rows: Sequence[Row]) -> Wor
             counts[patient.sex("administrative") or "unknown"] += 1
     shown = protected([counts[sex] for sex in SEXES], parameters.smallest)
     return WorkerResult(counts, {"total": shown.total, **dict(zip(SEXES, shown.cells, strict=True))})
+
+
+async def step(
+    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+) -> WorkerResult[Counter[str]]:
+    """Count the site's cohort as one step of a task; the pod's own smallest count holds, whatever the task says.
+
+    Raises:
+        TaskRefused: the pod has no EHR.
+    """
+    if place.open_site is None:
+        raise TaskRefused("MISSING_EHR_CONNECTION", "The pod has no EHR connected. Nothing was read.")
+    smallest = max(parameters.smallest, place.smallest_cell)
+    async with place.open_site() as site:
+        return await worker(replace(parameters, smallest=smallest), site, await site.rows())
