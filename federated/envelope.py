@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
+
 from federated.errors import MessageRefused
 from federated.links.link import Buffer, Parcel
 from federated.signatures import check_signature

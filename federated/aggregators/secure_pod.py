@@ -1,0 +1,160 @@
+"""A pod's side of one masked sum: the machine of `secure_agg`, with what the pod must remember stored first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from federated.aggregators.terms import Purpose, Terms, check_round
+from federated.aggregators.values import Layout, pack
+from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused, TaskRefused
+from federated.links.link import Buffer
+from federated.task_spec import TaskSpec
+from secure_agg import (
+    BudgetRefused,
+    Client,
+    CohortRefused,
+    Contribution,
+    InputRefused,
+    PodJournal,
+    PodSetup,
+    PodState,
+    RoundSpec,
+    SecureAggError,
+    Step,
+    read_spec,
+)
+from secure_agg import PolicyRefused as RoundPolicyRefused
+from secure_agg.messages import INVITATION, Invitation, decode
+
+Store = Callable[[PodJournal], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a pod gives to a sum.
+
+    Attributes:
+        values: the layout's names to arrays or numbers.
+        weight: by how much they count; 1 where every pod counts the same.
+        rounding_seed: 32 secret bytes, the same whenever this pod rounds this round.
+    """
+
+    values: Mapping[str, Any] = field(repr=False)
+    weight: float = field(default=1.0, repr=False)
+    rounding_seed: bytes = field(default=b"", repr=False)
+
+
+def read_invitation(data: bytes) -> RoundSpec:
+    """The round that an invitation is to; its signature is checked when the round is entered.
+
+    Raises:
+        TaskRefused: it cannot be read.
+    """
+    try:
+        return read_spec(decode(data, INVITATION, Invitation, 200).spec)
+    except SecureAggError:
+        raise TaskRefused("TASK_SETUP_ERROR", "An invitation to a round cannot be read.") from None
+
+
+class MaskedRound:
+    """One pod in one masked sum.
+
+    Args:
+        task: signed and accepted.
+        setup: who this pod is, and whom it trusts.
+        entropy: gives unpredictable bytes.
+        clock: seconds that do not go back.
+    """
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        setup: PodSetup,
+        entropy: Callable[[int], bytes],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._task, self._setup, self._entropy, self._clock = task, setup, entropy, clock
+        self._client: Client | None = None
+        self._journal_seen: PodJournal | None = None
+
+    def begin(
+        self,
+        invitation: bytes,
+        purpose: Purpose,
+        layout: Layout,
+        given: Given,
+        journal: PodJournal,
+        store: Store,
+    ) -> tuple[bytes | memoryview, Terms]:
+        """Enter the round with an update, or refuse it before anything was sent.
+
+        Args:
+            invitation: as the modeller sent it.
+            purpose: what the request is for.
+            layout, given: what this pod adds.
+            journal: all rounds that this pod has entered.
+            store: keeps the next journal on the disk before the answer may be sent.
+
+        Raises:
+            TaskRefused, PolicyRefused, BudgetSpent: with the reason, in words that hold no value.
+        """
+        terms = check_round(self._task, layout, purpose, read_invitation(invitation))
+        clip = 1.0 if self._task.aggregation is None else self._task.aggregation.clip
+        try:
+            vector = pack(layout, given.values, clip)
+            contribution = self._contribution(vector, layout, terms, given)
+            self._client = Client(self._setup, journal, self._entropy)
+            step = self._client.start(invitation, contribution, self._clock())
+        except (SecureAggError, InvalidArgument) as error:
+            raise refused(error) from None
+        return _only(step, store), terms
+
+    def _contribution(self, vector: NDArray[Any], layout: Layout, terms: Terms, given: Given) -> Contribution:
+        weight = given.weight if terms.total_weight else 1.0
+        return Contribution(
+            vector,
+            terms.model_hash,
+            layout.hash,
+            weight,
+            tensors=layout.tensors,
+            rounding_seed=given.rounding_seed,
+        )
+
+    def step(self, data: Buffer, store: Store) -> tuple[bytes | memoryview, bool]:
+        """The answer to the modeller's next message, and whether it is the masked upload.
+
+        Raises:
+            TaskRefused: the round is over for this pod.
+        """
+        if self._client is None:
+            raise TaskRefused("TASK_SETUP_ERROR", "No round was entered.")
+        try:
+            message = _only(self._client.receive(memoryview(data), self._clock()), store)
+        except SecureAggError as error:
+            raise refused(error) from None
+        return message, self._client.state is PodState.UPLOADED
+
+    def close(self) -> None:
+        """Overwrite the secrets of the round."""
+        if self._client is not None:
+            self._client.close()
+
+
+def _only(step: Step, store: Store) -> bytes | memoryview:
+    (message,) = step.send_after(store)
+    return message
+
+
+def refused(error: SecureAggError | InvalidArgument) -> PolicyRefused | BudgetSpent:
+    """An error of a round as a pod says it; its words name parts and sizes, never values."""
+    if isinstance(error, BudgetRefused):
+        return BudgetSpent(str(error))
+    code = "NO_ACCESS" if isinstance(error, RoundPolicyRefused | CohortRefused) else "TASK_SETUP_ERROR"
+    if isinstance(error, InputRefused | InvalidArgument):
+        code = "INCOMPATIBLE_DATASOURCE"
+    return TaskRefused(code, str(error))

@@ -1,0 +1,198 @@
+"""The modeller's desk: asks pods, checks their answers, waits no longer than it must.
+
+Everything is a request and its answer. A request has a number that grows, and the same number always goes with the
+same bytes, also after the modeller was killed and started again; so a pod that has answered it answers it again, and
+a pod that never got it loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from federated.envelope import Asked, Header, Message, opened, signed
+from federated.errors import LinkLost, MessageRefused, TaskRefused, TooFewPods
+from federated.journal import Journal
+from federated.links.link import Buffer, Link, Parcel
+from federated.task_spec import TaskSpec
+from secure_agg import Signer
+
+STAGES = 16
+"""Numbers of requests that one exchange may take."""
+RESULT_SEQ = 1
+"""Where in the order of exchanges the pods' own results are asked for; such a task has no other."""
+END_SEQ = 1 << 40
+"""Behind all exchanges."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a person who watches may want to know.
+
+    Attributes:
+        what: "offer", "round", "step", "pod" or "end".
+        number: of the training round; 0 for none.
+        of: how many rounds there are; 0 for unknown.
+        pod: which pod it is about; "" for all.
+        text: in words; no value of a pod, ever.
+    """
+
+    what: str
+    number: int = 0
+    of: int = 0
+    pod: str = ""
+    text: str = ""
+
+
+Tell = Callable[[News], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A pod's answer, or why there is none.
+
+    Attributes:
+        pod: who was asked.
+        message: the verified answer; None where there is none.
+        code: why not: a `_PodResponseType` name or "LOST".
+        sentence: the same in words.
+    """
+
+    pod: str
+    message: Message | None
+    code: str = ""
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class Coordinator:
+    """One task on the modeller's side.
+
+    Attributes:
+        spec: the task.
+        signer: the modeller's identity.
+        link: how pods are reached.
+        journal: what survives this process.
+        tell: is told what happens.
+        clock: seconds that do not go back.
+    """
+
+    spec: TaskSpec
+    signer: Signer = field(repr=False)
+    link: Link = field(repr=False)
+    journal: Journal = field(repr=False)
+    tell: Tell = field(default=lambda news: None, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    def request(
+        self, pod: str, number: int, kind: Asked, note: Mapping[str, Any], body: Buffer = b""
+    ) -> Parcel:
+        """A signed request."""
+        header = Header(1, self.spec.hash, self.spec.modeller.name, pod, number, kind, dict(note), 0, b"")
+        return signed(self.signer, header, body)
+
+    async def ask(self, pod: str, request: Parcel, number: int, *, upload: bool = False) -> Answer:
+        """One pod's answer to one request; never raises for what a pod does."""
+        try:
+            parcel = await self.link.ask(pod, request)
+            message = opened(parcel, {pod: self.spec.pinned[pod]}, sealed_allowed=upload)
+            header = message.header
+            if (header.task, header.sender, header.recipient) != (
+                self.spec.hash,
+                pod,
+                self.spec.modeller.name,
+            ):
+                raise MessageRefused("An answer belongs to another task or pod; it was dropped.")
+            if header.number != number:
+                raise MessageRefused("An answer has the number of another request; it was dropped.")
+        except LinkLost as lost:
+            return Answer(pod, None, "LOST", str(lost))
+        except MessageRefused as refused:
+            return Answer(pod, None, "TASK_SETUP_ERROR", str(refused))
+        if header.kind == "refused":
+            code, sentence = message.note.get("code"), message.note.get("sentence")
+            known = isinstance(code, str) and isinstance(sentence, str)
+            return Answer(
+                pod, None, str(code) if known else "NO_ACCESS", str(sentence)[:500] if known else ""
+            )
+        return Answer(pod, message)
+
+    async def results(self, cohort: tuple[str, ...]) -> dict[str, Any]:
+        """What each pod returns by itself, from those that answer in time.
+
+        Raises:
+            TooFewPods: fewer than the quorum.
+        """
+        number = RESULT_SEQ * STAGES
+        requests = {pod: self.request(pod, number, "result", {}) for pod in cohort}
+        found: dict[str, Any] = {}
+        async for answer in self.ask_all(requests, number, self.spec.deadlines.compute):
+            if answer.message is None:
+                self.tell(News("pod", 0, 0, answer.pod, answer.sentence or answer.code))
+            else:
+                found[answer.pod] = read_json(answer.message.body)
+        if len(found) < self.spec.quorum:
+            raise TooFewPods(
+                f"{len(found)} of {len(cohort)} pods returned a result; the task needs {self.spec.quorum}."
+            )
+        return dict(sorted(found.items()))
+
+    async def ask_all(
+        self, requests: Mapping[str, Parcel], number: int, seconds: float
+    ) -> AsyncIterator[Answer]:
+        """Answers as they come, until all are there or the time is up; all pods are asked at once."""
+        async with asking({pod: self.ask(pod, parcel, number) for pod, parcel in requests.items()}) as tasks:
+            async for answer in arriving(tasks, self.clock() + seconds, self.clock):
+                yield answer
+
+
+@contextlib.asynccontextmanager
+async def asking(asked: Mapping[str, Awaitable[Answer]]) -> AsyncIterator[set[asyncio.Task[Answer]]]:
+    """All of them at once; what has not ended at the end is cancelled."""
+    tasks = {asyncio.ensure_future(one) for one in asked.values()}
+    try:
+        yield tasks
+    finally:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+async def arriving(
+    tasks: set[asyncio.Task[Answer]], until: float, clock: Callable[[], float]
+) -> AsyncIterator[Answer]:
+    """Answers in the order in which they come, until ``until``."""
+    waiting = set(tasks)
+    while waiting:
+        left = until - clock()
+        if left <= 0:
+            return
+        done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return
+        for task in sorted(done, key=lambda task: task.result().pod):
+            yield task.result()
+
+
+def refusal(error: TaskRefused) -> dict[str, str]:
+    """A refusal as a pod's answer carries it."""
+    return {"code": error.code, "sentence": str(error)}
+
+
+def read_json(body: Buffer) -> Any:
+    """A pod's own result.
+
+    Raises:
+        MessageRefused: it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise MessageRefused("A result is no JSON; it was dropped.") from None

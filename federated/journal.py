@@ -1,0 +1,255 @@
+"""The modeller's durable log of one task: what was decided, and every message that a round is made of.
+
+An entry is written before anything that follows from it is sent. A modeller that was killed starts again from here:
+it replays the messages of the round that was open, comes to the same state, and asks only for what is missing. SQLite
+keeps entries over a killed process; against a power cut it may lose the last ones, which costs time and never
+safety, because the pods keep journals of their own that reach the disk before they release anything.
+
+Large things (the model, a masked sum) lie in files beside the database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from federated.errors import ConfigurationError
+
+VERSION = 1
+DATABASE = "task.db"
+
+EventKind = Literal["message", "lost", "late", "sum"]
+RoundState = Literal["open", "done", "failed"]
+
+_TABLES = """
+create table about (name text primary key, value blob not null) strict;
+create table pods (name text primary key, code text not null, sentence text not null) strict;
+create table rounds (
+    seq integer primary key, purpose text not null, number integer not null, started real not null,
+    plan blob not null, state text not null, outcome blob not null
+) strict;
+create table events (
+    id integer primary key autoincrement, seq integer not null, kind text not null, pod text not null,
+    at real not null, data blob not null
+) strict;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened in a round.
+
+    Attributes:
+        kind: "message" (a pod's, verified), "lost" (a pod that will not answer), "late" (a deadline has passed),
+            "sum" (all uploads are added up; the sum lies in a file).
+        pod: which; "" for none.
+        at: seconds of the round's clock.
+        data: the message.
+    """
+
+    kind: EventKind
+    pod: str
+    at: float
+    data: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRound:
+    """One exchange that adds up something, as it was begun and as it ended.
+
+    Attributes:
+        seq: place among all of the task, from 1.
+        purpose: "weights", "update" or "counts".
+        number: of the training round that it belongs to, from 1; 0 for none.
+        started: seconds of the modeller's clock.
+        plan: everything that it was begun with.
+        state: "open", "done" or "failed".
+        outcome: survivors, metrics and report where it is done, the reason where it failed.
+    """
+
+    seq: int
+    purpose: str
+    number: int
+    started: float
+    plan: Mapping[str, Any] = field(repr=False)
+    state: RoundState = "open"
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Journal:
+    """The log of one task.
+
+    Args:
+        folder: where it lies; made if it is missing. None keeps everything in memory, for a task whose modeller
+            need not survive.
+        read_only: only look, also while another process works on the task.
+
+    Raises:
+        ConfigurationError: what lies there is no such log, or another process works on it.
+    """
+
+    def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self._blobs: dict[str, bytes] = {}
+        self._lock: sqlite3.Connection | None = None
+        try:
+            if folder is not None and not read_only:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(folder / "task.lock")
+            self._db = self._opened(read_only)
+        except sqlite3.DatabaseError:
+            raise ConfigurationError(
+                "the folder of the task holds a log that cannot be read; nothing was run. Keep it, and give another "
+                "folder."
+            ) from None
+
+    @property
+    def durable(self) -> bool:
+        """Whether it outlives this process."""
+        return self.folder is not None
+
+    def _opened(self, read_only: bool) -> sqlite3.Connection:
+        place = ":memory:" if self.folder is None else str(self.folder / DATABASE)
+        db = sqlite3.connect(place, isolation_level=None, timeout=10)
+        try:
+            known = db.execute("pragma user_version").fetchone()[0]
+            if known == 0 and not read_only and not db.execute("select 1 from sqlite_master").fetchone():
+                db.execute("pragma journal_mode = wal")
+                with _Transaction(db):
+                    for statement in _TABLES.split(";"):
+                        db.execute(statement)
+                    db.execute(f"pragma user_version = {VERSION}")
+            elif known != VERSION:
+                raise sqlite3.DatabaseError
+            db.execute("pragma synchronous = normal")
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
+        return db
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def tell(self, name: str, value: Any) -> None:
+        """Store a fact of the task."""
+        self._db.execute("insert or replace into about values (?, ?)", (name, msgspec.msgpack.encode(value)))
+
+    def told(self, name: str, default: Any = None) -> Any:
+        """A fact that was stored."""
+        row = self._db.execute("select value from about where name = ?", (name,)).fetchone()
+        return default if row is None else msgspec.msgpack.decode(row[0])
+
+    def answer(self, pod: str, code: str, sentence: str) -> None:
+        """Store what a pod said to the task."""
+        self._db.execute("insert or replace into pods values (?, ?, ?)", (pod, code, sentence))
+
+    def answers(self) -> dict[str, tuple[str, str]]:
+        """Pod to code and sentence, for those that have answered."""
+        return {
+            name: (code, text) for name, code, text in self._db.execute("select * from pods order by name")
+        }
+
+    def begin(self, this: LoggedRound) -> None:
+        """Store a round before anybody is asked."""
+        row = (this.seq, this.purpose, this.number, this.started, msgspec.msgpack.encode(dict(this.plan)))
+        self._db.execute("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", row)
+
+    def end(self, seq: int, state: RoundState, outcome: Mapping[str, Any]) -> None:
+        """Store how a round ended, and forget its messages."""
+        with _Transaction(self._db):
+            packed = msgspec.msgpack.encode(dict(outcome))
+            self._db.execute("update rounds set state = ?, outcome = ? where seq = ?", (state, packed, seq))
+            self._db.execute("delete from events where seq = ?", (seq,))
+        self.drop_blob(f"round-{seq}.sum")
+
+    def rounds(self) -> list[LoggedRound]:
+        """All rounds, in order."""
+        rows = self._db.execute(
+            "select seq, purpose, number, started, plan, state, outcome from rounds order by seq"
+        )
+        return [
+            LoggedRound(
+                seq,
+                purpose,
+                number,
+                started,
+                msgspec.msgpack.decode(plan),
+                state,
+                msgspec.msgpack.decode(outcome) if outcome else {},
+            )
+            for seq, purpose, number, started, plan, state, outcome in rows
+        ]
+
+    def note(self, seq: int, event: Event) -> None:
+        """Store what happened in a round, before anything follows from it."""
+        row = (seq, event.kind, event.pod, event.at, event.data)
+        self._db.execute("insert into events (seq, kind, pod, at, data) values (?, ?, ?, ?, ?)", row)
+
+    def events(self, seq: int) -> list[Event]:
+        """What happened in a round, in order."""
+        rows = self._db.execute("select kind, pod, at, data from events where seq = ? order by id", (seq,))
+        return [Event(*row) for row in rows]
+
+    def store_blob(self, name: str, *parts: bytes | memoryview) -> None:
+        """Store something large under a name, all of it or nothing."""
+        if self.folder is None:
+            self._blobs[name] = b"".join(parts) if len(parts) > 1 else bytes(parts[0])
+            return
+        waiting = self.folder / f".{name}.part"
+        with waiting.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        waiting.replace(self.folder / name)
+
+    def blob(self, name: str) -> bytes | None:
+        """What was stored under a name."""
+        if self.folder is None:
+            return self._blobs.get(name)
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def drop_blob(self, name: str) -> None:
+        """Forget what was stored under a name."""
+        if self.folder is None:
+            self._blobs.pop(name, None)
+        else:
+            (self.folder / name).unlink(missing_ok=True)
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("begin immediate")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._db.execute("commit" if kind is None else "rollback")
+
+
+def _locked(file: Path) -> sqlite3.Connection:
+    """A lock that ends with the process, on every system."""
+    lock = sqlite3.connect(file, isolation_level=None, timeout=0)
+    try:
+        lock.execute("begin exclusive")
+    except sqlite3.OperationalError:
+        lock.close()
+        raise ConfigurationError(
+            "another process works on this task; wait until it has ended, or stop it."
+        ) from None
+    return lock
+
+
+def open_existing(folder: Path) -> Journal | None:
+    """The log of a folder to look at, if there is one."""
+    return Journal(folder, read_only=True) if (folder / DATABASE).exists() else None

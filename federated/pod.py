@@ -1,0 +1,195 @@
+"""One hospital's program: decides which tasks may run, runs their side, and answers the modeller's requests.
+
+Wiring only. A pod never listens and never asks; what it may do is decided by its owner's policy, and whatever it
+must remember is on the disk before it says anything that depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from federated import registry
+from federated.algorithms.workplace import Workplace, parameters_of
+from federated.coordinator import refusal
+from federated.envelope import Header, Message, opened, signed
+from federated.errors import FederatedError, MessageRefused, PolicyRefused, TaskRefused
+from federated.links.link import Parcel
+from federated.names import _PodResponseType
+from federated.pod_state import AcceptedTask, PodState
+from federated.protocols.sides import PodSide
+from federated.signatures import check_task_signature
+from federated.task_spec import TaskSpec, moment, read_task_spec, task_hash
+from federated.types import AccessCheckResult
+from federated.worker import Desk, Worker
+from secure_agg import PodPolicy, PodSetup, Signer
+
+logger = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """What the owner of a pod has decided, and what is kept of it."""
+
+    def admit(
+        self, spec: TaskSpec, data: bytes, signature: bytes, now: datetime
+    ) -> tuple[AccessCheckResult, str]:
+        """Whether a task may run, and a sentence for the modeller; fails closed, never raises."""
+        ...
+
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+        """What the task's algorithms find in this pod.
+
+        Raises:
+            TaskRefused: a data source that it needs is not there.
+        """
+        ...
+
+    def rounds(self, spec: TaskSpec) -> PodPolicy:
+        """Which masked rounds of the task this pod enters."""
+        ...
+
+    def released(self, spec: TaskSpec, what: str, facts: Mapping[str, Any]) -> None:
+        """Write down that something leaves, before it does.
+
+        Raises:
+            PolicyRefused, BudgetSpent: it may not.
+        """
+        ...
+
+    def note(self, spec_hash: bytes, modeller: str, event: str, facts: Mapping[str, Any]) -> None:
+        """Write into the owner's log what was asked and answered."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One pod.
+
+    Attributes:
+        name: as peers and modellers know it.
+        signer: its identity.
+        modellers: names to pinned raw public keys of those whose tasks are looked at.
+        peers: names to pinned raw public keys of pods that it agrees to add with, itself included.
+        owner: see `Owner`.
+        state: what survives a crash.
+        entropy: gives unpredictable bytes.
+        clock: gives the time, aware.
+        threads: for masking; None takes up to four.
+    """
+
+    name: str
+    signer: Signer = field(repr=False)
+    modellers: Mapping[str, bytes] = field(repr=False)
+    peers: Mapping[str, bytes] = field(repr=False)
+    owner: Owner = field(repr=False)
+    state: PodState = field(repr=False)
+    entropy: Callable[[int], bytes] = field(default=os.urandom, repr=False)
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    threads: int | None = None
+    _workers: dict[bytes, Worker] = field(default_factory=dict, init=False, repr=False)
+    _entering: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+
+    async def handle(self, parcel: Parcel) -> Parcel:
+        """The answer to one request; see `federated.links.link.Handler`.
+
+        Raises:
+            MessageRefused: it is from nobody whose key is pinned; there is no answer to that.
+        """
+        message = opened(parcel, self.modellers)
+        if message.header.recipient != self.name:
+            raise MessageRefused("A message is for another pod; it was dropped.")
+        try:
+            if message.header.kind == "offer":
+                return self._offered(message)
+            return await (await self._worker(message)).handle(message)
+        except TaskRefused as error:
+            return self._refused(message.header, error)
+        except FederatedError as error:
+            return self._refused(message.header, TaskRefused("TASK_SETUP_ERROR", str(error)))
+
+    def close(self) -> None:
+        """Overwrite secrets of open rounds, and let go of the files."""
+        for worker in self._workers.values():
+            worker.close()
+        self.state.close()
+
+    def _offered(self, message: Message) -> Parcel:
+        data, signature = bytes(message.body), message.note.get("signature")
+        header = message.header
+        if not isinstance(signature, bytes) or task_hash(data) != header.task:
+            raise TaskRefused("INVALID_PROOF_OF_IDENTITY", "The task is not the one that the message names.")
+        check_task_signature(self.modellers[header.sender], signature, data)
+        spec = read_task_spec(data)
+        if spec.modeller.name != header.sender:
+            raise TaskRefused("INVALID_PROOF_OF_IDENTITY", "The task names another modeller than its sender.")
+        known = self.state.task(header.task)
+        if known is None:
+            self._admit(spec, data, signature)
+        elif known.state != "open":
+            raise TaskRefused("UNAUTHORISED", "This task has ended in this pod; make a new one.")
+        return self._say(header, "accepted", {"code": _PodResponseType.ACCEPT.name})
+
+    def _admit(self, spec: TaskSpec, data: bytes, signature: bytes) -> None:
+        now = self.clock()
+        access, sentence = self.owner.admit(spec, data, signature, now)
+        code = access["response_type"].name
+        if access["response_type"] is not _PodResponseType.ACCEPT:
+            self.owner.note(spec.hash, spec.modeller.name, "refused", {"code": code})
+            raise TaskRefused(code, sentence)
+        # Everything is tried before the task is accepted, so that a pod that says yes can keep it.
+        self._workers[spec.hash] = self._made(spec, access)
+        self.state.accept(AcceptedTask(spec.hash, data, signature, moment(now)))
+        self.owner.note(spec.hash, spec.modeller.name, "accepted", {"code": code})
+
+    async def _worker(self, message: Message) -> Worker:
+        """The task's worker; made anew from what is on the disk where this pod was started again."""
+        known = self.state.task(message.header.task)
+        if known is None:
+            raise TaskRefused("NO_ACCESS", "This pod has not accepted the task.")
+        spec = read_task_spec(known.spec)
+        ends = message.header.kind == "finish"
+        if spec.modeller.name != message.header.sender or (known.state != "open" and not ends):
+            raise TaskRefused("UNAUTHORISED", "The task has ended in this pod, or is another modeller's.")
+        if not ends and self.clock() > datetime.fromisoformat(spec.expires):
+            raise TaskRefused("TASK_TIMEOUT", "The task has expired. Nothing was run.")
+        if known.hash not in self._workers:
+            access, sentence = self.owner.admit(spec, known.spec, known.signature, self.clock())
+            if access["response_type"] is not _PodResponseType.ACCEPT:
+                raise TaskRefused(access["response_type"].name, sentence)
+            self._workers[known.hash] = await asyncio.to_thread(self._made, spec, access)
+        return self._workers[known.hash]
+
+    def _made(self, spec: TaskSpec, access: AccessCheckResult) -> Worker:
+        # A signature is the same whenever it is made, and nobody else can make it.
+        secret = hashlib.sha256(self.signer.sign(b"trialveil/pod-secret\0" + spec.hash)).digest()
+        place = self.owner.workplace(spec, access, secret)
+        module = registry.load(registry.resolve(spec.protocol.name, spec.protocol.arguments))
+        side: PodSide = module.worker(parameters_of(module.Parameters, spec.protocol), place)
+        setup = PodSetup(
+            self.name,
+            self.signer,
+            self.peers,
+            self.modellers[spec.modeller.name],
+            self.owner.rounds(spec),
+            self.threads,
+        )
+
+        def released(what: str, facts: Mapping[str, Any]) -> None:
+            self.owner.released(spec, what, facts)
+
+        desk = Desk(self.signer, self.state, setup, self.entropy, secret, released, self._entering)
+        return Worker(spec, self.name, side, desk)
+
+    def _say(self, asked: Header, kind: str, note: Mapping[str, Any]) -> Parcel:
+        header = Header(1, asked.task, self.name, asked.sender, asked.number, kind, dict(note), 0, b"")
+        return signed(self.signer, header)
+
+    def _refused(self, asked: Header, error: PolicyRefused) -> Parcel:
+        code = error if isinstance(error, TaskRefused) else TaskRefused("NO_ACCESS", str(error))
+        return self._say(asked, "refused", refusal(code))

@@ -1,0 +1,146 @@
+"""``ResultsOnly``: one algorithm runs once in every pod; its results are returned one by one, or only their sum is.
+
+With an aggregator only what the algorithm says may be added up leaves a pod (counts, or numbers of a known shape);
+without one a pod returns what its owner lets leave, and nothing by default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from federated import registry
+from federated.aggregators.secure_rounds import Exchange
+from federated.aggregators.terms import Purpose, counts_hash
+from federated.aggregators.values import Layout
+from federated.algorithms.results import WorkerResult
+from federated.algorithms.workplace import Workplace, parameters_of
+from federated.coordinator import Coordinator
+from federated.errors import TaskRefused
+from federated.links.link import Buffer
+from federated.protocols.exchanges import Exchanges
+from federated.protocols.sides import AddUp, Outcome
+from federated.task_spec import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What is done with the results.
+
+    Attributes:
+        save_location: "Modeller" returns them, "Worker" keeps them in the pods' folders of results.
+    """
+
+    save_location: tuple[Literal["Modeller", "Worker"], ...] = ("Modeller",)
+
+
+def _component(spec: TaskSpec) -> tuple[Any, Any]:
+    """The module that runs, and its parameters."""
+    if len(spec.algorithms) != 1:
+        raise TaskRefused(
+            "TASK_SETUP_ERROR",
+            f"ResultsOnly runs one algorithm; the task has {len(spec.algorithms)}. Nothing was run.",
+        )
+    unit = spec.algorithms[0]
+    module = registry.load(registry.resolve(unit.name, unit.arguments))
+    if not hasattr(module, "step"):
+        raise TaskRefused(
+            "TASK_SETUP_ERROR",
+            f"{unit.name.removeprefix('bitfount.')} cannot be run by itself; it trains in rounds. Nothing was run.",
+        )
+    return module, parameters_of(module.Parameters, unit)
+
+
+def layout_of(module: Any, parameters: Any, spec: TaskSpec) -> Layout:
+    """What an algorithm gives to a sum, known from the task alone.
+
+    Raises:
+        TaskRefused: it gives nothing that can be added up.
+    """
+    if not hasattr(module, "layout"):
+        raise TaskRefused(
+            "TASK_SETUP_ERROR", "The algorithm gives nothing that can be added up. Nothing was run."
+        )
+    found: Layout = module.layout(parameters, spec)
+    return found
+
+
+class _PodSide:
+    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+        self._module, self._chosen = _component(place.spec)
+        self._parameters, self._place = parameters, place
+        self._ran: asyncio.Task[WorkerResult[Any]] | None = None
+        self.weight = 1.0
+
+    def layout(self) -> Layout:
+        return layout_of(self._module, self._chosen, self._place.spec)
+
+    async def _result(self) -> WorkerResult[Any]:
+        # Asked for twice it is computed once: a sum and what is returned come from the same run.
+        if self._ran is None or (self._ran.done() and (self._ran.cancelled() or self._ran.exception())):
+            self._ran = asyncio.ensure_future(self._module.step(self._chosen, self._place, {}))
+        return await asyncio.shield(self._ran)
+
+    async def give(self, note: Mapping[str, Any], body: Buffer) -> Mapping[str, Any]:
+        result = await self._result()
+        values: Mapping[str, Any] = self._module.values(self._chosen, self._place, result)
+        return values
+
+    async def result(self, note: Mapping[str, Any]) -> Mapping[str, Any]:
+        result = await self._result()
+        return dict(result.leaves) if "Modeller" in self._parameters.save_location else {}
+
+    async def finish(self, note: Mapping[str, Any], body: Buffer) -> None:
+        if self._ran is not None:
+            self._ran.cancel()
+
+
+def worker(parameters: Parameters, place: Workplace) -> _PodSide:
+    """The side in a pod.
+
+    Raises:
+        TaskRefused: the algorithm cannot be run by itself.
+    """
+    return _PodSide(parameters, place)
+
+
+async def modeller(
+    parameters: Parameters, coordinator: Coordinator, cohort: tuple[str, ...], add_up: AddUp
+) -> Outcome:
+    """The modeller's side.
+
+    Raises:
+        TooFewPods: there is no sum, or fewer results than the quorum.
+    """
+    if coordinator.spec.aggregation is None:
+        return Outcome("done", results=await coordinator.results(cohort))
+    module, chosen = _component(coordinator.spec)
+    return await summed_once(coordinator, cohort, add_up, layout_of(module, chosen, coordinator.spec))
+
+
+async def summed_once(
+    coordinator: Coordinator, cohort: tuple[str, ...], add_up: AddUp, layout: Layout
+) -> Outcome:
+    """One sum over the pods, released once in the life of a task.
+
+    Raises:
+        TooFewPods: there is no sum.
+    """
+    purpose: Purpose = "counts" if layout.kind == "counts" else "update"
+    exchanges = Exchanges(coordinator, cohort, add_up)
+    total, weighed = (0.0, None) if purpose == "counts" else await exchanges.weights(1)
+    terms = exchanges.terms(purpose, counts_hash(coordinator.spec), total)
+    clip = 1.0 if coordinator.spec.aggregation is None else coordinator.spec.aggregation.clip
+    combined = await add_up(coordinator, Exchange(terms, layout, 1, {}, b"", clip, weighed))
+    outcome = {
+        "survivors": list(combined.survivors),
+        "lost": dict(combined.lost),
+        "report": dict(combined.report),
+    }
+    coordinator.journal.end(terms.seq, "done", outcome)
+    return Outcome("done", counts=combined)
+
+
+__all__ = ["Parameters", "modeller", "summed_once", "worker"]
