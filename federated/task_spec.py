@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -119,7 +120,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     text: str
 
 
-class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
     """A task.
 
     Attributes:
@@ -157,9 +158,11 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def to_bytes(self) -> bytes:
         """The canonical bytes: JSON with sorted keys, as they are signed and hashed."""
-        return msgspec.json.encode(self, order="deterministic")
+        # A whole number where a float is meant would be written otherwise than it is read.
+        exact = msgspec.convert(msgspec.to_builtins(self), TaskSpec)
+        return msgspec.json.encode(exact, order="deterministic")
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         """The task's identity, 32 bytes."""
         return task_hash(self.to_bytes())

@@ -49,8 +49,8 @@ from secure_agg.messages import (
 from secure_agg.messages import decode as read
 from secure_agg.messages import encode as frame
 from secure_agg.name_lists import write_forward, write_survivors
-from secure_agg.recovery import Given, MaskedSum, unmask
 from secure_agg.outcome import Traffic, read_sum
+from secure_agg.recovery import Given, MaskedSum, unmask
 from secure_agg.reports import RoundResult
 from secure_agg.roster import CheckedRoster, Round, check_pins, check_roster, make_roster, read_advert
 from secure_agg.sparse_roster import make_sparse_rosters
@@ -203,7 +203,9 @@ class Server:
             TooFewPods: the round is over without a sum.
         """
         if self._state is not ServerState.UPLOADS or self._sum.survivors:
-            raise OutOfOrder("A stored sum is put back before any upload, and only where uploads are collected.")
+            raise OutOfOrder(
+                "A stored sum is put back before any upload, and only where uploads are collected."
+            )
         fits = stored.words.shape == self._sum.words.shape and stored.words.dtype == self._sum.words.dtype
         names = set(stored.survivors)
         if not fits or stored.lane.shape != (LANE_WORDS,) or not names <= set(self._shared):

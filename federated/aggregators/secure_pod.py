@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from federated.aggregators.terms import Purpose, Terms, check_round
+from federated.aggregators.terms import COHORT_LIMIT, Purpose, Terms, check_round
 from federated.aggregators.values import Layout, pack
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused, TaskRefused
 from federated.links.link import Buffer
@@ -56,7 +56,7 @@ def read_invitation(data: bytes) -> RoundSpec:
         TaskRefused: it cannot be read.
     """
     try:
-        return read_spec(decode(data, INVITATION, Invitation, 200).spec)
+        return read_spec(decode(data, INVITATION, Invitation, COHORT_LIMIT).spec)
     except SecureAggError:
         raise TaskRefused("TASK_SETUP_ERROR", "An invitation to a round cannot be read.") from None
 

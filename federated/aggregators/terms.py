@@ -96,18 +96,20 @@ def parameters(task: TaskSpec, layout: Layout) -> Parameters:
     counts = layout.kind == "counts"
     noise = DpSpec()
     if chosen.noise and not counts:
-        noise = DpSpec("distributed_discrete_gaussian", chosen.noise, chosen.delta, chosen.l2_clip)
+        noise = DpSpec(
+            "distributed_discrete_gaussian", float(chosen.noise), chosen.delta, float(chosen.l2_clip)
+        )
     try:
         return Parameters(
             length=layout.length,
-            clip=layout.largest if counts else chosen.clip,
+            clip=float(layout.largest if counts else chosen.clip),
             minimum_survivors=chosen.minimum_survivors,
             mode=chosen.mode,
             bits=64 if counts else chosen.bits,
             on_clip="error" if counts else chosen.on_clip,
-            l2_clip=0.0 if counts else chosen.l2_clip,
+            l2_clip=0.0 if counts else float(chosen.l2_clip),
             dp=noise,
-            deadlines_s=(waits.compute, waits.step, waits.step, waits.step, waits.step),
+            deadlines_s=(float(waits.compute), *(float(waits.step),) * 4),
         )
     except SecureAggError as error:
         raise InvalidArgument(str(error)) from None

@@ -106,12 +106,7 @@ class _PodSide:
         raise TaskRefused("NO_ACCESS", "FederatedAveraging returns nothing of one pod.")
 
     async def finish(self, note: Mapping[str, Any], body: Buffer) -> None:
-        if memoryview(body).nbytes:
-            from federated.models.files import save
-
-            tensors = tensors_from_bytes(body, self._like)
-            facts = {"task": self._place.spec.hash.hex(), "rounds": str(note.get("rounds", ""))}
-            save(self._place.results / "model.safetensors", tensors, facts)
+        """Nothing is kept."""
 
 
 def worker(parameters: Parameters, place: Workplace) -> _PodSide:

@@ -1,0 +1,38 @@
+"""Training in rounds: what the modeller gets, with masks and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from federated import modeller
+from federated.task_spec import Aggregation, Unit
+from tests.federated.runtime.cast import PLAIN, SECURE, Cast, make_task, with_stand_in
+
+
+@pytest.fixture
+def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
+    with_stand_in(monkeypatch)
+    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
+    made = Cast(tmp_path)
+    yield made
+    made.close()
+
+
+TARGET = sum(10 * n * n / 4 for n in range(1, 6)) / sum(10 * n for n in range(1, 6))
+
+
+@pytest.mark.parametrize("name", [PLAIN, SECURE])
+async def test_the_model_moves_to_the_mean_weighted_by_rows(cast: Cast, name: str) -> None:
+    spec = make_task(
+        aggregation=Aggregation(name=name, weights="rows", minimum_survivors=3, maximum_weight=1000.0),
+        algorithms=(Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": 30}),),
+    )
+    outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
+    np.testing.assert_allclose(outcome.model["first"], TARGET, atol=1e-5)
+    assert len(outcome.rounds) == 30
+    assert outcome.rounds[-1].survivors == cast.names
+    assert outcome.rounds[-1].weight == pytest.approx(150)
