@@ -182,10 +182,10 @@ class Server:
         Raises:
             TooFewPods, BadShare, UnmaskIntegrityError: the round is over without a sum.
         """
-        if name not in self._expected or self._state not in _PHASES:
-            return ()
-        self._expected.discard(name)
-        return () if self._expected else self._advance(now)
+        if name in self._expected and self._state in _PHASES:
+            self._expected.discard(name)
+            return () if self._expected else self._advance(now)
+        return ()
 
     def masked_sum(self) -> MaskedSum | None:
         """What was uploaded, added up and still masked, once it is complete; None before and after.
@@ -195,7 +195,7 @@ class Server:
         return self._total if self._state in (ServerState.CONFIRMATIONS, ServerState.REVEALS) else None
 
     def take_sum(self, stored: MaskedSum, now: float) -> tuple[Outgoing, ...]:
-        """In place of the uploads, what `masked_sum` gave before this process was started again.
+        """In place of the uploads, what `masked_sum` gave before a restart.
 
         Raises:
             OutOfOrder: uploads are not what is collected now, or one has come already.
@@ -207,8 +207,7 @@ class Server:
                 "A stored sum is put back before any upload, and only where uploads are collected."
             )
         fits = stored.words.shape == self._sum.words.shape and stored.words.dtype == self._sum.words.dtype
-        names = set(stored.survivors)
-        if not fits or stored.lane.shape != (LANE_WORDS,) or not names <= set(self._shared):
+        if not fits or stored.lane.shape != (LANE_WORDS,) or not set(stored.survivors) <= set(self._shared):
             raise MalformedMessage("The stored sum does not belong to this round.")
         self._total = stored
         self._expected.clear()
