@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from socket import socket
 from typing import Any
 
 import aiohttp
@@ -27,6 +26,7 @@ from ehr.transport.body import read_all
 from ehr.transport.origin import Origin
 from ehr.transport.outgoing import Outgoing
 from ehr.transport.settings import Limits
+from ehr.transport.sockets import SocketFactory, Sockets
 from ehr.transport.tls import tls_context
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -41,8 +41,6 @@ _LINE_BYTES = 16 * 1024
 _HEADERS = 128
 _LARGE_BODY = 256 * 1024
 _KEEP_ALIVE_S = 15.0
-
-SocketFactory = Callable[[Any], socket]
 
 
 class CertificateRefused(httpx.ConnectError):
@@ -110,6 +108,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._sockets = Sockets(self._settings.socket_factory)
         self._context = self._settings.tls
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -173,11 +172,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return answer
 
     async def aclose(self) -> None:
-        """Close every connection. The engine cannot be used again."""
+        """Close every connection and see every socket closed. The engine cannot be used again."""
         self._closed = True
         if self._session is not None:
             self._check_loop()
+            self._sockets.shut()
             await self._session.close()
+            await self._sockets.closed()
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -209,7 +210,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             keepalive_timeout=_KEEP_ALIVE_S,
             resolver=settings.resolver,
             use_dns_cache=settings.resolver is None,
-            socket_factory=settings.socket_factory,
+            socket_factory=self._sockets,
         )
         return aiohttp.ClientSession(
             connector=connector,
