@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -15,8 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ehr.sandbox.faults import Fault, FaultScript, Hang
 from ehr.sandbox.server import Sandbox
+from ehr.sandbox.witness import Endpoint
 from federated.cli.frame import run
+from federated.reports.files import UNFINISHED
 from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, ring_in
 from tests.fakes.crowd import crowd
 
@@ -24,6 +26,21 @@ CHECKPOINT = ".screening.jsonl"
 AT_WORK = 8
 """Patients in work at a time (the profile's concurrency): so many may have been in the middle at a kill."""
 _LIMIT_S = 900
+_DATA: tuple[Endpoint, ...] = ("search", "page", "read", "match")
+"""What a fault without an endpoint is for."""
+_STOPS_ITSELF = f"""
+import os, runpy, signal, sys
+left = int(sys.argv.pop(1))
+def look(event, args):
+    global left
+    if event in ("open", "os.rename") and {UNFINISHED!r} in str(args[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+sys.addaudithook(look)
+runpy.run_module("federated.cli", run_name="__main__", alter_sys=True)
+"""
+"""The command, standing still the n-th time that it opens or moves an unfinished file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,9 @@ class Seen:
 def killed_runs(folder: Path, patients: int, kills: int, seed: int, *, apart: bool = True) -> Seen:
     """Screen a crowd undisturbed, then killed at random moments until it is through, and compare.
 
-    The command runs in a process of its own and is ended by ``SIGKILL``; the EHR lives on in this one.
+    The command runs in a process of its own and is ended by ``SIGKILL``; the EHR lives on in this one. From the
+    moment on it holds every request until the process is gone, so that however fast or slow the machine is,
+    each kill finds the run at work, and where it was meant to.
 
     Args:
         folder: for everything.
@@ -88,16 +107,17 @@ def killed_runs(folder: Path, patients: int, kills: int, seed: int, *, apart: bo
         command += ["--trial", str(trial), "--out"]
         _ended([*command, str(folder / "whole")], seen, "the undisturbed run", apart)
         seen.whole_requests = len(ehr.witness.requests)
-        ehr.witness.forget()
         out = folder / "killed"
-        for moment in sorted(dice.sample(range(1, seen.whole_requests), kills - 1)):
-            _killed(
-                [*command, str(out)],
-                lambda due=moment: len(ehr.witness.requests) >= due,
-                dice.uniform(0, 0.05),
-            )
-            seen.kills.append(_noted(f"after request {moment:,}", ehr, out))
-        _killed([*command, str(out)], lambda: any(out.glob(".writing-*")), 0)
+        asked = sum(ehr.witness.count(endpoint) for endpoint in _DATA)
+        ehr.witness.forget()
+        answered = 0
+        for moment in sorted(dice.sample(range(1, asked), kills - 1)):
+            if not _killed_held([*command, str(out)], ehr, moment - answered, dice.uniform(0, 0.05)):
+                seen.faults.append(f"kill {len(seen.kills) + 1} found no run at work")
+            answered = moment
+            seen.kills.append(_noted(f"{moment:,} requests for data answered", ehr, out))
+        if not _killed_writing([*command, str(out)], dice.randint(1, 6)):
+            seen.faults.append("the last kill found no results being written")
         seen.kills.append(_noted("while the results were written", ehr, out))
         _ended([*command, str(out)], seen, "the last start", apart)
         seen.requests = len(ehr.witness.requests)
@@ -119,14 +139,40 @@ def _ended(command: list[str], seen: Seen, what: str, apart: bool) -> None:
         seen.faults.append(f"{what} ended with {done.returncode}: {done.stderr[-500:]}")
 
 
-def _killed(command: list[str], due: Callable[[], bool], later_s: float) -> None:
-    """Start, wait until it is due and a little longer, and kill."""
+def _killed_held(command: list[str], ehr: Sandbox, answers: int, later_s: float) -> bool:
+    """Start, answer so many requests for data, hold all further ones, and kill; True if the run was at work."""
+    ehr.faults = FaultScript((Fault(Hang(), skip=answers),))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
-        until = time.monotonic() + _LIMIT_S
-        while not due() and started.poll() is None and time.monotonic() < until:
-            time.sleep(0.001)
-        time.sleep(later_s)
-        os.kill(started.pid, signal.SIGKILL)
+        _wait(lambda: bool(ehr.app.held.waiting) or started.poll() is not None)
+        time.sleep(later_s)  # nothing more is answered meanwhile; what came before is worked on
+        at_work = started.poll() is None
+        started.kill()
+    _wait(lambda: not ehr.app.held.waiting)  # the EHR has seen that its client is gone
+    ehr.faults = FaultScript()
+    return at_work
+
+
+def _killed_writing(command: list[str], step: int) -> bool:
+    """Start, let the process stop itself at a step of writing results, and kill; True if it got there."""
+    inside = [command[0], "-c", _STOPS_ITSELF, str(step), *command[command.index("federated.cli") + 1 :]]
+    with subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        seen: list[bool] = []
+
+        def stopped_or_ended() -> bool:
+            state = os.waitid(os.P_PID, started.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if state is not None:
+                seen.append(state.si_code == os.CLD_STOPPED)
+            return state is not None
+
+        _wait(stopped_or_ended)
+        started.kill()
+    return seen == [True]
+
+
+def _wait(due: Callable[[], bool]) -> None:
+    until = time.monotonic() + _LIMIT_S
+    while not due() and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 def _noted(when: str, ehr: Sandbox, out: Path) -> Kill:
