@@ -44,9 +44,9 @@ def _write(seen: Seen, seed: int, folder: Path) -> None:
             f"{seen.patients:,} rows of invented people (seed {seed}): by id, by record number, or by name and birth "
             "date; some of them twins, strangers, or the person of an earlier row. `trialveil screen` runs in a "
             f"process of its own and is ended by `SIGKILL` {len(seen.kills)} times: when as many requests for data "
-            "as chance drew are answered, in all starts together, and up to 50 ms later, in which the EHR holds every "
-            "further request; and once while it writes its results. The EHR, a sandbox with a login, lives on in "
-            "another process and keeps every request. The same command is given again after each kill.",
+            "as chance drew are answered, in all starts together, and up to 50 ms later, in which the EHR holds "
+            "every further request; and once while it writes its results. The EHR, a sandbox with a login, lives on "
+            "in another process and keeps every request. The same command is given again after each kill.",
             f"Undisturbed, the run takes {seen.whole_requests:,} requests; with the kills all starts together took "
             f"{seen.requests:,}: discovery and login anew at each start, and whoever was in the middle. At most "
             f"{AT_WORK} patients are in work at a time, so no kill may cost more than {AT_WORK} of them a second "
