@@ -56,7 +56,7 @@ clean:
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help:
-	@echo "make demo    screen invented people at two embedded EHRs; OUT=DIR says where the reports go"
+	@echo "make demo    screen invented people at four embedded EHRs; OUT=DIR says where the reports go"
 	@echo "make test    every test of everyday size, on loopback only"
 	@echo "make check   style, types, layers and house rules"
 	@echo "make proof   the long proofs at full size; writes docs/proof/"

@@ -1,4 +1,7 @@
-"""How hard this site may ask its EHR: the provider's profile and the pod file together, the stricter of both."""
+"""How hard this site may ask its EHR: the provider's profile and the pod file together, the stricter of both.
+
+An EHR on this very machine, reached over plain http, is nobody's hospital: it is asked as often as the pod file says.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def limits(section: EHRSection, profile: ProviderProfile, usual: Limits) -> Limi
     return replace(
         usual,
         concurrency=_concurrency(section, profile),
-        requests_per_s=_least(section.rate.requests_per_s, profile.rate.requests_per_s),
+        requests_per_s=_requests_per_s(section, profile),
         class_requests_per_s=profile.rate.endpoint_requests_per_s,
     )
 
@@ -58,6 +61,15 @@ def quota(
 
 def _concurrency(section: EHRSection, profile: ProviderProfile) -> int:
     return min(section.rate.concurrency or profile.rate.concurrency, profile.rate.concurrency)
+
+
+def _requests_per_s(section: EHRSection, profile: ProviderProfile) -> float | None:
+    own = section.rate.requests_per_s
+    if own is not None and section.base_url.lower().startswith(
+        "http:"
+    ):  # only a loopback address may be plain
+        return own
+    return _least(own, profile.rate.requests_per_s)
 
 
 def _least(*values: float | None) -> float | None:

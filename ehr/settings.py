@@ -201,11 +201,11 @@ def _auth(value: object) -> object:
 
 
 class Rate(Section):
-    """The site's own limits; never above what the provider's profile allows.
+    """The site's own limits; never above what the provider's profile allows, but for the rate to this very machine.
 
     Args:
         concurrency: patients, and requests, in flight.
-        requests_per_s: to the EHR.
+        requests_per_s: to the EHR; for one on this machine, under ``allow_http: loopback``, whatever is said.
         daily_requests: to the EHR on one calendar day at the site; counted in the output folder.
     """
 

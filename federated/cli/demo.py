@@ -30,12 +30,13 @@ def demo(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Screen synthetic people at two embedded EHRs for one trial, and write a report for each.
+    """Screen synthetic people at four embedded EHRs for one trial, and write a report for each.
 
-    Starts two EHRs on this machine, lets two pods log in with keys of their own, decides for each patient criterion
-    by criterion, and writes both sites' reports and an overview. All people are invented; nothing leaves the machine.
+    Starts four EHRs on this machine, two of them with Epic's ways, lets four pods log in with keys of their own,
+    decides for each patient criterion by criterion, and writes the sites' reports and an overview. All people are invented; nothing leaves the machine.
     """
-    from federated.demo.clinic_run import CLINICS, demonstrate
+    from federated.demo.clinic_run import demonstrate
+    from federated.demo.pods import CLINICS
     from federated.reports import documents
     from federated.types import get_task_results_directory
 
@@ -46,10 +47,11 @@ def demo(
         terminal.out_json(documents.overview([decisions.run for decisions in result.decisions.values()]))
         return
     rows = []
+    titles = {clinic.name: clinic.title for clinic in CLINICS}
     for clinic, decisions in result.decisions.items():
         counts = decisions.summary["counts"]
         names = ("input", "eligible", "undecided", "not_eligible", "not_evaluated")
-        rows.append((CLINICS[clinic], *(str(counts[name]) for name in names)))
+        rows.append((titles[clinic], *(str(counts[name]) for name in names)))
     columns = ("Site", "Patients", "Eligible", "Undecided", "Not eligible", "Not evaluated")
     terminal.out_table(columns, rows, title=decisions.run.trial.title)
     terminal.out(f"Took {time.perf_counter() - began:.1f} s. Open the overview in a browser:")

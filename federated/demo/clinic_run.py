@@ -1,4 +1,4 @@
-"""The demonstration: two embedded EHRs, two pods that log in as backend services, one trial, two reports.
+"""The demonstration: four embedded EHRs, four pods that log in as backend services, one trial, four reports.
 
 Everything is real but the people: each pod has a pod file, a key ring registered with its EHR and a site key, all in
 a folder that is removed at the end. Only loopback is used.
@@ -6,8 +6,6 @@ a folder that is removed at the end. Only loopback is used.
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,29 +15,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from ehr.auth.keys import make_ring, write_owner_only
-from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
+from federated.demo.pods import CLINICS, register, write_pod
 from federated.local import Decisions, Options, screen
 from federated.reports.write import write_overview
-
-CLINICS = {"north": "North Clinic", "harbour": "Harbour Eye Centre"}
-SCOPES = ("system/*.rs",)
-
-_POD = """\
-name: {name}
-ehr:
-  provider: smarthealthit r4
-  base_url: {base_url}
-  allow_http: loopback
-  auth:
-    backend: {{client_id: {clinic}-pod, keys: keys}}
-site:
-  time_zone: Europe/London
-  key: {{file: site.key}}
-cohort:
-  patients: patients.csv
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +52,18 @@ def demonstrate(out: Path, say: Callable[[str], Any] = lambda text: None) -> Dem
         trial = held.enter_context(as_file(place.joinpath("trial.yaml")))
         pods = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="trialveil-demo-")))
         sandboxes = {}
-        for clinic, title in CLINICS.items():
-            ring = make_ring(pods / clinic / "keys")
-            client = RegisteredClient(ring.jwks(), SCOPES)
-            ehr = held.enter_context(Sandbox(data / clinic / "fhir", clients={f"{clinic}-pod": client}))
-            sandboxes[clinic] = ehr
-            _write_pod(pods / clinic, clinic, ehr.base_url, data / clinic / "patients.csv")
-            say(f"{title}: an embedded EHR runs, and its pod's public key is registered with it.")
-        say("Both pods log in, find their patients, read the records and decide …")
+        for clinic in CLINICS:
+            clients = {clinic.client_id: register(clinic, pods / clinic.name)}
+            own = data / clinic.name
+            ehr = held.enter_context(Sandbox(own / "fhir", clinic.ways.skin, clients=clients))
+            sandboxes[clinic.name] = ehr
+            write_pod(clinic, pods / clinic.name, ehr.base_url, own / "patients.csv")
+            say(f"{clinic.title}: {clinic.ways.title} runs, and its pod's public key is registered with it.")
+        say("All pods log in, find their patients, read the records and decide …")
         with ThreadPoolExecutor(len(CLINICS)) as side_by_side:
             runs = {
-                clinic: side_by_side.submit(
-                    screen, pods / clinic / "pod.yaml", trial, Options(out=out / clinic)
+                clinic.name: side_by_side.submit(
+                    screen, pods / clinic.name / "pod.yaml", trial, Options(out=out / clinic.name)
                 )
                 for clinic in CLINICS
             }
@@ -95,10 +74,3 @@ def demonstrate(out: Path, say: Callable[[str], Any] = lambda text: None) -> Dem
     reports = {run.run.site.pseudonym: f"{clinic}/report.html" for clinic, run in decisions.items()}
     written = write_overview([run.run for run in decisions.values()], out, reports)
     return Demonstration(out, decisions, written)
-
-
-def _write_pod(folder: Path, clinic: str, base_url: str, patients: Path) -> None:
-    text = _POD.format(name=CLINICS[clinic], clinic=clinic, base_url=base_url)
-    (folder / "pod.yaml").write_text(text, encoding="utf-8")
-    write_owner_only(folder / "site.key", secrets.token_hex(32).encode())
-    shutil.copyfile(patients, folder / "patients.csv")

@@ -12,10 +12,8 @@ from ehr.settings import EHRSection
 from ehr.transport.settings import Limits
 
 
-def section(**rate: Any) -> EHRSection:
-    return EHRSection.model_validate(
-        {"provider": "x", "base_url": "https://ehr.example/r4", "auth": "none", "rate": rate}
-    )
+def section(base_url: str = "https://ehr.example/r4", **rate: Any) -> EHRSection:
+    return EHRSection.model_validate({"provider": "x", "base_url": base_url, "auth": "none", "rate": rate})
 
 
 def profile(**rate: Any) -> ProviderProfile:
@@ -36,6 +34,16 @@ def test_the_stricter_number_of_requests_in_flight_holds(own: int | None, theirs
 def test_the_stricter_rate_holds(own: float | None, theirs: float | None, expected: float | None) -> None:
     ours = section(requests_per_s=own)
     assert allowance.limits(ours, profile(requests_per_s=theirs), Limits()).requests_per_s == expected
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 5), (2, 2), (2000, 2000)])
+def test_an_ehr_on_this_machine_is_asked_as_often_as_its_pod_file_says(
+    own: float | None, expected: float
+) -> None:
+    here = section("http://127.0.0.1:8090/r4", requests_per_s=own)
+    assert allowance.limits(here, profile(requests_per_s=5), Limits()).requests_per_s == expected
+    secure = section("https://127.0.0.1:8090/r4", requests_per_s=own)
+    assert allowance.limits(secure, profile(requests_per_s=5), Limits()).requests_per_s == min(own or 5, 5)
 
 
 def test_a_vendor_s_rate_for_each_endpoint_is_passed_on() -> None:

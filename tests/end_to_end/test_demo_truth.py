@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ehr.sandbox.server import Sandbox
+from federated.demo.pods import CLINICS, Clinic, register, write_pod
 from federated.local import Decisions, Options, screen_async
-from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, patients, ring_in, truth
-
-CLINICS = ("north", "harbour")
+from tests.end_to_end.clinics import CLINICS as FOLDERS
+from tests.end_to_end.clinics import TRIAL, truth
 
 
 def _order(name: str) -> str:
@@ -39,24 +41,28 @@ def _verdicts(decisions: Decisions) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.fixture(scope="module", params=CLINICS)
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One clinic screened with its criteria in two orders."""
-    clinic: str = request.param
-    folder = tmp_path_factory.mktemp(clinic)
-    made: dict[str, Any] = {"clinic": clinic}
-    with clinic_ehr(clinic, ring_in(folder)) as ehr:
-        pod = make_pod(folder, ehr.base_url, patients(clinic))
-        for order in ("file", "shuffled"):
+def _screened(clinic: Clinic, folder: Path, *orders: str) -> dict[str, Decisions]:
+    """One clinic screened by a pod as the demo writes it, with its criteria in each of these orders."""
+    clients = {clinic.client_id: register(clinic, folder)}
+    made = {}
+    with Sandbox(FOLDERS / clinic.name / "fhir", clinic.ways.skin, clients=clients) as ehr:
+        pod = write_pod(clinic, folder, ehr.base_url, FOLDERS / clinic.name / "patients.csv")
+        for order in orders:
             trial = folder / f"{order}.yaml"
             trial.write_text(_order(order), encoding="utf-8")
-            made[order] = asyncio.run(screen_async(pod.config, trial, Options()))
+            made[order] = asyncio.run(screen_async(pod, trial, Options()))
     return made
 
 
-def test_the_demo_decides_each_row_and_criterion_as_the_truth_says(runs: dict[str, Any]) -> None:
-    expected = truth(runs["clinic"])
-    found = _verdicts(runs["file"])
+@pytest.fixture(scope="module", params=CLINICS, ids=lambda clinic: clinic.name)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Decisions]:
+    clinic: Clinic = request.param
+    return clinic.name, _screened(clinic, tmp_path_factory.mktemp(clinic.name), "file")["file"]
+
+
+def test_the_demo_decides_each_row_and_criterion_as_the_truth_says(run: tuple[str, Decisions]) -> None:
+    expected = truth(run[0])
+    found = _verdicts(run[1])
     assert set(found) == set(expected["rows"])
     for row, wanted in expected["rows"].items():
         assert found[row]["decision"] == wanted["decision"], f"row {row}"
@@ -64,14 +70,21 @@ def test_the_demo_decides_each_row_and_criterion_as_the_truth_says(runs: dict[st
             assert found[row]["criteria"] == wanted["criteria"], f"row {row}"
 
 
-def test_the_demo_counts_are_those_of_the_truth(runs: dict[str, Any]) -> None:
-    expected, summary = truth(runs["clinic"]), runs["file"].summary
+def test_the_demo_counts_are_those_of_the_truth(run: tuple[str, Decisions]) -> None:
+    expected, summary = truth(run[0]), run[1].summary
     assert summary["counts"] == expected["counts"]
     for name, wanted in expected["criteria"].items():
         assert {key: summary["criteria"][name][key] for key in wanted} == wanted, name
 
 
-def test_the_order_of_criteria_changes_no_decision(runs: dict[str, Any]) -> None:
+def test_the_demo_has_two_clinics_of_each_provider() -> None:
+    assert sorted(clinic.ways.provider for clinic in CLINICS) == ["epic r4"] * 2 + ["smarthealthit r4"] * 2
+    assert all(truth(clinic.name)["counts"]["evaluated"] >= 60 for clinic in CLINICS)
+
+
+@pytest.mark.parametrize("clinic", CLINICS[:2], ids=lambda clinic: clinic.name)
+def test_the_order_of_criteria_changes_no_decision(clinic: Clinic, tmp_path: Path) -> None:
+    runs = _screened(clinic, tmp_path, "file", "shuffled")
     assert [head.id for head in runs["shuffled"].run.criteria] != [
         head.id for head in runs["file"].run.criteria
     ]
