@@ -33,7 +33,8 @@ def demo(
     """Screen synthetic people at four embedded EHRs for one trial, and write a report for each.
 
     Starts four EHRs on this machine, two of them with Epic's ways, lets four pods log in with keys of their own,
-    decides for each patient criterion by criterion, and writes the sites' reports and an overview. All people are invented; nothing leaves the machine.
+    decides for each patient criterion by criterion, and writes the sites' reports and an overview. All people are
+    invented; nothing leaves the machine.
     """
     from federated.demo.clinic_run import demonstrate
     from federated.demo.pods import CLINICS

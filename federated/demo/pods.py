@@ -1,4 +1,4 @@
-"""The demonstration's clinics, and their pods' folders as a site would have them: pod file, keys, site key, patients."""
+"""The demonstration's clinics, and the folders of their pods: pod file, keys, site key, patients."""
 
 from __future__ import annotations
 
