@@ -75,7 +75,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "federated.screening.leaves_values": _screening("test_values.py"),
     "federated.screening.leaves_found": _screening("test_unknown.py"),
     "secure_agg.client": _masking("test_active_server.py", "test_hygiene.py", "test_round_privacy.py"),
-    "secure_agg.server": _masking("test_server.py"),
+    "secure_agg.server": _masking("test_server.py", "test_restart.py"),
     "secure_agg.simulation": _masking("test_simulation.py"),
     "secure_agg.fixed_point": _masking("test_fixed_point.py"),
     "secure_agg.gcm_start": (_MASKING + "test_gcm_start.py", _MASKING + "test_keystream.py"),
