@@ -63,7 +63,7 @@ class Talk:
         body = tensors_to_bytes(tensors)
         terms = Terms("update", seq, cohort, changed.pop("about", model_hash(layout.hash, body)))
         terms = replace(terms, previous=changed.pop("previous", bytes(32)))
-        spec = round_spec(changed.pop("task", self.spec), layout, terms)
+        spec = round_spec(changed.pop("of", self.spec), layout, terms)
         spec = msgspec.structs.replace(spec, **changed)
         data = spec.to_bytes()
         return frame(INVITATION, Invitation(data, sign(identity(MODELLER), INVITATION, data))), body
@@ -104,7 +104,7 @@ async def test_a_round_that_is_not_the_task_s_is_refused_before_anything_is_comp
     changed = dict(CHEATS[cheat])
     if "clip" in changed:
         wide = msgspec.structs.replace(EQUAL, clip=changed.pop("clip"))
-        changed["task"] = msgspec.structs.replace(talk.spec, aggregation=wide)
+        changed["of"] = msgspec.structs.replace(talk.spec, aggregation=wide)
     invitation, body = talk.round(**changed)
     answer = await talk.compute(invitation, body)
     assert answer.message is None
