@@ -82,14 +82,15 @@ class _LastDigest:
     """Remembers the digest of one large, unchangeable body, which the pods of one process share."""
 
     def __init__(self) -> None:
-        self._body: bytes = b""
+        self._body: Buffer = b""
         self._digest = b""
 
     def of(self, body: Buffer) -> bytes:
-        if body is self._body:
+        if body is self._body and self._digest:
             return self._digest
         digest = hashlib.sha256(body).digest()
-        if isinstance(body, bytes) and len(body) >= _REMEMBER_FROM:
+        view = memoryview(body)
+        if view.readonly and view.nbytes >= _REMEMBER_FROM:
             self._body, self._digest = body, digest
         return digest
 

@@ -23,6 +23,7 @@ from federated.errors import ConfigurationError
 VERSION = 1
 DATABASE = "task.db"
 
+Buffer = bytes | bytearray | memoryview
 EventKind = Literal["message", "lost", "late", "sum"]
 RoundState = Literal["open", "done", "failed"]
 
@@ -95,7 +96,7 @@ class Journal:
 
     def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
         self.folder = folder
-        self._blobs: dict[str, bytes] = {}
+        self._blobs: dict[str, Buffer] = {}
         self._lock: sqlite3.Connection | None = None
         try:
             if folder is not None and not read_only:
@@ -198,10 +199,10 @@ class Journal:
         rows = self._db.execute("select kind, pod, at, data from events where seq = ? order by id", (seq,))
         return [Event(*row) for row in rows]
 
-    def store_blob(self, name: str, *parts: bytes | memoryview) -> None:
+    def store_blob(self, name: str, *parts: Buffer) -> None:
         """Store something large under a name, all of it or nothing."""
         if self.folder is None:
-            self._blobs[name] = b"".join(parts) if len(parts) > 1 else bytes(parts[0])
+            self._blobs[name] = b"".join(parts) if len(parts) > 1 else parts[0]
             return
         waiting = self.folder / f".{name}.part"
         with waiting.open("wb") as file:
@@ -209,7 +210,7 @@ class Journal:
                 file.write(part)
         waiting.replace(self.folder / name)
 
-    def blob(self, name: str) -> bytes | None:
+    def blob(self, name: str) -> Buffer | None:
         """What was stored under a name."""
         if self.folder is None:
             return self._blobs.get(name)

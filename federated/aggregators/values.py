@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from federated.envelope import body_digest
 from federated.errors import InvalidArgument
+from federated.links.link import Buffer
 from federated.models.interface import Tensors
 
 LONGEST = 2**30
@@ -200,10 +201,39 @@ def without_metrics(parts: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArra
     return update, metrics
 
 
-def tensors_to_bytes(tensors: Tensors) -> bytes:
-    """All arrays one after the other, little-endian, in C order."""
-    arrays = [np.asarray(array) for array in tensors.values()]
-    return b"".join(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data for array in arrays)
+def tensors_to_bytes(tensors: Tensors) -> memoryview:
+    """All arrays one after the other, little-endian, in C order; nothing can change them any more."""
+    return moved(tensors, None)[0]
+
+
+def moved(tensors: Tensors, update: Tensors | None) -> tuple[memoryview, dict[str, NDArray[Any]]]:
+    """The arrays plus an update, in one piece of memory.
+
+    Args:
+        tensors: old arrays.
+        update: what is added, in float64; None adds nothing.
+
+    Returns:
+        The bytes, read-only, and the new arrays, which lie in them. Whole numbers are rounded.
+    """
+    arrays = {name: np.asarray(array) for name, array in tensors.items()}
+    memory = np.empty(sum(array.nbytes for array in arrays.values()), np.uint8)
+    found: dict[str, NDArray[Any]] = {}
+    start = 0
+    for name, old in arrays.items():
+        kind = old.dtype.newbyteorder("<")
+        part: NDArray[Any] = np.ndarray(old.shape, kind, memory.data, start)
+        if update is None:
+            part[...] = old
+        elif kind.kind == "f":
+            np.add(old, update[name], out=part, dtype=np.float64, casting="unsafe")
+        else:
+            part[...] = np.rint(old + update[name])
+        part.flags.writeable = False
+        found[name] = part
+        start += old.nbytes
+    memory.flags.writeable = False
+    return memory.data, found
 
 
 def tensors_from_bytes(data: Any, like: Tensors) -> dict[str, NDArray[Any]]:
@@ -228,6 +258,6 @@ def tensors_from_bytes(data: Any, like: Tensors) -> dict[str, NDArray[Any]]:
     return found
 
 
-def model_hash(layout_hash: bytes, data: bytes) -> bytes:
+def model_hash(layout_hash: bytes, data: Buffer) -> bytes:
     """What a round binds of the model that it begins with, 32 bytes."""
     return hashlib.sha256(b"trialveil/model" + layout_hash + body_digest(data)).digest()

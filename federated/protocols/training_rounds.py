@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from federated.aggregators.secure_rounds import Combined, Exchange
 from federated.aggregators.values import (
     model_hash,
+    moved,
     reals_layout,
     tensors_from_bytes,
     tensors_to_bytes,
     without_metrics,
 )
 from federated.coordinator import Coordinator, News
+from federated.envelope import body_digest
 from federated.errors import TooFewPods
+from federated.links.link import Buffer
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
 from federated.protocols.exchanges import Exchanges
@@ -33,7 +35,7 @@ class _Training:
     """What is known after the rounds so far."""
 
     tensors: dict[str, NDArray[Any]]
-    body: bytes = field(repr=False)
+    body: Buffer = field(repr=False)
     rounds: list[RoundOutcome] = field(default_factory=list)
     best: tuple[int, dict[str, NDArray[Any]]] | None = None
     without_gain: int = 0
@@ -112,7 +114,7 @@ class TrainingRounds:
     def _take(self, number: int, combined: Combined) -> None:
         """Go on from the mean; the model is on the disk before the round counts as done."""
         update, metrics = without_metrics(combined.parts)
-        moved = {name: _added(array, update[name]) for name, array in self._so_far.tensors.items()}
+        body, tensors = moved(self._so_far.tensors, update)
         outcome: dict[str, Any] = {
             "survivors": list(combined.survivors),
             "weight": combined.weight,
@@ -120,16 +122,15 @@ class TrainingRounds:
             "lost": dict(combined.lost),
             "report": dict(combined.report),
         }
-        body = tensors_to_bytes(moved)
-        outcome["still"] = body == self._so_far.body
+        outcome["still"] = body_digest(self._so_far.body) == body_digest(body)
         self._at.journal.store_blob(f"model-{number}.bin", body)
         self._at.journal.end(max(one.seq for one in self._at.journal.rounds()), "done", outcome)
-        self._count(number, outcome, moved, body)
+        self._count(number, outcome, tensors, body)
         if number > 1 and (self._so_far.best is None or self._so_far.best[0] != number - 1):
             self._at.journal.drop_blob(f"model-{number - 1}.bin")
 
     def _count(
-        self, number: int, outcome: Mapping[str, Any], moved: dict[str, NDArray[Any]], body: bytes
+        self, number: int, outcome: Mapping[str, Any], tensors: dict[str, NDArray[Any]], body: Buffer
     ) -> None:
         found, stop = self._so_far, self._stop
         metrics = dict(outcome["metrics"])
@@ -137,7 +138,7 @@ class TrainingRounds:
             gained = stop.gained(metrics, [one.metrics for one in found.rounds])
             found.without_gain = 0 if gained else found.without_gain + 1
             if gained:
-                found.best = (number, moved)
+                found.best = (number, tensors)
         found.rounds.append(
             RoundOutcome(
                 number,
@@ -149,7 +150,7 @@ class TrainingRounds:
             )
         )
         found.stands_still = bool(outcome["still"])
-        found.tensors, found.body = moved, body
+        found.tensors, found.body = tensors, body
 
     def _restore(self) -> None:
         """Take up the rounds that were done before this program was killed."""
@@ -158,11 +159,6 @@ class TrainingRounds:
                 continue
             # Only the last model and the best one are kept; of the others the metrics are enough.
             data = self._at.journal.blob(f"model-{one.number}.bin")
-            tensors = self._so_far.tensors if data is None else dict(tensors_from_bytes(data, self._like))
-            self._count(one.number, one.outcome, tensors, data or b"")
-
-
-def _added(old: NDArray[Any], update: NDArray[Any]) -> NDArray[Any]:
-    kind = np.asarray(old).dtype
-    total: NDArray[Any] = np.asarray(old, np.float64) + update
-    return np.asarray(total if kind.kind == "f" else np.rint(total), kind)
+            known = data is not None
+            tensors = tensors_from_bytes(data, self._like) if known else self._so_far.tensors
+            self._count(one.number, one.outcome, tensors, data if data is not None else b"")
