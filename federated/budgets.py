@@ -1,0 +1,290 @@
+"""What may be used up: predictions, tasks, privacy, and counts; kept in one file in the pod's state folder.
+
+    Budgets(folder, quotas)                    opens it, or refuses everything
+    .reserve(model, wanted, task) -> granted   before predictions are made; several processes never exceed the quota
+    .refund(model, unused, task)               only for predictions that surely were not made
+    .admit_task(task, judge) -> bool           remembers a task's nonce, day and cohort, if the judge agrees
+    .charge_privacy(...)                       before something with noise is released
+    .admit_counts(source, counted, smallest)   before counts are released
+
+Everything is on the disk before the call returns, so a kill can only lose predictions, never make them twice.
+Nothing is ever taken back but by `Budgets.refund`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from federated.differencing import MEMBER_BYTES, Counted, too_close
+from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused
+from federated.ledger import Ledger
+from secure_agg.privacy import epsilon as epsilon_of
+
+FILE = "budgets.db"
+APPLICATION = 0x7456_4201
+VERSION = 1
+_TABLES = (
+    "create table used (model text primary key, predictions integer not null check (predictions >= 0)) strict",
+    "create table shares (model text not null, task blob not null, granted integer not null, "
+    "refunded integer not null check (refunded between 0 and granted), primary key (model, task)) strict",
+    "create table tasks (hash blob primary key, modeller blob not null, nonce text not null, day text not null, "
+    "source text not null, cohort blob not null) strict",
+    "create unique index nonces on tasks (modeller, nonce)",
+    "create table privacy (release blob primary key, source text not null, rho real not null check (rho >= 0)) "
+    "strict",
+    "create table answers (id integer primary key, source text not null, plan text not null, cohort text not null, "
+    "counts text not null) strict",
+    "create table members (answer integer not null references answers (id), name text not null, who blob not null, "
+    "primary key (answer, name)) strict",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """A task as the ledger knows it.
+
+    Attributes:
+        hash: of its canonical bytes.
+        modeller: raw public key of who signed it.
+        nonce: as in the task.
+        day: ISO date, UTC, on which it came.
+        source: name of the data source, or "" for the EHR alone.
+        cohort: raw public keys of the invited pods.
+    """
+
+    hash: bytes
+    modeller: bytes = field(repr=False)
+    nonce: str = field(repr=False)
+    day: str
+    source: str
+    cohort: frozenset[bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the ledger says of a task before it is decided on; the task itself is not in it.
+
+    Attributes:
+        nonce_used: whether another task of the modeller had the same nonce.
+        begun_today: other tasks of that day.
+        cohorts: who was invited to the modeller's other tasks over the same data.
+        used: predictions made so far, by model.
+    """
+
+    nonce_used: bool
+    begun_today: int
+    cohorts: tuple[frozenset[bytes], ...] = field(repr=False)
+    used: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """The privacy that one release costs.
+
+    Attributes:
+        release: what it is known by; the same one is charged once.
+        source: name of the data source.
+        rho: zCDP.
+    """
+
+    release: bytes
+    source: str
+    rho: float
+
+
+class Budgets:
+    """The ledger of one pod; for several threads and processes.
+
+    Args:
+        folder: the pod's state folder; made if it is missing.
+        quotas: predictions by model, over all tasks; a model without one has no limit.
+
+    Raises:
+        ConfigurationError: the file is damaged, foreign, or gone. Every task must then be refused.
+    """
+
+    def __init__(self, folder: Path, quotas: Mapping[str, int] | None = None) -> None:
+        self.quotas = dict(quotas or {})
+        self._ledger = Ledger(folder / FILE, _TABLES, APPLICATION, VERSION)
+
+    def close(self) -> None:
+        """Let go of the file; may be called again."""
+        self._ledger.close()
+
+    def reserve(self, model: str, wanted: int, task: bytes = b"") -> int:
+        """Predictions that may be made now; they are spent from here on, made or not.
+
+        Args:
+            model: as in ``quotas``.
+            wanted: how many; 1 or more.
+            task: hash of the task.
+
+        Returns:
+            ``wanted``, or less where less is left; 0 where the quota is spent.
+        """
+        if wanted < 1:
+            raise InvalidArgument(f"wanted is {wanted}; expected 1 or more")
+        with self._ledger.transaction() as db:
+            used = _used(db, model)
+            limit = self.quotas.get(model)
+            granted = wanted if limit is None else max(0, min(wanted, limit - used))
+            if granted:
+                db.execute("insert or replace into used values (?, ?)", (model, used + granted))
+                db.execute(
+                    "insert into shares values (?, ?, ?, 0) "
+                    "on conflict do update set granted = granted + excluded.granted",
+                    (model, task, granted),
+                )
+        return granted
+
+    def refund(self, model: str, unused: int, task: bytes = b"") -> None:
+        """Give back predictions that surely were not made, such as those of a file that could not be opened.
+
+        Never for predictions that a crash may have interrupted.
+
+        Raises:
+            InvalidArgument: the task has no so many left.
+        """
+        with self._ledger.transaction() as db:
+            share = "select granted - refunded from shares where model = ? and task = ?"
+            row = db.execute(share, (model, task)).fetchone()
+            if unused < 1 or row is None or unused > row[0]:
+                raise InvalidArgument(f"unused is {unused}; expected 1 to what this task was granted")
+            db.execute(
+                "update shares set refunded = refunded + ? where model = ? and task = ?",
+                (unused, model, task),
+            )
+            db.execute("update used set predictions = predictions - ? where model = ?", (unused, model))
+
+    def used(self, model: str) -> int:
+        """Predictions that were reserved so far, over all tasks."""
+        with self._ledger.transaction() as db:
+            return _used(db, model)
+
+    def admit_task(self, task: TaskEntry, judge: Callable[[History], bool]) -> bool:
+        """Ask the judge, and remember the task if it agrees; both as one step.
+
+        The same task may come again, after a crash of either side: it is judged again and counted once.
+        """
+        with self._ledger.transaction() as db:
+            admitted = judge(self._history(db, task))
+            if admitted:
+                cohort = b"".join(sorted(task.cohort))
+                row = (task.hash, task.modeller, task.nonce, task.day, task.source, cohort)
+                db.execute("insert into tasks values (?, ?, ?, ?, ?, ?) on conflict (hash) do nothing", row)
+        return admitted
+
+    def _history(self, db: sqlite3.Connection, task: TaskEntry) -> History:
+        others = "from tasks where hash <> ? and "
+        nonce = f"select count(*) {others} modeller = ? and nonce = ?"
+        today = f"select count(*) {others} day = ?"
+        earlier = f"select distinct cohort {others} modeller = ? and source = ?"
+        cohorts = db.execute(earlier, (task.hash, task.modeller, task.source)).fetchall()
+        return History(
+            nonce_used=db.execute(nonce, (task.hash, task.modeller, task.nonce)).fetchone()[0] > 0,
+            begun_today=int(db.execute(today, (task.hash, task.day)).fetchone()[0]),
+            cohorts=tuple(frozenset(_pieces(cohort, 32)) for (cohort,) in cohorts),
+            used=dict(db.execute("select model, predictions from used").fetchall()),
+        )
+
+    def charge_privacy(self, charge: Charge, epsilon: float, delta: float, masked_rho: float = 0.0) -> float:
+        """Spend privacy before a release; for releases outside masked rounds, which `secure_agg`'s journal counts.
+
+        One budget holds for the whole pod, whatever the data source: people may stand in several.
+
+        Args:
+            charge: see `Charge`.
+            epsilon, delta: the owner's budget.
+            masked_rho: what the masked rounds have cost: the sum of ``rho`` over the journal's records.
+
+        Returns:
+            The epsilon of everything so far, this release included.
+
+        Raises:
+            BudgetSpent: it would go over; nothing may be released.
+        """
+        with self._ledger.transaction() as db:
+            if not charge.rho > 0:
+                raise InvalidArgument("rho of a release is not above 0; a release without noise has no price")
+            known = db.execute("select 1 from privacy where release = ?", (charge.release,)).fetchone()
+            spent = _rho(db) + masked_rho + (0.0 if known else charge.rho)
+            total = epsilon_of(spent, delta)
+            if not total <= epsilon:
+                raise BudgetSpent(
+                    "The release would go over this pod's privacy budget. Nothing was released."
+                )
+            if not known:
+                db.execute(
+                    "insert into privacy values (?, ?, ?)", (charge.release, charge.source, charge.rho)
+                )
+        return total
+
+    def rho(self) -> float:
+        """zCDP spent outside masked rounds, over all data sources; see `allowances.pod_policy`."""
+        with self._ledger.transaction() as db:
+            return _rho(db)
+
+    def admit_counts(self, source: str, counted: Counted, smallest: int) -> None:
+        """Remember counts that are about to leave, unless subtraction from earlier ones would show few people.
+
+        The same answer to the same question over the same people may leave again.
+
+        Args:
+            source: name of the data source, or "" for the EHR.
+            counted: see `Counted`; with ``members`` far fewer requests are refused.
+            smallest: the smallest number that may be seen.
+
+        Raises:
+            PolicyRefused: a difference to an earlier answer is 1 to ``smallest - 1``. Nothing may leave.
+        """
+        with self._ledger.transaction() as db:
+            for earlier in _answers(db, source):
+                if (earlier.plan, earlier.cohort, earlier.counts) == (
+                    counted.plan,
+                    counted.cohort,
+                    counted.counts,
+                ):
+                    return
+                if too_close(counted, earlier, smallest) is not None:
+                    raise PolicyRefused(
+                        "A count differs from an earlier answer by fewer people than may be seen. Nothing was sent."
+                    )
+            _remember(db, source, counted)
+
+
+def _used(db: sqlite3.Connection, model: str) -> int:
+    row = db.execute("select predictions from used where model = ?", (model,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _rho(db: sqlite3.Connection) -> float:
+    return float(db.execute("select coalesce(sum(rho), 0.0) from privacy").fetchone()[0])
+
+
+def _pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _answers(db: sqlite3.Connection, source: str) -> list[Counted]:
+    found = []
+    rows = db.execute("select id, plan, cohort, counts from answers where source = ?", (source,)).fetchall()
+    for number, plan, cohort, counts in rows:
+        who = db.execute("select name, who from members where answer = ?", (number,)).fetchall()
+        members = {name: frozenset(_pieces(data, MEMBER_BYTES)) for name, data in who}
+        found.append(Counted(plan, cohort, json.loads(counts), members))
+    return found
+
+
+def _remember(db: sqlite3.Connection, source: str, counted: Counted) -> None:
+    counts = json.dumps(dict(counted.counts), sort_keys=True)
+    answer = db.execute(
+        "insert into answers (source, plan, cohort, counts) values (?, ?, ?, ?)",
+        (source, counted.plan, counted.cohort, counts),
+    ).lastrowid
+    for name, who in counted.members.items():
+        if counted.counts.get(name):
+            db.execute("insert into members values (?, ?, ?)", (answer, name, b"".join(sorted(who))))
