@@ -258,6 +258,10 @@ def tensors_from_bytes(data: Any, like: Tensors) -> dict[str, NDArray[Any]]:
     return found
 
 
-def model_hash(layout_hash: bytes, data: Buffer) -> bytes:
-    """What a round binds of the model that it begins with, 32 bytes."""
-    return hashlib.sha256(b"trialveil/model" + layout_hash + body_digest(data)).digest()
+def model_hash(task: bytes, layout_hash: bytes, data: Buffer) -> bytes:
+    """What a round binds of the model that it begins with, 32 bytes.
+
+    The task is in it: a pod answers once for a model in one task, and a new task may begin with the same model. How
+    many tasks a modeller may begin is for the pod's owner to say.
+    """
+    return hashlib.sha256(b"trialveil/model" + task + layout_hash + body_digest(data)).digest()

@@ -106,7 +106,9 @@ class TrainingRounds:
     async def _attempt(self, number: int, amount: int) -> Combined:
         total, weighed = await self._exchanges.weights(number)
         body = self._so_far.body
-        terms = self._exchanges.terms("update", model_hash(self._layout.hash, body), total)
+        terms = self._exchanges.terms(
+            "update", model_hash(self._at.spec.hash, self._layout.hash, body), total
+        )
         clip = 1.0 if self._at.spec.aggregation is None else self._at.spec.aggregation.clip
         exchange = Exchange(terms, self._layout, number, {"amount": amount}, body, clip, weighed)
         return await self._add_up(self._at, exchange)

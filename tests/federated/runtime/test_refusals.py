@@ -61,7 +61,9 @@ class Talk:
         tensors = changed.pop("tensors", model(Parameters()).tensors())
         layout = reals_layout(tensors, {"loss": 100.0, "auc": 1.0})
         body = tensors_to_bytes(tensors)
-        terms = Terms("update", seq, cohort, changed.pop("about", model_hash(layout.hash, body)))
+        terms = Terms(
+            "update", seq, cohort, changed.pop("about", model_hash(self.spec.hash, layout.hash, body))
+        )
         terms = replace(terms, previous=changed.pop("previous", bytes(32)))
         spec = round_spec(changed.pop("of", self.spec), layout, terms)
         spec = msgspec.structs.replace(spec, **changed)
@@ -166,7 +168,9 @@ async def test_a_pod_started_again_does_not_enter_its_round_again(cast: Cast) ->
         2,
         tensors={k: v + 1 for k, v in model(Parameters()).tensors().items()},
         previous=model_hash(
-            reals_layout(model(Parameters()).tensors(), {"loss": 100.0, "auc": 1.0}).hash, body
+            talk.spec.hash,
+            reals_layout(model(Parameters()).tensors(), {"loss": 100.0, "auc": 1.0}).hash,
+            body,
         ),
     )
     assert (await talk.compute(*await_next, seq=2)).message is not None
