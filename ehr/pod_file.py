@@ -78,6 +78,20 @@ def checked(data: bytes, name: str, model: type[M]) -> M:
         problems.error(root.mark, "PV100", "the file is a table of sections; found something else.")
     if not isinstance(root, Table):
         raise FileErrors(problems.found)
+    return checked_table(root, model, problems)
+
+
+def checked_table(root: Table, model: type[M], problems: Problems) -> M:
+    """A model out of a table that was read.
+
+    Args:
+        root: the table.
+        model: as for `checked`.
+        problems: what was found so far.
+
+    Raises:
+        FileErrors: with every mistake.
+    """
     found: M | None = None
     try:
         found = model.model_validate(plain(root))

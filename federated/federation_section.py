@@ -1,0 +1,108 @@
+"""``federation:`` of ``pod.yaml``: who this pod is to others, whose tasks it takes, and with whom it adds up."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ehr.settings import Secret, Section
+from federated.task_spec import POD_NAME
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):(?P<port>\d{1,5})"
+)
+
+
+def _public(text: str) -> str:
+    if not _KEY.fullmatch(text.lower()):
+        raise ValueError("is not 64 hexadecimal digits (a public key, as trialveil pod key prints it)")
+    return text.lower()
+
+
+def _pod_name(text: str) -> str:
+    if not POD_NAME.fullmatch(text):
+        raise ValueError(
+            "is not a name in a task: 1 to 64 of a-z, 0-9, '.', '_', '-'; begins with a letter or digit"
+        )
+    return text
+
+
+def _address(text: str) -> str:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= 65_535:
+        raise ValueError("is not HOST:PORT, such as tasks.example.org:7443")
+    return text
+
+
+PublicKey = Annotated[str, AfterValidator(_public)]
+"""A raw Ed25519 public key, 64 hexadecimal digits."""
+
+ParticipantName = Annotated[str, AfterValidator(_pod_name)]
+"""What a pod or modeller is called in tasks."""
+
+Address = Annotated[str, AfterValidator(_address)]
+"""``host:port``; an IPv6 address stands in brackets."""
+
+
+class ModellerSection(Section):
+    """Whose tasks this pod looks at.
+
+    Args:
+        name: as it stands in tasks.
+        key: the modeller's public key.
+        address: where its program listens; this pod dials out to it. None for a pod that runs in the modeller's own
+            process.
+    """
+
+    name: ParticipantName
+    key: PublicKey
+    address: Address | None = None
+
+    @property
+    def public(self) -> bytes:
+        """The raw public key, 32 bytes."""
+        return bytes.fromhex(self.key)
+
+    @property
+    def host_and_port(self) -> tuple[str, int] | None:
+        """``address`` in its two parts."""
+        if self.address is None:
+            return None
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class FederationSection(Section):
+    """``federation:``.
+
+    Args:
+        name: what this pod is called in tasks.
+        key: where its Ed25519 identity is: the 64 hexadecimal digits of the seed ("trialveil pod key").
+        modeller: see `ModellerSection`.
+        peers: the pods that this one agrees to add up with, by name, with their public keys. A task that invites
+            another one, or one of these under another key, is refused.
+        state: folder of what this pod must remember: tasks, rounds, budgets, audit log; beside the pod file.
+    """
+
+    name: ParticipantName
+    key: Secret
+    modeller: ModellerSection
+    peers: dict[ParticipantName, PublicKey] = Field(default_factory=dict)
+    state: str = Field(default="state", min_length=1)
+
+    @model_validator(mode="after")
+    def _different_keys(self) -> FederationSection:
+        if self.name in self.peers:
+            raise ValueError('"peers" names this pod itself; name the others only')
+        keys = [self.modeller.key, *self.peers.values()]
+        if len(set(keys)) != len(keys):
+            raise ValueError("two of the peers and the modeller have the same key")
+        return self
+
+    @property
+    def pinned(self) -> dict[str, bytes]:
+        """The peers and their raw public keys."""
+        return {name: bytes.fromhex(key) for name, key in self.peers.items()}

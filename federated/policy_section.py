@@ -1,0 +1,141 @@
+"""``policy:`` of ``pod.yaml``: what its owner allows. What is not named is not allowed, so an empty one runs nothing.
+
+Here are only its shape and its rules; what it means for a task is in `federated.policy`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from ehr.settings import Section
+from federated import registry
+from federated.errors import UnknownName
+
+Leaves = Literal["counts", "updates", "metrics", "model_results", "row_export"]
+"""What may leave a pod.
+
+``counts``: numbers of patients, after the small-cell rule. ``updates``: changes of a model's arrays. ``metrics``:
+how well a model does on this pod's rows. ``model_results``: what a model says about single rows. ``row_export``:
+columns of single rows. The last two are about single patients.
+"""
+
+SMALLEST_CELL = 11
+LEAST_CELL = 5
+LEAST_PODS = 3
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
+
+
+def or_empty(value: object) -> object:
+    """A section whose lines are all comments is YAML's empty value; it stands for an empty table."""
+    return {} if value is None or value == "" else value
+
+
+def digest(text: str) -> str:
+    """A SHA-256 as this project compares it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    lower = text.lower().removeprefix("sha256:")
+    if not _DIGEST.fullmatch(lower):
+        raise ValueError("is not a SHA-256: 64 hexadecimal digits")
+    return lower
+
+
+Digest = Annotated[str, BeforeValidator(lambda value: digest(str(value)))]
+
+
+class Budgets(Section):
+    """What a task may use up, over all tasks.
+
+    Args:
+        epsilon: privacy loss that all tasks together may cause on each data source; None for none at all: a task
+            that asks for noise is then refused.
+        delta: at which it is counted.
+        inferences: predictions that each model may make, by model as in ``models``; a model without a number makes
+            as many as a task asks for.
+        tasks_per_day: tasks that may begin on one calendar day (UTC).
+    """
+
+    epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    inferences: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    tasks_per_day: int = Field(default=20, ge=0)
+
+
+class PolicySection(Section):
+    """``policy:``: what may run here, with whom, and what may leave.
+
+    Args:
+        protocols, algorithms: names that a task may use, as ``trialveil list`` has them; kept as tasks have them.
+        trials: digests of the trial files that may be decided here ("trialveil trial lock" prints it).
+        steps: SHA-256 of the step documents that may run here.
+        models: models that may be trained or used: names of built-in ones, or SHA-256 of their files.
+        leaves: see `Leaves`; nothing by default.
+        secure_aggregation: ``required``: whatever is added up across pods is masked. ``optional``: the modeller may
+            see this pod's own counts, updates and metrics.
+        minimum_survivors: fewest pods in a sum that this pod is part of.
+        cohort_minimum: fewest pods that a task may invite where something is added up.
+        smallest_cell: a count of 1 to one less than this never leaves, not even under a mask.
+        maximum_weight: the largest weight that a task may give to one pod.
+        maximum_rounds: the most rounds that one task may have.
+        budgets: see `Budgets`.
+    """
+
+    protocols: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = ()
+    trials: tuple[Digest, ...] = ()
+    steps: tuple[Digest, ...] = ()
+    models: tuple[str, ...] = ()
+    leaves: tuple[Leaves, ...] = ()
+    secure_aggregation: Literal["required", "optional"] = "required"
+    minimum_survivors: int = Field(default=5, ge=LEAST_PODS)
+    cohort_minimum: int = Field(default=5, ge=LEAST_PODS)
+    smallest_cell: int = Field(default=SMALLEST_CELL, ge=LEAST_CELL)
+    maximum_weight: float = Field(default=1_000_000, gt=0, allow_inf_nan=False)
+    maximum_rounds: int = Field(default=100, ge=1)
+    budgets: Annotated[Budgets, BeforeValidator(or_empty)] = Budgets()
+
+    @field_validator("protocols")
+    @classmethod
+    def _protocols(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_value(name, "protocol") for name in names)
+
+    @field_validator("algorithms")
+    @classmethod
+    def _algorithms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_value(name, "algorithm") for name in names)
+
+    @field_validator("models")
+    @classmethod
+    def _models(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_MODEL.fullmatch(name) for name in names):
+            raise ValueError("a model is a built-in name, or the SHA-256 of its file")
+        return tuple(digest(name) if _looks_like_digest(name) else name for name in names)
+
+    @model_validator(mode="after")
+    def _budget_of_known_models(self) -> PolicySection:
+        strange = sorted(set(self.budgets.inferences) - set(self.models))
+        if strange:
+            raise ValueError(f'budgets.inferences names {len(strange)} models that are not under "models"')
+        return self
+
+
+def _value(name: str, kind: str) -> str:
+    try:
+        entry = registry.find(name)
+    except UnknownName as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    if entry.kind != kind:
+        raise ValueError(
+            f"{entry.name} is the name of an {entry.kind}; expected a {kind}".replace("an p", "a p")
+        )
+    return entry.value
+
+
+def _looks_like_digest(name: str) -> bool:
+    return len(name.removeprefix("sha256:")) == 64
