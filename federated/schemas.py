@@ -52,6 +52,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "query": Document("federated.cli.documents:QueryDocument"),
         "contract": Document("federated.cli.documents:ContractDocument"),
         "check": Document("federated.cli.documents:CheckDocument"),
+        "audit": Document("federated.cli.pod_audit:AuditDocument"),
         "valueset": Document("federated.cli.trial:ImportDocument"),
         "decisions": Document("federated.reports.document_models:DecisionsDocument"),
         "summary": Document("federated.reports.document_models:SummaryDocument"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from federated.cli import terminal
+from federated.cli import pod_audit, terminal
 from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
@@ -85,3 +85,6 @@ def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:
     if isinstance(error, FileErrors):
         return error.problems
     return (Problem(file.name, 1, 0, "PV101", str(error)),)
+
+
+pod_audit.register(app)
