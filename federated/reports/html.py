@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from federated.reports import documents, wording, worklist
+from federated.reports import federation_charts as charts
 from federated.reports.run import CriterionHead, PatientResult, Run, units
 from federated.reports.wording import Mark
 from federated.screening.evidence import Decision
@@ -70,6 +71,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: wording.visible(value) if type(value) is str else value,
     )
+    drawn = (charts.interval, charts.number, charts.signed, charts.share, charts.short)
+    made.filters |= {made_of.__name__: made_of for made_of in drawn}
     made.filters |= {"day": wording.day, "kind": wording.kind, "unit": wording.unit, "thousands": thousands}
     return made
 

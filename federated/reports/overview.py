@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from federated.reports import documents, wording, worklist
+from federated.reports import documents, federation_charts, wording, worklist
+from federated.reports.federation import Federation
 from federated.reports.html import asset, content_policy, environment
 from federated.reports.run import Run
 from federated.reports.wording import Mark
@@ -24,18 +25,21 @@ class Column:
     unread: int
 
 
-def page(runs: Sequence[Run], reports: Mapping[str, str]) -> str:
+def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation | None = None) -> str:
     """The page.
 
     Args:
         runs: one a site, all of one trial.
         reports: site pseudonym to its report, relative to the page; a site without one has no link.
+        federation: what the sites found together, if anything.
 
     Raises:
         InvalidArgument: there is no run, or they are of different trials.
     """
     runs = documents.same_trial(runs)
     sites = sorted((_column(run, reports) for run in runs), key=lambda site: (site.name, site.href))
+    shared = federation or Federation()
+    model, server = shared.discrimination, shared.server
     return (
         environment()
         .get_template("overview.html.j2")
@@ -49,6 +53,11 @@ def page(runs: Sequence[Run], reports: Mapping[str, str]) -> str:
             digests=len({run.trial.plan_digest for run in runs}),
             style=asset("report.css"),
             policy=content_policy(""),
+            shared=shared,
+            marks={mark.word: mark.css for mark in wording.DECISIONS.values()},
+            rounds=federation_charts.rounds(model) if model else None,
+            finals=federation_charts.finals(model) if model else None,
+            seen=federation_charts.seen(server) if server else None,
         )
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from federated.reports import decisions_csv, decisions_json, documents, files, html, overview
 from federated.reports.decisions_csv import Contact
+from federated.reports.federation import Federation
 from federated.reports.run import Run
 
 
@@ -72,20 +73,23 @@ def write_reference(run: Run, folder: Path) -> Path:
     return files.write(files.ready(Path(folder)) / "reference.csv", decisions_csv.reference(run))
 
 
-def write_overview(runs: Sequence[Run], folder: Path, reports: Mapping[str, str]) -> tuple[Path, ...]:
+def write_overview(
+    runs: Sequence[Run], folder: Path, reports: Mapping[str, str], federation: Federation | None = None
+) -> tuple[Path, ...]:
     """Write ``summary.json`` and ``overview.html`` over several sites of one owner.
 
     Args:
         runs: one a site, all of one trial.
         folder: made if absent.
         reports: site pseudonym to its report, as a path relative to ``folder``.
+        federation: what the sites found together, shown on the page.
 
     Raises:
         InvalidArgument: there is no run, or they are of different trials.
         OutputError: as `write_site`.
     """
     document = decisions_json.text(documents.overview(runs))
-    page = overview.page(runs, reports)
+    page = overview.page(runs, reports, federation)
     folder = files.ready(Path(folder))
     return (
         files.write(folder / "summary.json", [document]),

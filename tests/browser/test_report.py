@@ -16,7 +16,7 @@ import pytest
 from federated.reports.run import CriterionHead, PatientResult, Run
 from federated.reports.write import write_overview, write_site
 from federated.screening.evidence import Decision
-from tests.fakes import runs
+from tests.fakes import federations, runs
 
 VISIBLE = "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).length"
 CONTROLS = "button, select, input"
@@ -35,9 +35,8 @@ def site(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with a report, and an overview beside it."""
     folder = tmp_path_factory.mktemp("site")
     write_site(run, folder)
-    write_overview(
-        [run, runs.run(20, seed=5, site="south")], folder / "all", {run.site.pseudonym: "../report.html"}
-    )
+    both = [run, runs.run(20, seed=5, site="south")]
+    write_overview(both, folder / "all", {run.site.pseudonym: "../report.html"}, federations.federation())
     return folder
 
 
@@ -121,7 +120,8 @@ def test_axe_finds_nothing(page: Any, site: Path, name: str, scheme: str, width:
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     page.get((site / name).as_uri())
     opened = "for (const group of document.querySelectorAll('.group')) group.querySelector('.p').open = true;"
-    page.execute_script(opened + "document.querySelectorAll('details.card').forEach(e => { e.open = true; })")
+    cards = "document.querySelectorAll('details.card, .card > details').forEach(e => { e.open = true; })"
+    page.execute_script(opened + cards)
     page.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text("utf-8")})
     found = page.execute_async_script(
         "const done = arguments[1];"
