@@ -1,0 +1,245 @@
+"""A pod's side of a link over sockets: it dials out, stays connected, and answers what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from federated.errors import LinkLost, MessageRefused
+from federated.links.frames import Header, Kind, frame
+from federated.links.greeting import greet_hub
+from federated.links.link import Handler, Parcel
+from federated.links.pinned_tls import certificate_hash, pod_context
+from federated.links.wire import Settings, Steps, Wire
+from secure_agg import Signer
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 64
+"""Requests of one modeller that a pod works on at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a pod waits before it dials again: doubling, never above a cap, spread by chance.
+
+    Attributes:
+        first_s, cap_s: the shortest and the longest wait.
+        chance: uniform in 0 to 1; half of each wait hangs on it, so that many pods do not come all at once.
+        sleep: waits.
+    """
+
+    first_s: float = 0.5
+    cap_s: float = 60.0
+    chance: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    def wait_s(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row, 1 or more."""
+        longest = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 32))
+        return longest * (0.5 + 0.5 * self.chance())
+
+
+@dataclass(frozen=True)
+class Modeller:
+    """Whom a pod dials.
+
+    Attributes:
+        host, port: where its hub listens.
+        key: its pinned Ed25519 public key.
+    """
+
+    host: str
+    port: int
+    key: bytes
+
+
+Told = Callable[[str], None]
+"""Hears in words when the connection stands, and why it does not."""
+
+
+class _Service:
+    """What a pod is working on; it outlives connections.
+
+    A request that comes again while it is worked on is not begun again: the answer goes to the newest connection
+    that asked for it.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._running: dict[asyncio.Task[None], tuple[Parcel, dict[Wire, int]]] = {}
+
+    def begin(self, wire: Wire, number: int, request: Parcel) -> None:
+        for known, waiting in self._running.values():
+            if known.head == request.head and known.body == request.body:
+                waiting[wire] = number
+                return
+        if len(self._running) >= AT_ONCE:
+            wire.stop()
+            return
+        waiting = {wire: number}
+        task = asyncio.get_running_loop().create_task(self._work(request, waiting))
+        self._running[task] = (request, waiting)
+        task.add_done_callback(self._running.pop)
+
+    async def _work(self, request: Parcel, waiting: dict[Wire, int]) -> None:
+        kind, answer = Kind.ANSWER, None
+        try:
+            answer = await self._handler(request)
+        except Exception as fault:  # noqa: BLE001  # whatever it is, the others' requests go on
+            kind = Kind.FAULT
+            logger.error("a request could not be answered: %s", type(fault).__name__)
+        for wire, number in waiting.items():
+            wire.send(frame(kind, answer, number))
+
+    def forget(self, wire: Wire) -> None:
+        for _, waiting in self._running.values():
+            waiting.pop(wire, None)
+
+    async def stop(self) -> None:
+        tasks = list(self._running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass
+class _Line:
+    """One connection to the hub; the `Owner` of its wire."""
+
+    signer: Signer
+    modeller: Modeller
+    name: str
+    service: _Service
+    loop: asyncio.AbstractEventLoop
+    over: asyncio.Future[Exception]
+    stood: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def greet(self, wire: Wire) -> Steps[None]:
+        shown = certificate_hash(wire.certificate)
+        yield from greet_hub(wire, self.signer, self.modeller.key, self.name, shown)
+
+    def opened(self, wire: Wire) -> None:
+        self.wire = wire
+        self._later(self.stood.set)
+
+    def admit(self, header: Header) -> bool:
+        if header.kind is not Kind.REQUEST:
+            raise MessageRefused("The modeller's program sent something that is no request.")
+        return True
+
+    def took(self, header: Header, parcel: Parcel) -> None:
+        self._later(self.service.begin, self.wire, header.request, parcel)
+
+    def ended(self, wire: Wire, reason: Exception) -> None:
+        self._later(self._over, reason)
+
+    def _over(self, reason: Exception) -> None:
+        if not self.over.done():
+            self.over.set_result(reason)
+
+    def _later(self, call: Any, *arguments: Any) -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody is there to be told
+            self.loop.call_soon_threadsafe(call, *arguments)
+
+
+async def _connected(modeller: Modeller, timeout_s: float) -> socket.socket:
+    """A TCP connection to the hub, over the first of its addresses that answers."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout_s):
+        found = await loop.getaddrinfo(modeller.host, modeller.port, type=socket.SOCK_STREAM)
+        for last, (family, kind, protocol, _, address) in enumerate(found, 1 - len(found)):
+            connection = socket.socket(family, kind, protocol)
+            connection.setblocking(False)
+            try:
+                await loop.sock_connect(connection, address)
+            except BaseException as error:
+                connection.close()
+                if not isinstance(error, OSError) or last == 0:
+                    raise
+            else:
+                return connection
+    raise OSError
+
+
+def _server_name(host: str) -> str | None:
+    """What is sent in clear before TLS begins: the host's name, which firewalls may ask for; no address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return None
+
+
+def _wrapped(context: ssl.SSLContext, name: str | None, connection: socket.socket) -> ssl.SSLSocket:
+    return context.wrap_socket(connection, do_handshake_on_connect=False, server_hostname=name)
+
+
+async def _one_connection(line: _Line, settings: Settings, told: Told) -> Exception:
+    """Connect once and serve until the connection ends; why it did."""
+    try:
+        connection = await _connected(line.modeller, settings.greeting_s)
+    except (OSError, TimeoutError):
+        return LinkLost("The modeller's program cannot be reached.")
+    wire = Wire(
+        connection, partial(_wrapped, pod_context(), _server_name(line.modeller.host)), line, settings
+    )
+    wire.start()
+    standing = asyncio.ensure_future(line.stood.wait())
+    try:
+        await asyncio.wait((standing, line.over), return_when=asyncio.FIRST_COMPLETED)
+        if line.stood.is_set():
+            told("Connected to the modeller's program.")
+        return await line.over
+    finally:
+        standing.cancel()
+        wire.stop()
+        wire.join()
+        line.service.forget(wire)
+
+
+async def dial(
+    modeller: Modeller,
+    signer: Signer,
+    name: str,
+    handler: Handler,
+    settings: Settings | None = None,
+    *,
+    backoff: Backoff | None = None,
+    told: Told = logger.info,
+) -> None:
+    """Serve a modeller until cancelled; a lost connection is made again, for ever.
+
+    While there is no connection the handler goes on with what it does; the modeller asks again when the pod is
+    back, and gets the answer then.
+
+    Args:
+        modeller: whom to dial, and which key must be there.
+        signer: this pod's key.
+        name: this pod's name at the modeller.
+        handler: gives the answers; called in this event loop, several times at once.
+        settings: how patient; None for the defaults.
+        backoff: how long to wait before dialling again; None for the defaults.
+        told: hears about the connection.
+    """
+    settings, backoff = settings or Settings(), backoff or Backoff()
+    loop, service, failures = asyncio.get_running_loop(), _Service(handler), 0
+    try:
+        while True:
+            line = _Line(signer, modeller, name, service, loop, loop.create_future())
+            reason = await _one_connection(line, settings, told)
+            failures = 1 if line.stood.is_set() else failures + 1
+            wait = backoff.wait_s(failures)
+            told(f"{reason} Dialling again in {wait:.1f} s.")
+            await backoff.sleep(wait)
+    finally:
+        await service.stop()
