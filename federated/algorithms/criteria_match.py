@@ -194,7 +194,7 @@ def values(parameters: Parameters, place: Workplace, result: WorkerResult[Run]) 
         raise TaskRefused(
             "NO_DATA", "Fewer patients were evaluated than may be counted. Nothing was sent."
         ) from None
-    place.admit_counts(counted.plan, counted.cohort, counted.shown, counted.members)
+    place.admit_counts(counted.ledger)
     return counted.vector.named()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
+from federated.differencing import Counted
 from federated.models.interface import Tensors
 from federated.task_spec import TaskSpec, Unit
 from federated.types import DatasourceContainer, ProtocolContext
@@ -27,26 +28,6 @@ class Reserve(Protocol):
         ...
 
 
-class AdmitCounts(Protocol):
-    """Asks the pod's ledger before counts leave."""
-
-    def __call__(
-        self, plan: str, cohort: str, counts: Mapping[str, int], members: Mapping[str, frozenset[str]]
-    ) -> None:
-        """Remember what is about to leave.
-
-        Args:
-            plan: digest of what was asked.
-            cohort: digest of whom it was asked of.
-            counts: by name, without those that are held back.
-            members: keyed pseudonyms behind each of them, hexadecimal; they stay in the pod.
-
-        Raises:
-            PolicyRefused: subtraction from an earlier answer would show few people. Nothing may leave.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """One task in one pod.
@@ -60,7 +41,8 @@ class Workplace:
         open_site: opens the pod's EHR; None where it has none.
         smallest_cell: the smallest count that may leave this pod.
         reserve: see `Reserve`.
-        admit_counts: see `AdmitCounts`.
+        admit_counts: the pod's ledger: raises PolicyRefused where counts that are about to leave, and an earlier
+            answer, would show few people by subtraction.
         progress: see `Progress`.
         part: folder of one step below the task's own; "" for the task's own.
     """
@@ -73,7 +55,7 @@ class Workplace:
     open_site: Callable[[], AbstractAsyncContextManager[Site]] | None = None
     smallest_cell: int = 11
     reserve: Reserve = field(default=lambda model, wanted: 0, repr=False)
-    admit_counts: AdmitCounts = field(default=lambda plan, cohort, counts, members: None, repr=False)
+    admit_counts: Callable[[Counted], None] = field(default=lambda counted: None, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
     part: str = ""
 
@@ -164,4 +146,4 @@ def parameters_of(kind: type[Any], unit: Unit) -> Any:
         ) from None
 
 
-__all__ = ["AdmitCounts", "Progress", "Reserve", "Step", "Trained", "Trainer", "Workplace", "parameters_of"]
+__all__ = ["Progress", "Reserve", "Step", "Trained", "Trainer", "Workplace", "parameters_of"]

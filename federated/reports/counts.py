@@ -6,12 +6,13 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from federated.differencing import Counted, shortened
 from federated.reports.document_models import Closed, Count
 from federated.reports.run import Run, own_eyes
 from federated.screening.count_cells import (
@@ -32,25 +33,16 @@ from federated.screening.summed_counts import Released, SummedCounts, Total, rel
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What leaves a pod, and what its ledger must know of it.
+class PodCounts:
+    """The counts of one pod.
 
     Args:
-        vector: see `Released`.
-        plan: digest of what was asked at this site.
-        cohort: digest of whom it was asked of.
-        members: shown cells to the keyed pseudonyms behind them; they stay in the pod.
+        vector: what leaves.
+        ledger: the same as the pod's ledger must know it, with who stands behind each number that is shown.
     """
 
     vector: Released
-    plan: str
-    cohort: str
-    members: Mapping[str, frozenset[str]] = field(repr=False)
-
-    @property
-    def shown(self) -> dict[str, int]:
-        """The cells that leave with a number."""
-        return {name: self.vector.named()[name] for name in self.members}
+    ledger: Counted = field(repr=False)
 
 
 def cells_of(trial: Trial) -> CountCells:
@@ -58,7 +50,7 @@ def cells_of(trial: Trial) -> CountCells:
     return CountCells(asked(trial))
 
 
-def counts_of(run: Run, trial: Trial, smallest: int) -> Counted:
+def counts_of(run: Run, trial: Trial, smallest: int) -> PodCounts:
     """The counts of a run that may leave a pod.
 
     A patient with two eyes that count for themselves stands behind two units, so twice as many units must be in a
@@ -81,7 +73,9 @@ def counts_of(run: Run, trial: Trial, smallest: int) -> Counted:
     # whenever the same people are counted.
     secret = hashlib.sha256(b"trialveil/counts" + cohort.encode()).digest()
     vector = released(cells, table, (smallest - 1) * most + 1, secret)
-    return Counted(vector, run.trial.plan_digest, cohort, _members(counted, trial, cells, vector))
+    members = _members(counted, trial, cells, vector)
+    shown = {name: number for name, number in vector.named().items() if name in members}
+    return PodCounts(vector, Counted(run.trial.plan_digest, cohort, shown, members))
 
 
 def _units(run: Run) -> Iterator[tuple[str, Outcome]]:
@@ -94,7 +88,7 @@ def _units(run: Run) -> Iterator[tuple[str, Outcome]]:
 
 def _members(
     counted: Iterable[tuple[str, Outcome]], trial: Trial, cells: CountCells, vector: Released
-) -> dict[str, frozenset[str]]:
+) -> dict[str, frozenset[bytes]]:
     shown = {place: name for place, name in enumerate(cells.names) if not vector.hidden >> place & 1}
     found: dict[str, set[str]] = {name: set() for name in shown.values()}
     bits = positions(trial)
@@ -103,7 +97,7 @@ def _members(
         for place in bits_of(cells.of(profile)):
             if place in shown:
                 found[shown[place]].add(ref)
-    return {name: frozenset(refs) for name, refs in found.items()}
+    return {name: shortened(refs) for name, refs in found.items()}
 
 
 class Number(Closed):
