@@ -18,6 +18,7 @@ import pytest
 from federated.demo.lung_comparison import compare
 from federated.demo.lung_study import FEATURES, PODS, TARGET, grouped, scaled, study, together, write_table
 from federated.errors import InvalidArgument
+from federated.models.interface import Tensors
 from federated.reports.federation import Estimate
 from tests.fakes.federations import Logistic, averaged
 from tests.repository.sources import ROOT
@@ -112,8 +113,16 @@ def test_one_full_batch_step_a_round_over_six_pods_is_the_pooled_training() -> N
 
 
 def test_other_training_is_seen_as_such() -> None:
-    away = [{"weights": tensors["weights"] + 0.5} for tensors in averaged(2)]
-    assert compare(Logistic, away, scale=True).farthest == pytest.approx(0.5)
+    """A federated model that learned the opposite stands beside a pooled one that did not."""
+    away: list[Tensors] = [{"weights": -tensors["weights"]} for tensors in averaged(2)]
+    found, right = compare(Logistic, away, scale=True), compare(Logistic, averaged(2), scale=True)
+    federated, pooled, *alone = found.curves
+    assert federated.rounds[-1].value == pytest.approx(1 - right.curves[0].rounds[-1].value)
+    assert pooled.rounds == right.curves[1].rounds
+    assert [curve.rounds for curve in alone] == [curve.rounds for curve in right.curves[2:]]
+    assert pooled.difference is not None
+    assert pooled.difference.value == pytest.approx(pooled.rounds[-1].value - federated.rounds[-1].value)
+    assert found.farthest == pytest.approx(2 * np.abs(averaged(2)[-1]["weights"]).max())
 
 
 def test_without_a_round_there_is_nothing_to_judge() -> None:
