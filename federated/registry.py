@@ -154,9 +154,9 @@ ALGORITHMS: Mapping[AlgorithmType, Row] = MappingProxyType(
         ),
         A.TIMMFineTuning: _algorithm("timm", "fine_tuning", waits_for="TIMM models", extra="huggingface"),
         A.TIMMInference: _algorithm("timm", "inference", waits_for="TIMM models", extra="huggingface"),
-        A.FederatedModelTraining: _algorithm("training", "federated", waits_for=TRAINING),
-        A.ModelTrainingAndEvaluation: _algorithm("training", "local", waits_for=TRAINING),
-        A.ModelEvaluation: _algorithm("training", "evaluation", waits_for=TRAINING),
+        A.FederatedModelTraining: _algorithm("training"),
+        A.ModelTrainingAndEvaluation: _algorithm("local_training", waits_for=TRAINING),
+        A.ModelEvaluation: _algorithm("evaluation", waits_for=TRAINING),
         A.ModelInference: _algorithm("inference", waits_for="models"),
         A.SqlQuery: _algorithm("sql", "plain", waits_for=SQL, extra="sql"),
         A.PrivateSqlQuery: _algorithm("sql", "private", waits_for=SQL, extra="sql"),
@@ -168,8 +168,8 @@ ALGORITHMS: Mapping[AlgorithmType, Row] = MappingProxyType(
 
 PROTOCOLS: Mapping[ProtocolType, Row] = MappingProxyType(
     {
-        P.FederatedAveraging: Row("federated.protocols.federated_averaging", waits_for=TRAINING),
-        P.ResultsOnly: Row("federated.protocols.results_only", waits_for="federated tasks"),
+        P.FederatedAveraging: Row("federated.protocols.federated_averaging"),
+        P.ResultsOnly: Row("federated.protocols.results_only"),
         P.DataExtractionProtocolCharcoal: _steps("data_extraction_charcoal"),
         P.FluidVolumeScreeningProtocol: _steps("fluid_volume"),
         P.GAScreeningProtocolAmethyst: _steps("ga_amethyst"),
@@ -189,8 +189,8 @@ PROTOCOLS: Mapping[ProtocolType, Row] = MappingProxyType(
 
 AGGREGATORS: Mapping[AggregatorType, Row] = MappingProxyType(
     {
-        G.Aggregator: Row("federated.aggregators.mean", waits_for=TRAINING),
-        G.SecureAggregator: Row("federated.aggregators.secure", waits_for="secure aggregation"),
+        G.Aggregator: Row("federated.aggregators.mean"),
+        G.SecureAggregator: Row("federated.aggregators.secure"),
     }
 )
 

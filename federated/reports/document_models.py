@@ -17,11 +17,11 @@ Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 DecisionName = Literal["eligible", "undecided", "not_eligible", "not_evaluated"]
 
 
-class Closed(BaseModel):
+class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Trial(Closed):
+class Trial(_Document):
     """Which criteria were asked."""
 
     id: str
@@ -31,7 +31,7 @@ class Trial(Closed):
     parameters: dict[str, str]
 
 
-class Site(Closed):
+class Site(_Document):
     """Where, and what silence means there."""
 
     pseudonym: str
@@ -39,14 +39,14 @@ class Site(Closed):
     world: dict[str, Literal["closed", "recorded", "open"]]
 
 
-class _Head(Closed):
+class _Head(_Document):
     tool: str
     trial: Trial
     site: Site
     index_date: Day
 
 
-class Criterion(Closed):
+class Criterion(_Document):
     """One criterion of one patient or eye, with its evidence."""
 
     id: str
@@ -56,7 +56,7 @@ class Criterion(Closed):
     evidence: tuple[Evidence, ...]
 
 
-class Eye(Closed):
+class Eye(_Document):
     """What was decided about one eye."""
 
     decision: DecisionName
@@ -64,14 +64,14 @@ class Eye(Closed):
     lookups: tuple[LookUp, ...]
 
 
-class StudyEye(Closed):
+class StudyEye(_Document):
     """The eye that was chosen, and by which rule."""
 
     eye: Literal["right", "left"]
     rule: str
 
 
-class Patient(Closed):
+class Patient(_Document):
     """One row of the input."""
 
     input_row: int
@@ -94,7 +94,7 @@ class DecisionsDocument(_Head):
     patients: tuple[Patient, ...]
 
 
-class Counts(Closed):
+class Counts(_Document):
     """Rows of the input. eligible + undecided + not_eligible = evaluated; with not_evaluated = input."""
 
     input: Count
@@ -106,7 +106,7 @@ class Counts(Closed):
     not_evaluated: Count
 
 
-class CriterionCounts(Closed):
+class CriterionCounts(_Document):
     """One criterion over everyone evaluated; ``reasons`` says why it is unknown."""
 
     pass_: Annotated[Count, Field(alias="pass")]
@@ -118,7 +118,7 @@ class CriterionCounts(Closed):
     reasons: dict[str, Count]
 
 
-class Step(Closed):
+class Step(_Document):
     """One step of the ordered funnel."""
 
     criterion: str
@@ -129,7 +129,7 @@ class Step(Closed):
     unsure: Count
 
 
-class Independent(Closed):
+class Independent(_Document):
     """One criterion, whatever the others say."""
 
     criterion: str
@@ -143,7 +143,7 @@ class Independent(Closed):
     fails_alone: Count
 
 
-class FunnelView(Closed):
+class FunnelView(_Document):
     """Both funnels; ``criteria`` gives the criterion of each bit of the masks."""
 
     unit: Literal["patient", "eye", "visit"]
@@ -154,7 +154,7 @@ class FunnelView(Closed):
     independent: tuple[Independent, ...]
 
 
-class Mask(Closed):
+class Mask(_Document):
     """How many share these bit masks; bit *i* is the *i*-th of the funnel's ``criteria``."""
 
     failed: Count
@@ -163,7 +163,7 @@ class Mask(Closed):
     count: Count
 
 
-class ValueSet(Closed):
+class ValueSet(_Document):
     """One code list of the plan."""
 
     digest: str
@@ -184,7 +184,7 @@ class SummaryDocument(_Head):
     issues: dict[str, Count]
 
 
-class WorkDone(Closed):
+class WorkDone(_Document):
     """What was done to the data on the way in; counts."""
 
     failures: dict[str, Count]
@@ -207,7 +207,7 @@ class RunDocument(_Head):
     work: WorkDone
 
 
-class TrialName(Closed):
+class TrialName(_Document):
     """The trial that every site asked."""
 
     id: str
@@ -215,7 +215,7 @@ class TrialName(Closed):
     nct: tuple[str, ...]
 
 
-class SiteSummary(Closed):
+class SiteSummary(_Document):
     """One site's numbers."""
 
     site: Site
@@ -228,7 +228,7 @@ class SiteSummary(Closed):
     kinds: dict[str, dict[str, Count]]
 
 
-class OverviewDocument(Closed):
+class OverviewDocument(_Document):
     """``summary.json`` over several sites of one owner."""
 
     schema_: Annotated[Literal["trialveil/overview/1"], Field(alias="schema")]

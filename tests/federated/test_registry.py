@@ -19,7 +19,14 @@ from federated.errors import ConfigurationError, MissingExtra, NameWaits, Unknow
 from federated.registry import AGGREGATORS, ALGORITHMS, ALIASES, PROTOCOLS, Row
 from federated.types import AggregatorType, AlgorithmType, ProtocolType
 
-AVAILABLE = {"EHRPatientQueryAlgorithm"}
+AVAILABLE = {
+    "EHRPatientQueryAlgorithm",
+    "FederatedModelTraining",
+    "FederatedAveraging",
+    "ResultsOnly",
+    "Aggregator",
+    "SecureAggregator",
+}
 
 
 @pytest.fixture

@@ -1,0 +1,168 @@
+"""The design names tests; each name that this release promises exists, so that none is lost in a rename."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+NAMES = """
+1 a_word_like_no_stays_text
+2 duplicate_keys_name_both_lines
+3 anchors_and_tags_are_refused
+4 the_reported_line_is_the_mutated_line
+5 all_problems_are_reported_in_one_run
+6 a_star_is_refused_for_snomed
+7 prefix_expansion_equals_the_published_tree
+8 a_star_that_covers_one_eye_warns
+9 a_threshold_changes_the_digest
+9 a_typo_does_not_change_the_digest
+10 locked_and_unlocked_files_decide_alike
+11 use_cannot_leave_the_folder
+12 a_draft_is_not_screened
+13 explain_mentions_every_criterion_window_and_unit
+14 old_formats_are_upgraded_and_new_ones_refused
+15 kleene_tables
+16 de_morgan_and_double_negation
+17 a_fact_never_flips_a_decided_outcome
+18 order_of_records_and_criteria_is_irrelevant
+19 records_twice_are_records_once
+20 irrelevant_records_change_nothing
+21 a_wider_window_never_loses_a_match
+22 not_applicable_is_neutral_and_visible
+23 if_unknown_changes_the_queue_only
+24 an_outage_never_excludes_and_never_admits
+25 partial_data_proves_presence_not_absence
+26 no_lab_is_unknown_and_not_a_failure
+27 closed_world_needs_declaration_and_completeness
+28 a_trial_cannot_close_what_the_site_left_open
+29 refuted_and_entered_in_error_never_count
+30 provisional_is_unknown
+31 a_text_hint_gives_unknown_never_yes
+32 latest_is_unknown_when_labs_are_incomplete
+33 two_values_of_one_day_that_disagree_are_unknown
+34 partial_dates_equal_brute_force
+35 a_birthday_on_the_index_date_counts
+36 leap_day_birthdays
+37 six_months_before_the_last_of_august
+38 both_ends_of_a_window_are_in
+39 the_site_zone_decides_the_day
+40 records_after_the_index_date_do_not_count
+41 hba1c_scales_agree_and_ucum_does_not
+42 glucose_needs_its_molar_mass
+43 an_unknown_unit_is_unknown
+44 comparators_are_intervals
+45 the_eye_of_a_record
+46 same_eye_means_one_eye
+47 counting_fingers_is_below_every_letter_score
+49 the_golden_synthea_result
+58 counts_add_up
+59 outputs_are_identical_for_any_concurrency
+60 evidence_alone_rederives_every_outcome
+61 following_the_lookups_decides_every_patient
+62 all_funnel_views_come_from_one_mask_table
+65 csv_cells_cannot_be_formulas
+66 the_report_makes_no_request_and_works_without_script
+67 no_name_birth_date_or_mrn_in_any_default_output
+"""
+SECURE_AGGREGATION = """
+kat_aes256_ctr_sp800_38a
+kat_prg_stream_frozen_vectors
+prg_gcm_fast_path_equals_ctr
+prg_seek_equals_sequential_across_segments
+kat_x25519_rfc7748
+kat_ed25519_rfc8032
+kat_hkdf_rfc5869
+kat_aead_rfc8439_or_gcm
+kat_shamir_gf65537_1234_166_94
+kat_full_transcript_three_pods_one_drop
+masked_bytes_chi_square_uniform
+masked_words_uniform_for_constant_zero_and_extreme_inputs
+masked_vector_uncorrelated_with_plaintext
+pairwise_differences_do_not_leak
+known_coordinate_recovers_nothing
+two_runs_same_input_unlinkable
+masks_of_distinct_pairs_independent
+no_two_chunks_share_a_mask
+seed_full_entropy_single_bit_flip_avalanche
+stochastic_rounding_unbiased
+shamir_t_minus_1_shares_independent_of_secret
+sum_exact_any_dropout_schedule
+drop_before_shares_is_tolerated
+exactly_threshold_succeeds
+below_threshold_aborts_and_reveals_nothing
+weighted_mean_matches_float64
+chunk_edges_1_65535_65536_65537
+thread_count_invariant
+order_of_arrival_invariant
+graph_sparse_equals_complete_result
+no_overflow_at_bound_and_refusal_beyond
+streaming_server_memory_constant_in_n
+pod_refuses_overlapping_live_and_dead
+pod_refuses_second_unmask_request
+pod_refuses_unmask_with_different_survivor_set
+equivocation_two_survivor_sets_never_both_reach_t
+pod_refuses_survivor_set_without_self
+pod_refuses_survivors_outside_roster
+pod_refuses_low_threshold_or_small_cohort
+pod_refuses_swapped_public_key
+pod_refuses_unpinned_identity_sybil
+pod_refuses_duplicate_keys_or_ids
+pod_refuses_low_order_point
+model_hash_mismatch_yields_garbage_not_leak
+late_upload_of_dropped_pod_stays_masked
+graph_seed_not_server_controlled
+spec_change_mid_round_aborts
+difference_attack_same_model_cohort_minus_one_refused
+replay_of_every_message_rejected
+cross_round_and_cross_task_splice_rejected
+ciphertext_bit_flip_names_sender
+share_for_wrong_recipient_rejected
+reflected_share_rejected
+tampered_masked_vector_signature_fails
+canary_detects_missing_or_wrong_mask
+count_lane_mismatch_aborts
+wrong_share_detected_by_commitment_and_public_key
+out_of_order_message_is_terminal
+restart_after_release_never_releases_again
+mask_keys_never_reused_across_rounds
+past_round_stays_private_after_later_dropout
+nan_inf_refused_before_any_send
+wrong_shape_dtype_order_refused
+clip_policy_error_and_count
+bad_weights_refused
+dataframe_text_columns_not_sent
+malformed_and_oversized_wire_never_crashes
+no_secret_or_weight_in_logs_exceptions_repr_pickle
+no_numpy_or_random_generator_in_mask_path
+secret_buffers_overwritten_on_close_and_abort
+paillier_packing_no_carry_between_slots
+dp_noise_covers_minimum_survivors
+dp_budget_refused_on_pod
+semi_honest_mode_is_labelled
+"""
+TESTS = Path(__file__).parents[1]
+
+
+def _tests_of(folder: Path) -> set[str]:
+    return {
+        name
+        for path in folder.rglob("test_*.py")
+        for name in re.findall(r"def test_(\w+)", path.read_text(encoding="utf-8"))
+    }
+
+
+_FOUND = _tests_of(TESTS)
+_FOUND_THERE = _tests_of(TESTS / "secure_agg")
+
+
+@pytest.mark.parametrize("line", [line for line in NAMES.splitlines() if line])
+def test_a_named_test_exists(line: str) -> None:
+    name = line.split()[1]
+    assert any(found.startswith(name) for found in _FOUND), f"test {line} is missing"
+
+
+@pytest.mark.parametrize("name", SECURE_AGGREGATION.split())
+def test_a_named_test_of_secure_aggregation_exists(name: str) -> None:
+    assert name in _FOUND_THERE, f"test_{name} is missing"
