@@ -65,11 +65,8 @@ def _concurrency(section: EHRSection, profile: ProviderProfile) -> int:
 
 def _requests_per_s(section: EHRSection, profile: ProviderProfile) -> float | None:
     own = section.rate.requests_per_s
-    if own is not None and section.base_url.lower().startswith(
-        "http:"
-    ):  # only a loopback address may be plain
-        return own
-    return _least(own, profile.rate.requests_per_s)
+    plain = section.base_url.lower().startswith("http:")  # which no address but a loopback one may be
+    return own if plain and own is not None else _least(own, profile.rate.requests_per_s)
 
 
 def _least(*values: float | None) -> float | None:

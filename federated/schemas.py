@@ -58,6 +58,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "summary": Document("federated.reports.document_models:SummaryDocument"),
         "run": Document("federated.reports.document_models:RunDocument"),
         "overview": Document("federated.reports.document_models:OverviewDocument"),
+        "counts": Document("federated.reports.counts:CountsDocument"),
         "screening-benchmark": Document("federated.cli.documents:ScreeningBenchmark"),
         "secure-agg-benchmark": Document("federated.cli.documents:AggregationBenchmark"),
         "ehr-benchmark": Document("federated.cli.documents:ReadingBenchmark"),

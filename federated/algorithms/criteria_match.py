@@ -18,6 +18,7 @@ from pydantic import InstanceOf
 from ehr.people_file import Row
 from ehr.query import QueryResult
 from ehr.site import Site
+from federated.aggregators.values import Layout, counts_layout
 from federated.algorithms.deciding import (
     NOTHING_KEPT,
     UNREAD,
@@ -35,12 +36,16 @@ from federated.algorithms.results import collect as modeller
 from federated.algorithms.run_heads import added_up, site_head, trial_head, value_set_heads
 from federated.algorithms.screening_start import Wanted, begin, execution
 from federated.algorithms.workplace import Workplace
-from federated.errors import NameWaits, TaskRefused
+from federated.errors import InvalidArgument, NameWaits, TaskRefused
+from federated.reports.counts import cells_of, counts_of
 from federated.reports.run import Run
 from federated.reports.write import write_site
 from federated.screening.criteria import Trial
 from federated.screening.load import read_trial
 from federated.screening.lock import digest
+from federated.screening.small_cells import DEFAULT, LOWEST
+from federated.screening.summed_counts import SummedCounts, read_counts, vector_names
+from federated.task_spec import TaskSpec
 
 __all__ = [
     "UNREAD",
@@ -49,10 +54,13 @@ __all__ = [
     "Ongoing",
     "Parameters",
     "Progress",
+    "layout",
     "modeller",
     "screen_rows",
     "site_facts",
     "step",
+    "totals_of",
+    "values",
     "worker",
 ]
 
@@ -68,12 +76,16 @@ class Parameters:
             it takes the day on which it was made, so that every pod decides for one day.
         on_unknown: queue of the undecided: ``review`` or ``defer``; never the decision.
         tool_version: of this distribution, for the outputs; a task cannot choose it.
+        maximum_count: largest number of patients that one pod may have where counts are added up.
+        smallest_cell: the smallest count that may be seen; a pod takes its own limit where that is larger.
     """
 
     trial: Annotated[Trial, InstanceOf] | str | None = None
     index_date: date | None = None
     on_unknown: Literal["review", "defer"] = "review"
     tool_version: str = "0"
+    maximum_count: int = 1_000_000
+    smallest_cell: int = DEFAULT
 
 
 async def worker(
@@ -130,7 +142,7 @@ async def step(
         TaskRefused: there is no such document, it is a draft or has mistakes, or the pod has no EHR.
         AuthError: the EHR refused the login.
     """
-    trial = trial_of(parameters, place)
+    trial = trial_of(parameters, place.spec)
     if place.open_site is None:
         raise TaskRefused("MISSING_EHR_CONNECTION", "The pod has no EHR connected. Nothing was read.")
     people = [row for part in inputs.values() for row in _people(part)]
@@ -154,14 +166,59 @@ async def step(
     return WorkerResult(run)
 
 
-def trial_of(parameters: Parameters, place: Workplace) -> Trial:
+def layout(parameters: Parameters, spec: TaskSpec) -> Layout:
+    """What this algorithm gives to a sum: the counts of the trial, and which of them are held back.
+
+    Raises:
+        TaskRefused: as `trial_of`, or the parameters hold limits that cannot be kept.
+    """
+    if parameters.smallest_cell < LOWEST or not 1 <= parameters.maximum_count < 2**40:
+        raise TaskRefused(
+            "TASK_SETUP_ERROR", f"smallest_cell must be {LOWEST} or more, and maximum_count 1 to 2^40."
+        )
+    names = vector_names(cells_of(trial_of(parameters, spec)))
+    return counts_layout(names, parameters.maximum_count)
+
+
+def values(parameters: Parameters, place: Workplace, result: WorkerResult[Run]) -> dict[str, int]:
+    """What this pod adds to the sum, after its own small-cell rule and with its ledger's consent.
+
+    Raises:
+        TaskRefused: fewer patients were evaluated than may be seen: the pod takes no part.
+        PolicyRefused: the ledger refuses it.
+    """
+    smallest = max(parameters.smallest_cell, place.smallest_cell)
+    try:
+        counted = counts_of(result.local, trial_of(parameters, place.spec), smallest)
+    except InvalidArgument:
+        raise TaskRefused(
+            "NO_DATA", "Fewer patients were evaluated than may be counted. Nothing was sent."
+        ) from None
+    place.admit_counts(counted.ledger)
+    return counted.vector.named()
+
+
+def totals_of(
+    parameters: Parameters, spec: TaskSpec, sums: Mapping[str, int], pods: int
+) -> tuple[Trial, SummedCounts]:
+    """What the modeller's program may write down of a sum.
+
+    Raises:
+        TaskRefused: as `trial_of`.
+        CheckFailed, InvalidArgument: it is no sum of pods that were asked this.
+    """
+    trial = trial_of(parameters, spec)
+    return trial, read_counts(cells_of(trial), sums, pods, parameters.smallest_cell)
+
+
+def trial_of(parameters: Parameters, spec: TaskSpec) -> Trial:
     """The trial that a task means, from the text that travels inside it.
 
     Raises:
         TaskRefused: there is no such document, it is a draft, has mistakes, or is not the one of its digest.
     """
     name = parameters.trial
-    document = place.spec.documents.get(name) if isinstance(name, str) else None
+    document = spec.documents.get(name) if isinstance(name, str) else None
     if document is None or document.kind != "trial":
         raise TaskRefused("TASK_SETUP_ERROR", "The task holds no trial of the name that it asks for.")
     checked = read_trial(document.text, f"{name}.yaml")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
+from federated.differencing import Counted
 from federated.models.interface import Tensors
 from federated.task_spec import TaskSpec, Unit
 from federated.types import DatasourceContainer, ProtocolContext
@@ -40,6 +41,8 @@ class Workplace:
         open_site: opens the pod's EHR; None where it has none.
         smallest_cell: the smallest count that may leave this pod.
         reserve: see `Reserve`.
+        admit_counts: the pod's ledger: raises PolicyRefused where counts that are about to leave, and an earlier
+            answer, would show few people by subtraction.
         progress: see `Progress`.
         part: folder of one step below the task's own; "" for the task's own.
     """
@@ -52,6 +55,7 @@ class Workplace:
     open_site: Callable[[], AbstractAsyncContextManager[Site]] | None = None
     smallest_cell: int = 11
     reserve: Reserve = field(default=lambda model, wanted: 0, repr=False)
+    admit_counts: Callable[[Counted], None] = field(default=lambda counted: None, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
     part: str = ""
 

@@ -50,6 +50,7 @@ FEATURES = (
     Feature("meal.cal", 900, 400),
     Feature("wt.loss", 10, 10),
 )
+NAMES = tuple(feature.name for feature in FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,14 @@ class Patients:
         """1 for death within the horizon, else 0; of no meaning where not ``known``."""
         return (self.died & (self.time_days <= HORIZON_DAYS)).astype(np.float64)
 
-    def rows(self) -> Rows:
-        """Those whose outcome is known, for training; inputs are not scaled."""
+    def rows(self, *, scale: bool = False) -> Rows:
+        """Those whose outcome is known, for training."""
         known = self.known
-        names = tuple(feature.name for feature in FEATURES)
-        return Rows(self.inputs[known], self.targets[known], names)
+        return Rows(self.inputs_as(scale=scale)[known], self.targets[known], NAMES)
+
+    def inputs_as(self, *, scale: bool = False) -> NDArray[np.float64]:
+        """The inputs of everybody: shape ``(people, features)``."""
+        return scaled(self.inputs) if scale else self.inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +155,14 @@ def together(parts: Iterable[Patients]) -> Patients:
     )
 
 
-def write_table(pod: LungPod, file: Path) -> None:
-    """The pod's training rows as its own CSV file: the features, filled and not scaled, and the outcome."""
-    rows = pod.training.rows()
+def write_table(pod: LungPod, file: Path, *, scale: bool = False) -> None:
+    """The pod's training rows as its own CSV file: the features, filled, and the outcome."""
+    rows = pod.training.rows(scale=scale)
     with file.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow((*rows.features, TARGET))
         for inputs, target in zip(rows.inputs.tolist(), rows.targets.tolist(), strict=True):
-            writer.writerow((*(f"{value:g}" for value in inputs), f"{target:g}"))
+            writer.writerow((*(repr(value) for value in inputs), f"{target:g}"))
 
 
 def _pod(number: int, group: tuple[int, ...], rows: Sequence[Mapping[str, str]]) -> LungPod:

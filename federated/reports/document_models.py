@@ -17,11 +17,11 @@ Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 DecisionName = Literal["eligible", "undecided", "not_eligible", "not_evaluated"]
 
 
-class _Document(BaseModel):
+class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Trial(_Document):
+class Trial(Closed):
     """Which criteria were asked."""
 
     id: str
@@ -31,7 +31,7 @@ class Trial(_Document):
     parameters: dict[str, str]
 
 
-class Site(_Document):
+class Site(Closed):
     """Where, and what silence means there."""
 
     pseudonym: str
@@ -39,14 +39,14 @@ class Site(_Document):
     world: dict[str, Literal["closed", "recorded", "open"]]
 
 
-class _Head(_Document):
+class _Head(Closed):
     tool: str
     trial: Trial
     site: Site
     index_date: Day
 
 
-class Criterion(_Document):
+class Criterion(Closed):
     """One criterion of one patient or eye, with its evidence."""
 
     id: str
@@ -56,7 +56,7 @@ class Criterion(_Document):
     evidence: tuple[Evidence, ...]
 
 
-class Eye(_Document):
+class Eye(Closed):
     """What was decided about one eye."""
 
     decision: DecisionName
@@ -64,14 +64,14 @@ class Eye(_Document):
     lookups: tuple[LookUp, ...]
 
 
-class StudyEye(_Document):
+class StudyEye(Closed):
     """The eye that was chosen, and by which rule."""
 
     eye: Literal["right", "left"]
     rule: str
 
 
-class Patient(_Document):
+class Patient(Closed):
     """One row of the input."""
 
     input_row: int
@@ -94,7 +94,7 @@ class DecisionsDocument(_Head):
     patients: tuple[Patient, ...]
 
 
-class Counts(_Document):
+class Counts(Closed):
     """Rows of the input. eligible + undecided + not_eligible = evaluated; with not_evaluated = input."""
 
     input: Count
@@ -106,7 +106,7 @@ class Counts(_Document):
     not_evaluated: Count
 
 
-class CriterionCounts(_Document):
+class CriterionCounts(Closed):
     """One criterion over everyone evaluated; ``reasons`` says why it is unknown."""
 
     pass_: Annotated[Count, Field(alias="pass")]
@@ -118,7 +118,7 @@ class CriterionCounts(_Document):
     reasons: dict[str, Count]
 
 
-class Step(_Document):
+class Step(Closed):
     """One step of the ordered funnel."""
 
     criterion: str
@@ -129,7 +129,7 @@ class Step(_Document):
     unsure: Count
 
 
-class Independent(_Document):
+class Independent(Closed):
     """One criterion, whatever the others say."""
 
     criterion: str
@@ -143,7 +143,7 @@ class Independent(_Document):
     fails_alone: Count
 
 
-class FunnelView(_Document):
+class FunnelView(Closed):
     """Both funnels; ``criteria`` gives the criterion of each bit of the masks."""
 
     unit: Literal["patient", "eye", "visit"]
@@ -154,7 +154,7 @@ class FunnelView(_Document):
     independent: tuple[Independent, ...]
 
 
-class Mask(_Document):
+class Mask(Closed):
     """How many share these bit masks; bit *i* is the *i*-th of the funnel's ``criteria``."""
 
     failed: Count
@@ -163,7 +163,7 @@ class Mask(_Document):
     count: Count
 
 
-class ValueSet(_Document):
+class ValueSet(Closed):
     """One code list of the plan."""
 
     digest: str
@@ -184,7 +184,7 @@ class SummaryDocument(_Head):
     issues: dict[str, Count]
 
 
-class WorkDone(_Document):
+class WorkDone(Closed):
     """What was done to the data on the way in; counts."""
 
     failures: dict[str, Count]
@@ -207,7 +207,7 @@ class RunDocument(_Head):
     work: WorkDone
 
 
-class TrialName(_Document):
+class TrialName(Closed):
     """The trial that every site asked."""
 
     id: str
@@ -215,7 +215,7 @@ class TrialName(_Document):
     nct: tuple[str, ...]
 
 
-class SiteSummary(_Document):
+class SiteSummary(Closed):
     """One site's numbers."""
 
     site: Site
@@ -228,7 +228,7 @@ class SiteSummary(_Document):
     kinds: dict[str, dict[str, Count]]
 
 
-class OverviewDocument(_Document):
+class OverviewDocument(Closed):
     """``summary.json`` over several sites of one owner."""
 
     schema_: Annotated[Literal["trialveil/overview/1"], Field(alias="schema")]

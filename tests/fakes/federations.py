@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.demo.lung_study import Patients, scaled, study, together
-from federated.reports.discrimination import Panel
-from federated.reports.federation import (
-    Arm,
-    AtLeast,
-    Curve,
-    Discrimination,
-    Federation,
-    FunnelSum,
-    ServerView,
-    SumStep,
-)
+from federated.demo.lung_comparison import compare
+from federated.demo.lung_study import FEATURES, study
+from federated.models.interface import Amount, Rows, Tensors
+from federated.reports.federation import AtLeast, Discrimination, Federation, FunnelSum, ServerView, SumStep
 from federated.reports.histograms import histogram_of_values, histogram_of_words
 
 Array = NDArray[np.float64]
@@ -38,45 +34,48 @@ def funnel(names: tuple[str, ...] = ("Age", "Disease <b>", "Acuity", "Stroke")) 
     return FunnelSum(4, 4, 3, 11, AtLeast(424), decisions, steps)
 
 
-def trained(parts: list[Patients], rounds: int) -> list[Array]:
-    """Parameters after each full-batch step of logistic regression."""
-    rows = together(parts).rows()
-    inputs = np.column_stack([np.ones(len(rows)), scaled(rows.inputs)])
-    found, at = [], np.zeros(inputs.shape[1])
+@dataclass
+class Logistic:
+    """Full-batch logistic regression: one step an amount."""
+
+    at: Array = field(default_factory=lambda: np.zeros(len(FEATURES) + 1))
+    counts_in: Amount = "steps"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        return {"weights": self.at.copy()}
+
+    def load(self, tensors: Tensors) -> None:
+        self.at = np.array(tensors["weights"])
+
+    def fit(self, rows: Rows, amount: int, seed: bytes) -> None:
+        inputs = np.column_stack([np.ones(len(rows)), rows.inputs])
+        for _ in range(amount):
+            wrong = 1 / (1 + np.exp(-inputs @ self.at)) - rows.targets
+            self.at = self.at - 0.3 * inputs.T @ wrong / len(rows)
+
+    def predict(self, inputs: Array) -> Array:
+        return np.asarray(self.at[0] + inputs @ self.at[1:])
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        return {}
+
+
+def averaged(rounds: int) -> list[Tensors]:
+    """The mean over the six pods, weighed by their rows, after each round of one step."""
+    parts, at, found = [pod.training.rows(scale=True) for pod in study()], np.zeros(len(FEATURES) + 1), []
     for _ in range(rounds):
-        at = at - 0.3 * inputs.T @ (1 / (1 + np.exp(-inputs @ at)) - rows.targets) / len(rows)
-        found.append(at)
+        trained = [Logistic(at.copy()) for _ in parts]
+        for model, rows in zip(trained, parts, strict=True):
+            model.fit(rows, 1, bytes(32))
+        at = np.average([model.at for model in trained], axis=0, weights=[len(rows) for rows in parts])
+        found.append({"weights": at})
     return found
 
 
 def discrimination(rounds: int = 30) -> Discrimination:
-    """Federated (which is pooled here), pooled, and each site alone."""
-    pods = study()
-    judged = together(pod.evaluation for pod in pods)
-    panel = Panel(judged.time_days.astype(np.float64), judged.died)
-    inputs = np.column_stack([np.ones(len(judged)), scaled(judged.inputs)])
-    arms = [("Federated", Arm.FEDERATED, pods), ("Pooled", Arm.POOLED, pods)]
-    arms += [(f"{pod.name} alone", Arm.SINGLE, (pod,)) for pod in pods]
-    curves: list[Curve] = []
-    best: Array | None = None
-    for name, arm, members in arms:
-        risks = [inputs @ one for one in trained([pod.training for pod in members], rounds)]
-        best = risks[-1] if best is None else best
-        difference = None if arm is Arm.FEDERATED else panel.difference(risks[-1], best)
-        people = sum(len(pod.training.rows()) for pod in members)
-        curves.append(Curve(name, arm, people, tuple(map(panel.estimate, risks)), difference))
-    return Discrimination(
-        title="A risk model across six pods: death within a year, advanced lung cancer",
-        measure="Harrell's C",
-        data="Real data of a published study: 227 people, six pods by institution, every third kept for judging.",
-        curves=tuple(curves),
-        evaluated=len(judged),
-        events=int(judged.died.sum()),
-        pairs=panel.pairs,
-        left_out=sum(pod.left_out for pod in pods),
-        resamples=panel.resamples,
-        farthest=3.1e-7,
-    )
+    """The packaged study, with a model of our own kind."""
+    return compare(Logistic, averaged(rounds), scale=True)
 
 
 def server() -> ServerView:

@@ -15,7 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from federated.demo.lung_comparison import compare
 from federated.demo.lung_study import FEATURES, PODS, TARGET, grouped, scaled, study, together, write_table
+from federated.errors import InvalidArgument
+from federated.models.interface import Tensors
+from federated.reports.federation import Estimate
+from tests.fakes.federations import Logistic, averaged
 from tests.repository.sources import ROOT
 
 DATA = (ROOT / "federated" / "demo" / "lung" / "lung.csv").read_text()
@@ -82,11 +87,44 @@ def test_what_is_missing_is_the_centre_and_says_nothing_after_scaling() -> None:
     assert scaled(pods[3].training.inputs)[0].tolist() == pytest.approx([1.4, -1, 0, 1, 2, 0.6875, 0])
 
 
-def test_a_pods_table_holds_its_training_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [False, True])
+def test_a_pods_table_holds_its_training_rows(tmp_path: Path, scale: bool) -> None:
     pod = study()[0]
-    write_table(pod, tmp_path / "lung.csv")
+    write_table(pod, tmp_path / "lung.csv", scale=scale)
     rows = list(csv.DictReader((tmp_path / "lung.csv").read_text().splitlines()))
     assert list(rows[0]) == [*(feature.name for feature in FEATURES), TARGET]
     held = np.array([[float(value) for value in row.values()] for row in rows])
-    expected = pod.training.rows()
+    expected = pod.training.rows(scale=scale)
     assert np.array_equal(held, np.column_stack([expected.inputs, expected.targets]))
+
+
+def test_one_full_batch_step_a_round_over_six_pods_is_the_pooled_training() -> None:
+    found = compare(Logistic, averaged(12), scale=True)
+    federated, pooled, *alone = found.curves
+    assert found.farthest is not None
+    assert found.farthest < 1e-12
+    assert [one.value for one in federated.rounds] == [one.value for one in pooled.rounds]
+    assert pooled.difference == Estimate(0, 0, 0)
+    assert len(alone) == 6
+    assert sum(curve.patients for curve in alone) == federated.patients == pooled.patients == 126
+    assert len({curve.rounds[-1] for curve in alone}) == 6
+    assert (found.evaluated, found.events, found.pairs, found.left_out) == (73, 56, 2120, 28)
+    assert "227 people of 18 institutions, grouped into 6 pods of 40, 37, 38, 38, 37, 37;" in found.data
+
+
+def test_other_training_is_seen_as_such() -> None:
+    """A federated model that learned the opposite stands beside a pooled one that did not."""
+    away: list[Tensors] = [{"weights": -tensors["weights"]} for tensors in averaged(2)]
+    found, right = compare(Logistic, away, scale=True), compare(Logistic, averaged(2), scale=True)
+    federated, pooled, *alone = found.curves
+    assert federated.rounds[-1].value == pytest.approx(1 - right.curves[0].rounds[-1].value)
+    assert pooled.rounds == right.curves[1].rounds
+    assert [curve.rounds for curve in alone] == [curve.rounds for curve in right.curves[2:]]
+    assert pooled.difference is not None
+    assert pooled.difference.value == pytest.approx(pooled.rounds[-1].value - federated.rounds[-1].value)
+    assert found.farthest == pytest.approx(2 * np.abs(averaged(2)[-1]["weights"]).max())
+
+
+def test_without_a_round_there_is_nothing_to_judge() -> None:
+    with pytest.raises(InvalidArgument, match="no round"):
+        compare(Logistic, [])

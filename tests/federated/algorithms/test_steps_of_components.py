@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,12 @@ from typing import Any, Literal
 import pytest
 
 from federated.algorithms import criteria_match, ehr_query
+from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import parameters_of
-from federated.errors import NameWaits, TaskRefused
+from federated.differencing import Counted
+from federated.errors import NameWaits, PolicyRefused, TaskRefused
 from federated.local import CHECKPOINT, Options, screen
+from federated.reports.run import PatientResult, Run
 from federated.task_spec import Document, Unit
 from federated.types import BitfountSchema, DatasourceContainer, PodDataConfig, PodDetailsConfig
 from tests.fakes.workplaces import ADULTS, place, sandbox_pod, trial_document
@@ -149,3 +152,42 @@ def container(source: Table) -> DatasourceContainer:
     return DatasourceContainer(
         "table", source, PodDetailsConfig("table"), PodDataConfig(), BitfountSchema("table")
     )
+
+
+async def test_a_pod_gives_its_counts_with_the_consent_of_its_ledger(pod: Path) -> None:
+    asked: list[Counted] = []
+    few = place(pod, smallest_cell=5, admit_counts=asked.append)
+    result = await criteria_match.step(match(), few, {})
+    with pytest.raises(TaskRefused) as refused:
+        criteria_match.values(match(), few, result)
+    assert refused.value.code == "NO_DATA", "three people are too few to take part"
+    assert not asked
+    many = WorkerResult(replace(result.local, patients=again(result.local, 20)))
+    given = criteria_match.values(match(), few, many)
+    assert given["evaluated"] == 60
+    layout = criteria_match.layout(match(), few.spec)
+    assert [field.name for field in layout.fields] == list(given)
+    assert layout.largest == 1_000_000
+    assert [one.counts["evaluated"] for one in asked] == [60]
+    trial, found = criteria_match.totals_of(match(), few.spec, given, 1)
+    assert (trial.id, found.total("evaluated").at_least) == ("adults", 60)
+
+    def refuse(counted: Counted) -> None:
+        raise PolicyRefused("no")
+
+    with pytest.raises(PolicyRefused):
+        criteria_match.values(match(), place(pod, admit_counts=refuse), many)
+
+
+def again(run: Run, times: int) -> list[PatientResult]:
+    return [
+        replace(one, input_row=3 * turn + one.input_row, ref=f"{turn:02x}{one.ref}"[: len(one.ref)])
+        for turn in range(times)
+        for one in run.patients
+    ]
+
+
+def test_limits_that_cannot_be_kept_are_refused() -> None:
+    for wrong in ({"smallest_cell": 4}, {"maximum_count": 0}):
+        with pytest.raises(TaskRefused, match="smallest_cell must be"):
+            criteria_match.layout(match(**wrong), place(None).spec)
