@@ -31,7 +31,7 @@ from federated.errors import (
 from federated.federation_section import Address, ParticipantName, PublicKey
 from federated.reference_task import translated, typed
 from federated.screening.load import load_trial
-from federated.screening.lock import digest
+from federated.screening.lock import digest, lock
 from federated.task_spec import (
     FORMAT,
     Aggregation,
@@ -295,7 +295,8 @@ def _document(one: DocumentSection, folder: Path) -> Document:
             trial = load_trial(path)
         except FileNotFoundError:
             raise ConfigurationError("trial file: there is no such file.") from None
-        return Document(kind="trial", digest=digest(trial), text=read_bytes(path, "trial file").decode())
+        # Locked, it needs no other file: what it uses and its value sets are written out.
+        return Document(kind="trial", digest=digest(trial), text=lock(trial))
     data = read_bytes(path, "step document")
     return Document(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=data.decode())
 

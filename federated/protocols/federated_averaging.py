@@ -19,6 +19,7 @@ from federated.algorithms.workplace import Trainer, Workplace, parameters_of
 from federated.coordinator import Coordinator
 from federated.errors import InvalidArgument, TaskRefused
 from federated.links.link import Buffer
+from federated.models.files import save
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
 from federated.protocols.sides import AddUp, Outcome
@@ -106,7 +107,11 @@ class _PodSide:
         raise TaskRefused("NO_ACCESS", "FederatedAveraging returns nothing of one pod.")
 
     async def finish(self, note: Mapping[str, Any], body: Buffer) -> None:
-        """Nothing is kept."""
+        """Keep the last model in the task's folder of results."""
+        if memoryview(body).nbytes:
+            tensors = tensors_from_bytes(body, self._like)
+            facts = {"task": self._place.spec.hash.hex(), "rounds": str(note.get("rounds", ""))}
+            save(self._place.results / "model.safetensors", tensors, facts)
 
 
 def worker(parameters: Parameters, place: Workplace) -> _PodSide:
