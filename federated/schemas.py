@@ -63,6 +63,8 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "secure-agg-benchmark": Document("federated.cli.documents:AggregationBenchmark"),
         "ehr-benchmark": Document("federated.cli.documents:ReadingBenchmark"),
         "faults-benchmark": Document("federated.cli.documents:FaultsBenchmark"),
+        "task-result": Document("federated.cli.task_documents:TaskResultDocument"),
+        "task-status": Document("federated.cli.task_documents:TaskStatusDocument"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }

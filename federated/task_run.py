@@ -160,6 +160,11 @@ class TaskResult:
             "results": dict(outcome.results),
         }
 
+    def document(self) -> dict[str, Any]:
+        """`report` as JSON can hold it."""
+        found: dict[str, Any] = without_nan(self.report())
+        return found
+
     def write(self, folder: Path) -> list[Path]:
         """Write the results; each file whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +181,7 @@ class TaskResult:
             }
             save(folder / name, tensors, facts)
             written.append(folder / name)
-        text = json.dumps(_without_nan(self.report()), ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps(self.document(), ensure_ascii=False, indent=2) + "\n"
         waiting = folder / f".{RESULT}.part"
         waiting.write_text(text, encoding="utf-8")
         waiting.replace(folder / RESULT)
@@ -214,12 +219,12 @@ def _round(one: RoundOutcome) -> dict[str, Any]:
     }
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: a metric that no pod has is null."""
     if isinstance(value, dict):
-        return {name: _without_nan(part) for name, part in value.items()}
+        return {name: without_nan(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_without_nan(part) for part in value]
+        return [without_nan(part) for part in value]
     return None if isinstance(value, float) and value != value else value
 
 

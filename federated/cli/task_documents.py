@@ -1,0 +1,73 @@
+"""The JSON documents of tasks: what a reader of ``result.json`` and of ``task status --json`` may rely on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Round(_Document):
+    """One training round; ``metrics`` are weighted means over the survivors, null where no pod has one.
+
+    ``report`` is of the sum, see `secure_agg.RoundReport`; of an unmasked mean it has the mode and the survivors.
+    """
+
+    round: Annotated[int, Field(ge=1)]
+    survivors: tuple[str, ...]
+    lost: dict[str, str]
+    weight: float
+    metrics: dict[str, float | None]
+    report: dict[str, Any]
+
+
+class Sum(_Document):
+    """A sum that was made once: names to numbers, or to lists of numbers."""
+
+    survivors: tuple[str, ...]
+    lost: dict[str, str]
+    values: dict[str, Any]
+
+
+class TaskResultDocument(_Document):
+    """What a task came to (``result.json``); of a single pod it tells the name and whether it was in a sum."""
+
+    schema_: Annotated[Literal["trialveil/task-result/1"], Field(alias="schema")]
+    task: str
+    name: str
+    reason: str
+    pods: tuple[str, ...]
+    refused: dict[str, str]
+    rounds: tuple[Round, ...]
+    best_round: int | None
+    sum: Sum | None
+    results: dict[str, Any]
+
+
+class Exchange(_Document):
+    """One sum of a task: of weights, of an update, or of counts."""
+
+    seq: Annotated[int, Field(ge=1)]
+    purpose: Literal["weights", "update", "counts"]
+    round: Annotated[int, Field(ge=0)]
+    state: Literal["open", "done", "failed"]
+    survivors: tuple[str, ...]
+    metrics: dict[str, float | None]
+
+
+class TaskStatusDocument(_Document):
+    """Where a task stands (``task status --json``); ``pods`` says what each answered."""
+
+    schema_: Annotated[Literal["trialveil/task-status/1"], Field(alias="schema")]
+    name: str
+    task: str
+    state: Literal["open", "done", "failed"]
+    reason: str
+    created: str
+    expires: str
+    pods: dict[str, str]
+    rounds: tuple[Exchange, ...]
