@@ -47,6 +47,12 @@ Address = Annotated[str, AfterValidator(_address)]
 """``host:port``; an IPv6 address stands in brackets."""
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of an `Address`."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 class ModellerSection(Section):
     """Whose tasks this pod looks at.
 
@@ -69,10 +75,7 @@ class ModellerSection(Section):
     @property
     def host_and_port(self) -> tuple[str, int] | None:
         """``address`` in its two parts."""
-        if self.address is None:
-            return None
-        host, _, port = self.address.rpartition(":")
-        return host.strip("[]"), int(port)
+        return None if self.address is None else split_address(self.address)
 
 
 class FederationSection(Section):

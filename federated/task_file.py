@@ -28,7 +28,7 @@ from federated.errors import (
     TaskRefused,
     UnknownName,
 )
-from federated.federation_section import Address, ParticipantName, PublicKey
+from federated.federation_section import Address, ParticipantName, PublicKey, split_address
 from federated.reference_task import translated, typed
 from federated.screening.load import load_trial
 from federated.screening.lock import digest, lock
@@ -132,6 +132,11 @@ class ModellerSection(Section):
     name: ParticipantName
     key: Secret
     listen: Address | None = None
+
+    @property
+    def host_and_port(self) -> tuple[str, int] | None:
+        """``listen`` in its two parts."""
+        return None if self.listen is None else split_address(self.listen)
 
 
 class DeadlinesSection(Section):
