@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from federated.errors import ConfigurationError
+from federated.one_process import one_process
 
 VERSION = 1
 DATABASE = "task.db"
@@ -101,7 +102,7 @@ class Journal:
         try:
             if folder is not None and not read_only:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(folder / "task.lock")
+                self._lock = one_process(folder / "task.lock", "another process works on this task")
             self._db = self._opened(read_only)
         except sqlite3.DatabaseError:
             raise ConfigurationError(
@@ -236,19 +237,6 @@ class _Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._db.execute("commit" if kind is None else "rollback")
-
-
-def _locked(file: Path) -> sqlite3.Connection:
-    """A lock that ends with the process, on every system."""
-    lock = sqlite3.connect(file, isolation_level=None, timeout=0)
-    try:
-        lock.execute("begin exclusive")
-    except sqlite3.OperationalError:
-        lock.close()
-        raise ConfigurationError(
-            "another process works on this task; wait until it has ended, or stop it."
-        ) from None
-    return lock
 
 
 def open_existing(folder: Path) -> Journal | None:

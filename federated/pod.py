@@ -66,6 +66,10 @@ class Owner(Protocol):
         """Write into the owner's log what was asked and answered."""
         ...
 
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
 
 @dataclass(frozen=True)
 class Pod:
@@ -94,6 +98,8 @@ class Pod:
     threads: int | None = None
     _workers: dict[bytes, Worker] = field(default_factory=dict, init=False, repr=False)
     _entering: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+    task_ended: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
+    """Set when a modeller has said that a task is over."""
 
     async def handle(self, parcel: Parcel) -> Parcel:
         """The answer to one request; see `federated.links.link.Handler`.
@@ -107,7 +113,10 @@ class Pod:
         try:
             if message.header.kind == "offer":
                 return self._offered(message)
-            return await (await self._worker(message)).handle(message)
+            answer = await (await self._worker(message)).handle(message)
+            if message.header.kind == "finish":
+                self.task_ended.set()
+            return answer
         except TaskRefused as error:
             return self._refused(message.header, error)
         except FederatedError as error:
@@ -118,6 +127,7 @@ class Pod:
         for worker in self._workers.values():
             worker.close()
         self.state.close()
+        self.owner.close()
 
     def _offered(self, message: Message) -> Parcel:
         data, signature = bytes(message.body), message.note.get("signature")

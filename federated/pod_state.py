@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from federated.errors import ConfigurationError
+from federated.one_process import one_process
 from secure_agg import PodJournal, SecureAggError, read_journal
 
 FILE = "pod.db"
@@ -44,42 +45,43 @@ class AcceptedTask:
 
 
 class PodState:
-    """The file of one pod; one process at a time.
+    """The file of one pod; one process at a time writes it.
 
     Args:
         folder: the state folder; made if it is missing.
+        read_only: only look, also while the pod runs.
 
     Raises:
-        ConfigurationError: it cannot be read, or another process of this pod has it open.
+        ConfigurationError: it cannot be read, or another process of this pod is running.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._db = sqlite3.connect(folder / FILE, isolation_level=None, timeout=0, check_same_thread=False)
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self._lock: sqlite3.Connection | None = None
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = one_process(folder / "pod.lock", "another process of this pod is running")
+        self._db = sqlite3.connect(folder / FILE, isolation_level=None, timeout=10, check_same_thread=False)
         try:
-            self._open()
+            self._open(read_only)
             self._journal = self._read()
-        except (sqlite3.DatabaseError, SecureAggError) as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise ConfigurationError("another process of this pod is running; stop it first.") from None
+        except (sqlite3.DatabaseError, SecureAggError):
+            self.close()
             raise ConfigurationError(
                 f"{FILE} in the state folder cannot be read; the pod takes part in nothing. Bring back the file of a "
                 "backup, or give the pod a new identity."
             ) from None
 
-    def _open(self) -> None:
-        self._db.execute("pragma locking_mode = exclusive")
+    def _open(self, read_only: bool) -> None:
         self._db.execute("pragma synchronous = full")
-        self._db.execute("begin exclusive")
         known = self._db.execute("pragma user_version").fetchone()[0]
-        if known == 0 and not self._db.execute("select 1 from sqlite_master").fetchone():
+        if known == 0 and not read_only and not self._db.execute("select 1 from sqlite_master").fetchone():
+            self._db.execute("begin immediate")
             for statement in _TABLES:
                 self._db.execute(statement)
             self._db.execute(f"pragma user_version = {VERSION}")
+            self._db.execute("commit")
         elif known != VERSION:
             raise sqlite3.DatabaseError
-        self._db.execute("commit")
 
     def _read(self) -> PodJournal:
         row = self._db.execute("select journal from masked").fetchone()
@@ -121,5 +123,7 @@ class PodState:
             yield AcceptedTask(*row)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; may be called again."""
         self._db.close()
+        if self._lock is not None:
+            self._lock.close()

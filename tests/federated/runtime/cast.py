@@ -65,6 +65,9 @@ class OpenOwner:
     def note(self, spec_hash: bytes, modeller: str, event: str, facts: Mapping[str, Any]) -> None:
         self.left.append((event, facts))
 
+    def close(self) -> None:
+        self.left.append(("closed", {}))
+
 
 def make_task(names: tuple[str, ...] = NAMES, **changed: Any) -> TaskSpec:
     """A training task over the stand-in."""
