@@ -69,6 +69,19 @@ class LoopThread:
             self._thread.join()
 
 
+def run_here(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, also where a notebook's own loop runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    thread = LoopThread()
+    try:
+        return thread.run(work)
+    finally:
+        thread.close()
+
+
 class SyncSite:
     """An open EHR; each method is that of `ehr.site.Site`, and waits for its answer."""
 

@@ -10,16 +10,20 @@ if TYPE_CHECKING:
     from federated import types
     from federated.errors import FederatedError
     from federated.local import Decisions, Options, screen, screen_async
+    from federated.local_task import run_task
     from federated.screening.criteria import Trial
     from federated.screening.load import TrialFileErrors, load_trial
+    from federated.task_run import TaskResult
 
 __all__ = [
     "Decisions",
     "FederatedError",
     "Options",
+    "TaskResult",
     "Trial",
     "TrialFileErrors",
     "load_trial",
+    "run_task",
     "screen",
     "screen_async",
     "types",
@@ -29,9 +33,11 @@ _MODULES = {
     "Decisions": "federated.local",
     "FederatedError": "federated.errors",
     "Options": "federated.local",
+    "TaskResult": "federated.task_run",
     "Trial": "federated.screening.criteria",
     "TrialFileErrors": "federated.screening.load",
     "load_trial": "federated.screening.load",
+    "run_task": "federated.local_task",
     "screen": "federated.local",
     "screen_async": "federated.local",
 }

@@ -6,23 +6,22 @@ stopped goes on where it stopped: what is done is kept beside the results until 
 
 from __future__ import annotations
 
-import asyncio
 import io
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from ehr.matching import record_numbers
 from ehr.people_file import Row
 from ehr.records import Patient
 from ehr.settings import SiteFile
 from ehr.site import REAL, Site, Surroundings, open_site_async
-from ehr.sync import LoopThread
+from ehr.sync import run_here
 from federated.algorithms.criteria_match import UNREAD, Ongoing, Parameters, Progress, worker
 from federated.algorithms.screening_start import CHECKPOINT, Start, Wanted, begin, execution
 from federated.errors import ConfigurationError, MissingExtra
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["CHECKPOINT", "Decisions", "Options", "screen", "screen_async"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +155,7 @@ def screen(
         ConfigurationError: the pod file is wrong, or the trial is a draft.
         AuthError: the EHR refused the login.
     """
-    return _run(screen_async(config, trial, options, surroundings))
+    return run_here(screen_async(config, trial, options, surroundings))
 
 
 async def screen_async(
@@ -259,16 +256,3 @@ def _contact(patient: Patient) -> Contact:
         birth_date=patient.birth_date or "",
         phone=next(iter(phones), ""),
     )
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, also where a notebook's own loop runs already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    thread = LoopThread()
-    try:
-        return thread.run(work)
-    finally:
-        thread.close()

@@ -66,6 +66,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "faults-benchmark": Document("federated.cli.documents:FaultsBenchmark"),
         "task-result": Document("federated.cli.task_documents:TaskResultDocument"),
         "task-status": Document("federated.cli.task_documents:TaskStatusDocument"),
+        "pod-status": Document("federated.cli.task_documents:PodStatusDocument"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }

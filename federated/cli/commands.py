@@ -34,6 +34,7 @@ COMMANDS: dict[str, Place] = {
     "ehr": Place("federated.cli.ehr", "Connect an EHR, see what works, ask for one patient."),
     "trial": Place("federated.cli.trial", "Make, check, read and freeze a trial file."),
     "valueset": Place("federated.cli.trial", "Bring code lists from FHIR or VSAC files into a trial file."),
-    "pod": Place("federated.cli.pod", "Make and check the file that describes one hospital."),
+    "pod": Place("federated.cli.pod", "Make, check and run one hospital's pod."),
+    "task": Place("federated.cli.task", "Make, check and run a task over hospitals' pods."),
     "list": Place("federated.cli.names", "Show the names a task may use, and what each waits for."),
 }

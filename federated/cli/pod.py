@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from federated.cli import pod_audit, terminal
+from federated.cli import pod_audit, pod_run, terminal
 from federated.cli.identity_key import KeyOut, make_key
 from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
@@ -100,4 +100,5 @@ def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:
     return (Problem(file.name, 1, 0, "PV101", str(error)),)
 
 
+pod_run.register(app)
 pod_audit.register(app)

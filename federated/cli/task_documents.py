@@ -71,3 +71,30 @@ class TaskStatusDocument(_Document):
     expires: str
     pods: dict[str, str]
     rounds: tuple[Exchange, ...]
+
+
+class PodTask(_Document):
+    """A task that a pod has accepted; ``task`` is the beginning of its hash."""
+
+    task: str
+    name: str
+    accepted: str
+    state: Literal["open", "done", "stopped"]
+    reason: str
+
+
+class Used(_Document):
+    """Predictions of one model; ``limit`` is null where there is none."""
+
+    used: Annotated[int, Field(ge=0)]
+    limit: int | None
+
+
+class PodStatusDocument(_Document):
+    """What a pod has accepted and used (``pod status --json``); ``rounds`` are masked rounds that it has entered."""
+
+    schema_: Annotated[Literal["trialveil/pod-status/1"], Field(alias="schema")]
+    name: str
+    tasks: tuple[PodTask, ...]
+    rounds: Annotated[int, Field(ge=0)]
+    budgets: dict[str, Used]

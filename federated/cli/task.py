@@ -1,0 +1,10 @@
+"""``trialveil task``: make, check and run a task over hospitals' pods."""
+
+from __future__ import annotations
+
+import typer
+
+from federated.cli.task_run import register
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+register(app)
