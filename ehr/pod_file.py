@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -73,10 +73,8 @@ def checked(data: bytes, name: str, model: type[M]) -> M:
         FileErrors: with every mistake.
     """
     problems = Problems()
-    root = read_yaml(data, name, problems)
-    if root is not None and not isinstance(root, Table):
-        problems.error(root.mark, "PV100", "the file is a table of sections; found something else.")
-    if not isinstance(root, Table):
+    root = read_table(data, name, problems)
+    if root is None:
         raise FileErrors(problems.found)
     return checked_table(root, model, problems)
 
@@ -92,15 +90,28 @@ def checked_table(root: Table, model: type[M], problems: Problems) -> M:
     Raises:
         FileErrors: with every mistake.
     """
-    found: M | None = None
-    try:
-        found = model.model_validate(plain(root))
-    except ValidationError as error:
-        for mistake in error.errors(include_input=False, include_url=False):
-            _note(problems, root, mistake, model)
+    found = validated(root, problems, model)
     if found is None or problems.failed:
         raise FileErrors(problems.found)
     return found
+
+
+def read_table(data: bytes, name: str, problems: Problems) -> Table | None:
+    """The table of sections that a file is; None, and a problem, where it is none."""
+    root = read_yaml(data, name, problems)
+    if root is not None and not isinstance(root, Table):
+        problems.error(root.mark, "PV100", "the file is a table of sections; found something else.")
+    return root if isinstance(root, Table) else None
+
+
+def validated(root: Table, problems: Problems, model: type[M]) -> M | None:
+    """A model out of a table that was read; None, and every problem, where it does not fit."""
+    try:
+        return model.model_validate(plain(root))
+    except ValidationError as error:
+        for mistake in error.errors(include_input=False, include_url=False):
+            _note(problems, root, mistake, model)
+    return None
 
 
 def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel]) -> None:
@@ -127,6 +138,7 @@ _EXPECTED = {
     "literal_error": "expected one of {expected}",
     "string_pattern_mismatch": "has another form than {form}",
     "string_too_short": "is empty",
+    "less_than": "must be less than {lt}",
     "int_parsing": "is not a whole number",
     "finite_number": "is not a number",
     "float_parsing": "is not a number",
@@ -178,13 +190,20 @@ def place(root: Table, path: Sequence[Any]) -> tuple[Mark, Yaml]:
 
 
 def _known_keys(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    kind: Any = model
     for part in path:
-        field = model.model_fields.get(str(part))
-        inner = next(_models_in(field.annotation), None) if field is not None else None
-        if inner is None:
+        inner = next(_models_in(kind), None)
+        held = next(_tables_in(kind), None)
+        if isinstance(part, int):
+            continue
+        if held is not None and (inner is None or part not in inner.model_fields):
+            kind = get_args(held)[1]
+        elif inner is not None and part in inner.model_fields:
+            kind = inner.model_fields[part].annotation
+        else:
             return []
-        model = inner
-    return list(model.model_fields)
+    inner = None if next(_tables_in(kind), None) else next(_models_in(kind), None)
+    return [] if inner is None else list(inner.model_fields)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -192,3 +211,12 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in getattr(annotation, "__args__", ()):
         yield from _models_in(part)
+
+
+def _tables_in(annotation: Any) -> Iterator[Any]:
+    """Tables whose keys are names, such as ``dict[str, Source]``."""
+    if get_origin(annotation) is dict:
+        yield annotation
+    elif not isinstance(annotation, type):
+        for part in get_args(annotation):
+            yield from _tables_in(part)

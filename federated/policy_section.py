@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ehr.settings import Section
 from federated import registry
@@ -35,7 +35,7 @@ def or_empty(value: object) -> object:
 
 
 def digest(text: str) -> str:
-    """A SHA-256 as this project compares it.
+    """A SHA-256 as this project compares it: 64 lower case hexadecimal digits.
 
     Raises:
         ValueError: it is none.
@@ -46,7 +46,34 @@ def digest(text: str) -> str:
     return lower
 
 
-Digest = Annotated[str, BeforeValidator(lambda value: digest(str(value)))]
+def _model(text: str) -> str:
+    bare = text.lower().removeprefix("sha256:")
+    if _DIGEST.fullmatch(bare):
+        return bare
+    if not _MODEL.fullmatch(text):
+        raise ValueError("is neither the name of a model nor the SHA-256 of its file")
+    return text
+
+
+def _value_of(kind: registry.Kind) -> AfterValidator:
+    """Reads a name of this kind, bare or with its prefix, as it stands in a task."""
+
+    def value(name: str) -> str:
+        try:
+            entry = registry.find(name)
+        except UnknownName as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        if entry.kind != kind:
+            raise ValueError(f"{entry.name} is a name of another kind ({entry.kind})")
+        return entry.value
+
+    return AfterValidator(value)
+
+
+Digest = Annotated[str, AfterValidator(digest)]
+ProtocolName = Annotated[str, _value_of("protocol")]
+AlgorithmName = Annotated[str, _value_of("algorithm")]
+ModelName = Annotated[str, AfterValidator(_model)]
 
 
 class Budgets(Section):
@@ -63,7 +90,7 @@ class Budgets(Section):
 
     epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     delta: float = Field(default=1e-5, gt=0, lt=1)
-    inferences: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    inferences: dict[ModelName, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     tasks_per_day: int = Field(default=20, ge=0)
 
 
@@ -71,7 +98,7 @@ class PolicySection(Section):
     """``policy:``: what may run here, with whom, and what may leave.
 
     Args:
-        protocols, algorithms: names that a task may use, as ``trialveil list`` has them; kept as tasks have them.
+        protocols, algorithms: names that a task may use, as ``trialveil list`` has them.
         trials: digests of the trial files that may be decided here ("trialveil trial lock" prints it).
         steps: SHA-256 of the step documents that may run here.
         models: models that may be trained or used: names of built-in ones, or SHA-256 of their files.
@@ -86,11 +113,11 @@ class PolicySection(Section):
         budgets: see `Budgets`.
     """
 
-    protocols: tuple[str, ...] = ()
-    algorithms: tuple[str, ...] = ()
+    protocols: tuple[ProtocolName, ...] = ()
+    algorithms: tuple[AlgorithmName, ...] = ()
     trials: tuple[Digest, ...] = ()
     steps: tuple[Digest, ...] = ()
-    models: tuple[str, ...] = ()
+    models: tuple[ModelName, ...] = ()
     leaves: tuple[Leaves, ...] = ()
     secure_aggregation: Literal["required", "optional"] = "required"
     minimum_survivors: int = Field(default=5, ge=LEAST_PODS)
@@ -100,42 +127,9 @@ class PolicySection(Section):
     maximum_rounds: int = Field(default=100, ge=1)
     budgets: Annotated[Budgets, BeforeValidator(or_empty)] = Budgets()
 
-    @field_validator("protocols")
-    @classmethod
-    def _protocols(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_value(name, "protocol") for name in names)
-
-    @field_validator("algorithms")
-    @classmethod
-    def _algorithms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_value(name, "algorithm") for name in names)
-
-    @field_validator("models")
-    @classmethod
-    def _models(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_MODEL.fullmatch(name) for name in names):
-            raise ValueError("a model is a built-in name, or the SHA-256 of its file")
-        return tuple(digest(name) if _looks_like_digest(name) else name for name in names)
-
     @model_validator(mode="after")
     def _budget_of_known_models(self) -> PolicySection:
         strange = sorted(set(self.budgets.inferences) - set(self.models))
         if strange:
             raise ValueError(f'budgets.inferences names {len(strange)} models that are not under "models"')
         return self
-
-
-def _value(name: str, kind: str) -> str:
-    try:
-        entry = registry.find(name)
-    except UnknownName as error:
-        raise ValueError(str(error).rstrip(".")) from None
-    if entry.kind != kind:
-        raise ValueError(
-            f"{entry.name} is the name of an {entry.kind}; expected a {kind}".replace("an p", "a p")
-        )
-    return entry.value
-
-
-def _looks_like_digest(name: str) -> bool:
-    return len(name.removeprefix("sha256:")) == 64

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ehr.errors import ConfigurationError as EHRConfigurationError
-from ehr.pod_file import checked_table, place, read_bytes, secret_bytes
+from ehr.pod_file import checked_table, place, read_bytes
 from ehr.problems import FileErrors, Mark, Problem, Problems
 from ehr.settings import Secret, Section
 from ehr.yaml_nodes import Table, read_yaml
@@ -29,6 +29,7 @@ from federated.errors import (
     UnknownName,
 )
 from federated.federation_section import Address, ParticipantName, PublicKey
+from federated.identity_file import read_identity
 from federated.reference_task import translated, typed
 from federated.screening.load import load_trial
 from federated.screening.lock import digest
@@ -307,20 +308,6 @@ def modeller_identity(task: TaskFile, folder: Path) -> Identity:
         ConfigurationError: its file cannot be read, is readable by others, or holds no key.
     """
     return read_identity(task.modeller.key, folder, "modeller.key")
-
-
-def read_identity(secret: Secret, folder: Path, name: str) -> Identity:
-    """An identity from where its seed is.
-
-    Raises:
-        ConfigurationError: it cannot be read, or is no key.
-    """
-    text = secret_bytes(secret, folder, name)
-    if not re.fullmatch(rb"[0-9a-f]{64}", text):
-        raise ConfigurationError(
-            f'{name}: expected 64 hexadecimal digits (a key made by "trialveil task key"); found {len(text)} bytes.'
-        )
-    return Identity(bytes.fromhex(text.decode()))
 
 
 def make_spec(task: TaskFile, folder: Path, now: datetime, nonce: str, modeller_key: str) -> TaskSpec:

@@ -40,7 +40,7 @@ def new(
     The key is the secret of all pseudonyms: it stays in the pod and is readable by its owner only. A file that
     exists is never overwritten.
     """
-    from federated.config import new_pod
+    from federated.new_pod import new_pod
 
     made, key = new_pod(file, name=name, provider_name=provider, base_url=base_url, zone=time_zone)
     terminal.out(f"wrote {made}")
@@ -62,7 +62,7 @@ def check(
     "trialveil ehr probe" does.
     """
     from ehr.errors import ConfigurationError
-    from federated.config import check_pod
+    from federated.pod_check import check_pod
 
     try:
         _, found = check_pod(file)
