@@ -53,6 +53,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "contract": Document("federated.cli.documents:ContractDocument"),
         "check": Document("federated.cli.documents:CheckDocument"),
         "audit": Document("federated.cli.pod_audit:AuditDocument"),
+        "key": Document("federated.cli.documents:KeyDocument"),
         "valueset": Document("federated.cli.trial:ImportDocument"),
         "decisions": Document("federated.reports.document_models:DecisionsDocument"),
         "summary": Document("federated.reports.document_models:SummaryDocument"),

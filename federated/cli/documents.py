@@ -126,6 +126,19 @@ class CheckDocument(_Document):
     problems: tuple[Mistake, ...]
 
 
+class KeyDocument(_Document):
+    """What ``trialveil pod key --json`` and ``trialveil task key --json`` print; nothing secret.
+
+    Args:
+        file: where the secret half is.
+        public: the public half, 64 hexadecimal digits.
+    """
+
+    schema_: Annotated[Literal["trialveil/key/1"], Field(alias="schema")]
+    file: str
+    public: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class EngineRow(_Document):
     """One engine of the screening benchmark; CPU seconds of evaluation, larger speed-ups are better."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from federated.cli import pod_audit, terminal
+from federated.cli.identity_key import KeyOut, make_key
 from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
@@ -35,17 +36,19 @@ def new(
     base_url: Annotated[str, typer.Option(help="FHIR base address.")] = "https://ehr.example/fhir",
     time_zone: Annotated[str, typer.Option(help="IANA time zone of the site.")] = "Europe/London",
 ) -> None:
-    """Write a commented pod file to start from, and a site key beside it.
+    """Write a commented pod file to start from, with a site key and an identity beside it.
 
-    The key is the secret of all pseudonyms: it stays in the pod and is readable by its owner only. A file that
-    exists is never overwritten.
+    The site key is the secret of all pseudonyms, the identity signs what the pod says in tasks: both stay in the pod
+    and are readable by their owner only. The public key that is printed goes to the modeller and to the other pods.
+    A file that exists is never overwritten.
     """
     from federated.new_pod import new_pod
 
-    made, key = new_pod(file, name=name, provider_name=provider, base_url=base_url, zone=time_zone)
-    terminal.out(f"wrote {made}")
-    if key is not None:
+    made = new_pod(file, name=name, provider_name=provider, base_url=base_url, zone=time_zone)
+    terminal.out(f"wrote {made.file}")
+    for key in made.keys:
         terminal.out(f"wrote {key} (secret: stays here)")
+    terminal.out(f"public key {made.public}")
     terminal.say(
         f'Next: fill it in, make keys with "trialveil ehr keys new", then "trialveil pod check {file}".'
     )
@@ -56,7 +59,7 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pod file.")] = Path("pod.yaml"),
     json: Json = False,
 ) -> None:
-    """Check a pod file and what it names: provider, keys, site key, patients file.
+    """Check a pod file and all that it names: provider, keys, patients file, tables, policy, identity.
 
     Every mistake is listed in one run as file:line:column: code message. No server is asked; that is what
     "trialveil ehr probe" does.
@@ -77,6 +80,16 @@ def check(
     for problem in found:
         terminal.say(str(problem))
     terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
+
+
+@app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil pod key --out pod.key"))
+def key(out: KeyOut = Path("pod.key"), json: Json = False) -> None:
+    """Make a pod's Ed25519 identity, for its owner alone, and print the public key.
+
+    "federation.key" of the pod file names it. The public key goes to the modeller and to the other pods. A file that
+    exists is never overwritten.
+    """
+    make_key(out, json=json)
 
 
 def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:
