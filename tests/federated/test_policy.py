@@ -6,7 +6,6 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,8 +17,10 @@ from federated import registry
 from federated.allowances import Policy, largest_rho, make_policy, pod_policy
 from federated.disclosure import DISCLOSURES, canonical
 from federated.errors import InvalidArgument, TaskRefused
+from federated.federation_section import FederationSection
 from federated.names import _PodResponseType as Code
 from federated.policy import Facts, Verdict, check_release, decide, leaving
+from federated.policy_section import PolicySection
 from federated.task_spec import Aggregation, Document, Participant, TaskSpec, Unit, moment
 from secure_agg.privacy import epsilon
 from tests.fakes.tasks import MODELLER, NOW, POD, PODS, TRIAL, counting, identity, participant, policy, task
@@ -387,27 +388,32 @@ def test_masked_rounds_get_what_other_releases_have_left_of_the_budget() -> None
 
 
 def test_a_policy_is_made_from_the_sections_of_a_pod_file() -> None:
-    budgets = SimpleNamespace(epsilon=None, delta=1e-5, inferences={"logistic": 5}, tasks_per_day=2)
-    section = SimpleNamespace(
-        protocols=("bitfount.GAScreeningProtocol",),
-        algorithms=("bitfount.ModelInference",),
-        trials=("a" * 64,),
-        steps=(),
-        models=("logistic",),
-        leaves=("counts",),
-        secure_aggregation="required",
-        minimum_survivors=5,
-        cohort_minimum=5,
-        smallest_cell=11,
-        maximum_weight=10.0,
-        maximum_rounds=4,
-        budgets=budgets,
+    section = PolicySection.model_validate(
+        {
+            "protocols": ["GAScreeningProtocol"],
+            "algorithms": ["ModelInference"],
+            "trials": ["sha256:" + "A" * 64],
+            "models": ["logistic"],
+            "leaves": ["counts"],
+            "maximum_weight": 10,
+            "budgets": {"inferences": {"logistic": 5}, "tasks_per_day": 2},
+        }
     )
-    federation = SimpleNamespace(
-        modeller=SimpleNamespace(name="ana", key=MODELLER.public.hex()), pinned={"york": STRANGER}
+    federation = FederationSection.model_validate(
+        {
+            "name": "leeds",
+            "key": {"file": "pod.key"},
+            "modeller": {"name": "ana", "key": MODELLER.public.hex()},
+            "peers": {"york": STRANGER.hex()},
+        }
     )
     made = make_policy(section, federation)
     assert made.protocols == {"GAScreeningProtocolJade"}
     assert (made.modellers, made.peers) == ({"ana": MODELLER.public}, {"york": STRANGER})
     assert (made.inferences, made.tasks_per_day, made.maximum_weight) == ({"logistic": 5}, 2, 10.0)
+    assert (made.trials, made.models, made.secure_aggregation) == ({"a" * 64}, {"logistic"}, True)
     assert make_policy(section).modellers == {}
+
+
+def test_an_empty_section_is_an_empty_policy() -> None:
+    assert make_policy(PolicySection()) == Policy()
