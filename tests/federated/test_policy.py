@@ -19,7 +19,7 @@ from federated.disclosure import DISCLOSURES, canonical
 from federated.errors import InvalidArgument, TaskRefused
 from federated.federation_section import FederationSection
 from federated.names import _PodResponseType as Code
-from federated.policy import Facts, Verdict, check_release, decide, leaving
+from federated.policy import Facts, Verdict, check_release, decide, leaving, rounds_planned
 from federated.policy_section import PolicySection
 from federated.task_spec import Aggregation, Document, Participant, TaskSpec, Unit, moment
 from secure_agg.privacy import epsilon
@@ -247,6 +247,23 @@ def test_a_document_is_what_its_text_is_and_not_what_it_says() -> None:
     found = verdict(spec, facts=replace(FACTS, digests={"trial.yaml": "d" * 64}))
     assert [reason.rule for reason in found.reasons] == ["trial"]
     assert verdict(spec, facts=replace(FACTS, digests={})).code is Code.NO_ACCESS
+
+
+@pytest.mark.parametrize(
+    ("total", "between", "rounds"),
+    [({"epochs": 100}, {}, 100), ({"steps": 1001}, {"steps": 10}, 101), ({}, {}, 1)],
+)
+def test_more_rounds_than_the_owner_allows_are_refused_before_the_first(
+    total: dict[str, int], between: dict[str, int], rounds: int
+) -> None:
+    arguments = {f"{name}_between_parameter_updates": count for name, count in between.items()}
+    protocol = Unit(name="bitfount.FederatedAveraging", arguments=arguments)
+    spec = task(algorithms=unit(model={"name": "logistic"}, **total), protocol=protocol)
+    assert rounds_planned(spec) == rounds
+    assert verdict(spec, policy(maximum_rounds=rounds)) == Verdict()
+    if rounds > 1:
+        found = verdict(spec, policy(maximum_rounds=rounds - 1))
+        assert [reason.rule for reason in found.reasons] == ["maximum_rounds"]
 
 
 def test_w21_a_budget_without_noise_in_the_task_is_refused() -> None:
