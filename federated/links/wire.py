@@ -235,7 +235,7 @@ class Wire:
         now = self._settings.clock()
         if deadline is not None:
             if now >= deadline:
-                raise LinkLost("A connection did not prove in time who it is; it was closed.")
+                raise MessageRefused("A connection did not prove in time who it is; it was closed.")
             return deadline - now
         silence = self._settings.silence_s
         if now - self._heard >= silence:
