@@ -160,6 +160,7 @@ def _limits(spec: TaskSpec, gate: Gate) -> list[ResourceLimit]:
             "resourceName": model,
             "totalUsage": gate.budgets.used(model),
             "limit": gate.policy.inferences.get(model),
+            "modelDownloadUrl": gate.policy.model_urls.get(model),
         }
         for model in models
     ]

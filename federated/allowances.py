@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from federated import registry
 from federated.disclosure import Leaves, canonical
 from federated.errors import InvalidArgument
+from federated.federation_section import FederationSection
+from federated.policy_section import LEAST_CELL, PolicySection
 from secure_agg import PodPolicy
 from secure_agg.parameters import DEFAULT_MINIMUM_SURVIVORS, HARD_MINIMUM_SURVIVORS
 from secure_agg.privacy import epsilon as epsilon_of
-
-LEAST_CELL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Policy:
         delta: at which it is counted.
         inferences: predictions by model, over all tasks; a model without a number has no limit.
         tasks_per_day: tasks that may begin on one day (UTC).
+        model_urls: where models are fetched from, by digest; signed addresses, so secrets.
     """
 
     modellers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -63,6 +63,7 @@ class Policy:
     delta: float = 1e-5
     inferences: Mapping[str, int] = field(default_factory=dict)
     tasks_per_day: int = 20
+    model_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         floors = {
@@ -108,16 +109,16 @@ def largest_rho(epsilon: float, delta: float) -> float:
     return low if math.isfinite(low) else 0.0
 
 
-def make_policy(section: Any, federation: Any = None) -> Policy:
+def make_policy(section: PolicySection, federation: FederationSection | None = None) -> Policy:
     """The policy of a checked pod file.
 
     Args:
-        section: its ``policy:``, a `federated.policy_section.PolicySection`.
+        section: its ``policy:``.
         federation: its ``federation:``; None where the pod takes nobody's tasks.
     """
     modeller = None if federation is None else federation.modeller
     return Policy(
-        modellers={} if modeller is None else {modeller.name: bytes.fromhex(modeller.key)},
+        modellers={} if modeller is None else {modeller.name: modeller.public},
         peers={} if federation is None else dict(federation.pinned),
         protocols=_canonical(section.protocols),
         algorithms=_canonical(section.algorithms),

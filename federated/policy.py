@@ -206,6 +206,30 @@ def _aggregation(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
         yield _no("maximum_weight", "The largest weight of the task is above that of this pod.")
 
 
+def rounds_planned(spec: TaskSpec) -> int:
+    """Rounds of federated training that a task plans, as far as its arguments say; 1 where they say nothing."""
+    given = spec.protocol.arguments
+    for unit in ("epochs", "steps"):
+        between = given.get(f"{unit}_between_parameter_updates", 1)
+        total = max((_whole(one.arguments.get(unit)) for one in spec.algorithms), default=0)
+        if total:
+            return -(-total // max(1, _whole(between)))
+    return 1
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _rounds(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+    planned = rounds_planned(spec)
+    if planned > policy.maximum_rounds:
+        yield _no(
+            "maximum_rounds",
+            f"The task plans {planned} rounds; this pod takes part in {policy.maximum_rounds}.",
+        )
+
+
 def _cohort(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
     if spec.aggregation is None:
         return
@@ -286,7 +310,7 @@ def _data(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
 _STAGES: tuple[tuple[Rule, ...], ...] = (
     (_modeller,),
     (_invitation, _time),
-    (_names, _documents, _models, _aggregation, _cohort, _peers, _leaves, _noise),
+    (_names, _documents, _models, _aggregation, _rounds, _cohort, _peers, _leaves, _noise),
     (_data,),
 )
 

@@ -80,8 +80,8 @@ class Budgets(Section):
     """What a task may use up, over all tasks.
 
     Args:
-        epsilon: privacy loss that all tasks together may cause on each data source; None for none at all: a task
-            that asks for noise is then refused.
+        epsilon: privacy loss that all tasks of this pod together may cause; a task without noise is then refused.
+            None asks for no noise.
         delta: at which it is counted.
         inferences: predictions that each model may make, by model as in ``models``; a model without a number makes
             as many as a task asks for.

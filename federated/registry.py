@@ -206,9 +206,12 @@ ALIASES: Mapping[Name, Name] = MappingProxyType(
 )
 
 # With this argument a name runs another row than its own: the user's trial file takes the place of
-# the colour that the bare name stands for.
+# the colour that the bare name stands for, and a step document that of a single algorithm.
 WITH_ARGUMENT: Mapping[tuple[Name, str], Row] = MappingProxyType(
-    {(A.TrialInclusionCriteriaMatchAlgorithm, "trial"): _algorithm("criteria_match")}
+    {
+        (A.TrialInclusionCriteriaMatchAlgorithm, "trial"): _algorithm("criteria_match"),
+        (P.ResultsOnly, "steps"): Row("federated.protocols.steps"),
+    }
 )
 
 PLUGIN_GROUPS: Mapping[str, Kind] = MappingProxyType(
@@ -258,7 +261,10 @@ def _is_reserved(name: str) -> bool:
 
 
 def _plugin(point: EntryPoint, kind: Kind) -> Entry:
-    return Entry(point.name, point.name, kind, Row(point.module))
+    # A protocol that is named with an attribute is a step document: the attribute is the path of its file.
+    document = kind == "protocol" and bool(point.attr)
+    row = Row("federated.protocols.steps", point.value) if document else Row(point.module)
+    return Entry(point.name, point.name, kind, row)
 
 
 def entries() -> tuple[Entry, ...]:

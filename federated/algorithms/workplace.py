@@ -41,6 +41,7 @@ class Workplace:
         open_site: opens the pod's EHR; None where it has none.
         smallest_cell: the smallest count that may leave this pod.
         reserve: see `Reserve`.
+        leaves: kinds of what the pod's owner lets leave, see `federated.disclosure.Leaves`.
         admit_counts: the pod's ledger: raises PolicyRefused where counts that are about to leave, and an earlier
             answer, would show few people by subtraction.
         progress: see `Progress`.
@@ -55,6 +56,7 @@ class Workplace:
     open_site: Callable[[], AbstractAsyncContextManager[Site]] | None = None
     smallest_cell: int = 11
     reserve: Reserve = field(default=lambda model, wanted: 0, repr=False)
+    leaves: frozenset[str] = frozenset()
     admit_counts: Callable[[Counted], None] = field(default=lambda counted: None, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
     part: str = ""

@@ -58,6 +58,7 @@ def register(app: typer.Typer) -> None:
         epilog=terminal.epilog(
             ExitCode.DONE,
             ExitCode.FAULT,
+            ExitCode.USAGE,
             ExitCode.BAD_FILE,
             example="trialveil pod audit --config pod.yaml --verify",
             words={ExitCode.FAULT: "the log was changed or cut, or does not contain the hash"},
@@ -108,9 +109,12 @@ def audit(
 def _folder(config: Path) -> Path:
     from ehr.pod_file import checked, read_bytes
     from federated.config import PodFile
+    from federated.errors import UsageError
 
     pod = checked(read_bytes(config, "pod file"), config.name, PodFile)
-    return config.parent / getattr(getattr(pod, "federation", None), "state", "state")
+    if pod.federation is None:
+        raise UsageError(f'{config.name} has no "federation", so no state folder; name one with --state')
+    return config.parent / pod.federation.state
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

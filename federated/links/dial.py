@@ -15,17 +15,14 @@ from functools import partial
 from typing import Any
 
 from federated.errors import LinkLost, MessageRefused
-from federated.links.frames import Header, Kind, frame
+from federated.links.frames import AT_ONCE, Header, Kind, frame
 from federated.links.greeting import greet_hub
 from federated.links.link import Handler, Parcel
 from federated.links.pinned_tls import certificate_hash, pod_context
-from federated.links.wire import Settings, Steps, Wire
+from federated.links.wire import Settings, Steps, Wire, closed_on_failure
 from secure_agg import Signer
 
 logger = logging.getLogger(__name__)
-
-AT_ONCE = 64
-"""Requests of one modeller that a pod works on at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,43 +64,57 @@ Told = Callable[[str], None]
 """Hears in words when the connection stands, and why it does not."""
 
 
+@dataclass(eq=False)
+class _Job:
+    """A request, who waits for its answer (under which number), and whether the handler has it."""
+
+    request: Parcel
+    waiting: list[tuple[Wire, int]]
+    begun: bool = False
+
+
 class _Service:
     """What a pod is working on; it outlives connections.
 
-    A request that comes again while it is worked on is not begun again: the answer goes to the newest connection
-    that asked for it.
+    A request that comes again while it is worked on is not begun again: its answer goes to all that asked for it.
     """
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._running: dict[asyncio.Task[None], tuple[Parcel, dict[Wire, int]]] = {}
+        self._running: dict[asyncio.Task[None], _Job] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     def begin(self, wire: Wire, number: int, request: Parcel) -> None:
-        for known, waiting in self._running.values():
-            if known.head == request.head and known.body == request.body:
-                waiting[wire] = number
-                return
-        if len(self._running) >= AT_ONCE:
-            wire.stop()
+        if sum(each is wire for job in self._running.values() for each, _ in job.waiting) >= AT_ONCE:
+            wire.stop()  # no hub of ours sends so many
             return
-        waiting = {wire: number}
-        task = asyncio.get_running_loop().create_task(self._work(request, waiting))
-        self._running[task] = (request, waiting)
+        for job in self._running.values():
+            if job.request.head == request.head and job.request.body == request.body:
+                job.waiting.append((wire, number))
+                return
+        job = _Job(request, [(wire, number)])
+        task = asyncio.get_running_loop().create_task(self._work(job))
+        self._running[task] = job
         task.add_done_callback(self._running.pop)
 
-    async def _work(self, request: Parcel, waiting: dict[Wire, int]) -> None:
-        kind, answer = Kind.ANSWER, None
-        try:
-            answer = await self._handler(request)
-        except Exception as fault:  # noqa: BLE001  # whatever it is, the others' requests go on
-            kind = Kind.FAULT
-            logger.error("a request could not be answered: %s", type(fault).__name__)
-        for wire, number in waiting.items():
-            wire.send(frame(kind, answer, number))
+    async def _work(self, job: _Job) -> None:
+        async with self._room:
+            job.begun = True
+            try:
+                answer = await self._handler(job.request)
+                messages = [(wire, frame(Kind.ANSWER, answer, number)) for wire, number in job.waiting]
+            except Exception as fault:  # noqa: BLE001  # whatever it is, the others' requests go on
+                logger.error("a request could not be answered: %s", type(fault).__name__)
+                messages = [(wire, frame(Kind.FAULT, request=number)) for wire, number in job.waiting]
+        for wire, message in messages:
+            wire.send(message)
 
     def forget(self, wire: Wire) -> None:
-        for _, waiting in self._running.values():
-            waiting.pop(wire, None)
+        """Nobody listens there any more: what was begun is finished, the rest is not begun."""
+        for task, job in self._running.items():
+            job.waiting = [(each, number) for each, number in job.waiting if each is not wire]
+            if not (job.waiting or job.begun):
+                task.cancel()
 
     async def stop(self) -> None:
         tasks = list(self._running)
@@ -188,12 +199,15 @@ async def _one_connection(line: _Line, settings: Settings, told: Told) -> Except
     """Connect once and serve until the connection ends; why it did."""
     try:
         connection = await _connected(line.modeller, settings.greeting_s)
-    except (OSError, TimeoutError):
+    except (OSError, UnicodeError, OverflowError):  # the last two: a host or port that cannot be
         return LinkLost("The modeller's program cannot be reached.")
-    wire = Wire(
-        connection, partial(_wrapped, pod_context(), _server_name(line.modeller.host)), line, settings
-    )
-    wire.start()
+    wrap = partial(_wrapped, pod_context(), _server_name(line.modeller.host))
+    try:
+        with closed_on_failure(connection):
+            wire = Wire(connection, wrap, line, settings)
+            wire.start()
+    except (OSError, RuntimeError):  # no descriptor or no thread is left
+        return LinkLost("This machine has no room for a connection to the modeller's program.")
     standing = asyncio.ensure_future(line.stood.wait())
     try:
         await asyncio.wait((standing, line.over), return_when=asyncio.FIRST_COMPLETED)

@@ -23,6 +23,8 @@ _LAYOUT = struct.Struct(">4sBBHQIQ")
 HEADER_SIZE = _LAYOUT.size
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 1024**3
+AT_ONCE = 64
+"""Requests of one connection that a pod takes before it has answered; the hub keeps more of them back."""
 JOINED = 16 * 1024
 """A frame up to this size is one piece, so one TLS record; a larger body is sent from where it lies."""
 
@@ -89,8 +91,9 @@ def read_header(data: Buffer, sizes: Sizes) -> Header:
         raise MessageRefused("A message is of a kind that this link does not know; it was not read.")
     if head > sizes.head or body > sizes.body:
         raise MessageRefused(
-            f"A message has a head of {head} and a body of {body} bytes; "
-            f"expected at most {sizes.head} and {sizes.body}. Nothing was read or allocated."
+            # How long it was is left out: refusals are counted by their words, and a stranger chooses the length.
+            f"A message has a longer head or body than {sizes.head} and {sizes.body} bytes. "
+            "Nothing was read or allocated."
         )
     return Header(Kind(kind), request, head, body)
 

@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 from federated.errors import LinkLost, MessageRefused
-from federated.links.frames import Frame, Header, Kind, frame
+from federated.links.frames import AT_ONCE, Frame, Header, Kind, frame
 from federated.links.greeting import greet_pod
 from federated.links.link import Parcel
 from federated.links.pinned_tls import hub_context
-from federated.links.wire import Settings, Steps, Wire
+from federated.links.wire import Settings, Steps, Wire, closed_on_failure
 from secure_agg import Signer
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,15 @@ _FULL_S = 0.1
 """How long no connection is taken after the system could not give one."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Ask:
     pod: str
     message: Frame
     answer: asyncio.Future[Parcel]
+    seat: _Seat | None = None  # over which it went out last
 
 
-@dataclass
+@dataclass(eq=False)
 class _Seat:
     """One connection; the `Owner` of its wire. ``asked`` holds what went out and was not answered over it."""
 
@@ -54,10 +55,13 @@ class _Seat:
         if header.kind not in (Kind.ANSWER, Kind.FAULT) or header.request not in self.asked:
             raise MessageRefused("A pod sent an answer that it was not asked for, or a second one.")
         self.asked.discard(header.request)
-        return header.request in self.hub._asks  # else nobody waits any more: it is read and forgotten
+        if header.request in self.hub._asks:
+            return True
+        self.hub._later(self.hub._send, self.pod)  # nobody waits any more: it is read and forgotten
+        return False
 
     def took(self, header: Header, parcel: Parcel) -> None:
-        self.hub._later(self.hub._answered, header, parcel)
+        self.hub._later(self.hub._answered, self.pod, header, parcel)
 
     def ended(self, wire: Wire, reason: Exception) -> None:
         self.hub._later(self.hub._left, self, wire, reason)
@@ -113,19 +117,29 @@ class Hub:
         number = next(self._numbers)
         message = frame(Kind.REQUEST, request, number)
         ask = self._asks[number] = _Ask(pod, message, self._loop.create_future())
-        self._send(number, ask)
+        self._send(pod)
         try:
             return await ask.answer
         finally:
             del self._asks[number]
             if pod in self._seats:
-                self._seats[pod][1].unsend(number)
+                seat, wire = self._seats[pod]
+                if wire.unsend(number):
+                    seat.asked.discard(number)
+                    self._send(pod)
 
-    def _send(self, number: int, ask: _Ask) -> None:
-        if ask.pod in self._seats:
-            seat, wire = self._seats[ask.pod]
-            seat.asked.add(number)
-            wire.send(ask.message)
+    def _send(self, pod: str) -> None:
+        """Send what this pod has not got over its present connection, as much as it takes at once."""
+        if pod not in self._seats:
+            return
+        seat, wire = self._seats[pod]
+        for number, ask in self._asks.items():
+            if len(seat.asked) >= AT_ONCE:
+                return
+            if ask.pod == pod and ask.seat is not seat and not ask.answer.done():
+                ask.seat = seat
+                seat.asked.add(number)
+                wire.send(ask.message)
 
     async def close(self) -> None:
         """End all connections and stop listening; may be called again. Who still waits gets `LinkLost`."""
@@ -159,8 +173,9 @@ class Hub:
                 connection, _ = await self._loop.sock_accept(self._listener)
                 if len(self._unproven) >= self._settings.unproven:
                     self._evict()
-                wire = Wire(connection, wrap, _Seat(self), self._settings)
-                wire.start()
+                with closed_on_failure(connection):
+                    wire = Wire(connection, wrap, _Seat(self), self._settings)
+                    wire.start()
             except (OSError, RuntimeError):  # no descriptor or no thread is left
                 self._count(LinkLost("A connection could not be taken: this machine has no room for it."))
                 await asyncio.sleep(_FULL_S)
@@ -188,9 +203,7 @@ class Hub:
         if before:
             before[1].stop()
         logger.info("pod %s is connected", seat.pod)
-        for number, ask in self._asks.items():
-            if ask.pod == seat.pod and not ask.answer.done():
-                self._send(number, ask)
+        self._send(seat.pod)
 
     def _left(self, seat: _Seat, wire: Wire, reason: Exception) -> None:
         self._unproven.pop(wire, None)
@@ -208,7 +221,8 @@ class Hub:
         if seen & (seen - 1) == 0:
             logger.warning("%s (%d so far)", reason, seen)
 
-    def _answered(self, header: Header, parcel: Parcel) -> None:
+    def _answered(self, pod: str, header: Header, parcel: Parcel) -> None:
+        self._send(pod)
         ask = self._asks.get(header.request)
         if ask is None or ask.answer.done():
             return

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -138,12 +138,14 @@ class Wire:
             self._queue.append(message)
         self._rouse()
 
-    def unsend(self, request: int) -> None:
-        """Forget queued frames of this request that are not on their way yet."""
+    def unsend(self, request: int) -> bool:
+        """Forget queued frames of this request that are not on their way yet; were there any?"""
         with self._lock:
             kept = [message for message in self._queue if message.request != request]
+            found = len(kept) < len(self._queue)
             self._queue.clear()
             self._queue.extend(kept)
+        return found
 
     def stop(self) -> None:
         """End the connection soon; from any thread, may be called again."""
@@ -233,7 +235,7 @@ class Wire:
         now = self._settings.clock()
         if deadline is not None:
             if now >= deadline:
-                raise LinkLost("A connection did not prove in time who it is; it was closed.")
+                raise MessageRefused("A connection did not prove in time who it is; it was closed.")
             return deadline - now
         silence = self._settings.silence_s
         if now - self._heard >= silence:
@@ -339,6 +341,16 @@ class Wire:
             if done - turn >= PIECE:
                 turn = done
                 yield GO_ON
+
+
+@contextmanager
+def closed_on_failure(connection: socket.socket) -> Generator[None]:
+    """Close a socket that nobody has taken over."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def prepare(connection: socket.socket, silence_s: float) -> None:

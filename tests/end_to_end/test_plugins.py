@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import ehr
@@ -19,6 +21,8 @@ from ehr.sandbox.server import Sandbox
 from federated import registry
 from federated.cli.frame import run
 from federated.exit_codes import ExitCode
+from federated.task_spec import Unit
+from tests.fakes.workplaces import place, sandbox_pod, trial_document
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "examples" / "plugins"
@@ -94,6 +98,35 @@ async def test_the_example_of_an_algorithm_is_resolved_and_runs(install: Use, po
     assert component.modeller({"leeds": result.leaves}) == {"leeds": dict(result.leaves)}
 
 
+async def test_the_example_of_a_protocol_is_found_and_runs(
+    install: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("protocol")
+    monkeypatch.setenv("TRIALVEIL_TASK_RESULTS_DIR", str(tmp_path / "results"))
+    protocol = Unit(name="example.ScreenAndDefer")
+    algorithms = tuple(
+        Unit(name=f"bitfount.{name}")
+        for name in ("EHRPatientQueryAlgorithm", "TrialInclusionCriteriaMatchAlgorithm")
+    )
+    with sandbox_pod(tmp_path) as pod:
+        where = place(pod, {"trial": trial_document()})
+        spec = msgspec.structs.replace(where.spec, protocol=protocol, algorithms=algorithms)
+        module = registry.load(registry.resolve(protocol.name))
+        side = module.worker(module.Parameters(), replace(where, spec=spec))
+        assert await side.result({}) == {"steps": {}, "skipped": {}}
+    assert (tmp_path / "results" / "task" / "criteria" / "decisions.csv").exists()
+    assert registry.find("example.ScreenAndDefer").kind == "protocol"
+
+
+async def test_the_example_of_an_algorithm_is_a_step_too(install: Use, tmp_path: Path) -> None:
+    install("algorithm")
+    module = registry.load(registry.resolve("example.CountBySex"))
+    with sandbox_pod(tmp_path) as pod:
+        result = await module.step(module.Parameters(), place(pod), {})
+    assert sum(result.local.values()) == 3
+    assert set(result.leaves.values()) == {None}
+
+
 def test_the_list_of_names_shows_the_algorithm(install: Use, capsys: pytest.CaptureFixture[str]) -> None:
     install("algorithm")
     assert run(["list"]) == ExitCode.DONE
@@ -102,13 +135,16 @@ def test_the_list_of_names_shows_the_algorithm(install: Use, capsys: pytest.Capt
 
 @pytest.mark.proof
 @pytest.mark.timeout(900)
-def test_both_examples_install_into_a_fresh_environment_and_work(tmp_path: Path) -> None:
+def test_the_examples_install_into_a_fresh_environment_and_work(tmp_path: Path) -> None:
     """Downloads the core dependencies; needs a package index."""
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     sources = [
         ROOT,
-        *(shutil.copytree(PLUGINS / name, tmp_path / name) for name in ("ehr_provider", "algorithm")),
+        *(
+            shutil.copytree(PLUGINS / name, tmp_path / name)
+            for name in ("ehr_provider", "algorithm", "protocol")
+        ),
     ]
     command = [
         str(venv / "bin" / "python"),
@@ -123,7 +159,9 @@ def test_both_examples_install_into_a_fresh_environment_and_work(tmp_path: Path)
     script = (
         "from ehr.providers.registry import provider; from federated import registry; "
         "assert provider('quiet valley r4').profile.page_size == 2; "
-        "registry.load(registry.resolve('example.CountBySex'))"
+        "registry.load(registry.resolve('example.CountBySex')); "
+        "from federated.protocols.steps import brought; "
+        "assert b'steps:' in brought(registry.find('example.ScreenAndDefer').row.variant)"
     )
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([str(venv / "bin" / "python"), "-c", script], check=True, cwd=tmp_path, env=clean)

@@ -119,13 +119,16 @@ def test_w10_a_modeller_cannot_shrink_the_cohort_from_task_to_task(at: Gate) -> 
 
 
 def test_limits_and_urls_are_read_from_an_accepted_answer(tmp_path: Path) -> None:
-    at = gate(tmp_path, policy(inferences={"logistic": 10}))
+    address = "https://models.example/oct?signature=secret"
+    at = gate(tmp_path, policy(inferences={"logistic": 10}, model_urls={"logistic": address}))
+    assert "secret" not in repr(at)
     assert at.budgets.reserve("logistic", 4) == 4
     result, _ = check_access(*signed(task()), at, NOW)
     assert InferenceLimits.from_access_check_result(result) == {
         "logistic": InferenceLimits(limit=10, total_usage=4)
     }
-    assert ModelURLs.from_access_check_result(result) == {}
+    urls = ModelURLs.from_access_check_result(result)
+    assert urls == {"logistic": ModelURLs(model_download_url=address, model_weights_url=None)}
     assert at.budgets.reserve("logistic", 50) == 6
     result, verdict = check_access(*signed(task()), at, NOW)
     assert (verdict.code, result["limits"]) == (Code.NO_ACCESS, None)

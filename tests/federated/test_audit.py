@@ -222,3 +222,20 @@ def test_the_command_shows_checks_and_counts(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-40])
     assert run(["pod", "audit", "--state", str(tmp_path)]) == ExitCode.FAULT
     assert re.search("holds together for 2 entries where 3 were written", capsys.readouterr().err)
+
+
+def test_the_command_finds_the_state_folder_of_a_pod_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "pod.yaml"
+    config.write_text("name: Leeds\ndata: {heart: {}}\n", encoding="utf-8")
+    assert run(["pod", "audit", "--config", str(config)]) == ExitCode.USAGE
+    assert "--state" in capsys.readouterr().err
+    config.write_text(
+        "name: Leeds\ndata: {heart: {}}\nfederation:\n  name: leeds\n  key: {file: pod.key}\n"
+        f"  modeller: {{name: ana, key: {'a' * 64!r}}}\n  state: kept\n",
+        encoding="utf-8",
+    )
+    hashes = written(tmp_path / "kept")
+    assert run(["pod", "audit", "--config", str(config), "--verify"]) == ExitCode.DONE
+    assert hashes[-1] in capsys.readouterr().out

@@ -6,7 +6,6 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,8 +17,10 @@ from federated import registry
 from federated.allowances import Policy, largest_rho, make_policy, pod_policy
 from federated.disclosure import DISCLOSURES, canonical
 from federated.errors import InvalidArgument, TaskRefused
+from federated.federation_section import FederationSection
 from federated.names import _PodResponseType as Code
-from federated.policy import Facts, Verdict, check_release, decide, leaving
+from federated.policy import Facts, Verdict, check_release, decide, leaving, rounds_planned
+from federated.policy_section import PolicySection
 from federated.task_spec import Aggregation, Document, Participant, TaskSpec, Unit, moment
 from secure_agg.privacy import epsilon
 from tests.fakes.tasks import MODELLER, NOW, POD, PODS, TRIAL, counting, identity, participant, policy, task
@@ -248,6 +249,23 @@ def test_a_document_is_what_its_text_is_and_not_what_it_says() -> None:
     assert verdict(spec, facts=replace(FACTS, digests={})).code is Code.NO_ACCESS
 
 
+@pytest.mark.parametrize(
+    ("total", "between", "rounds"),
+    [({"epochs": 100}, {}, 100), ({"steps": 1001}, {"steps": 10}, 101), ({}, {}, 1)],
+)
+def test_more_rounds_than_the_owner_allows_are_refused_before_the_first(
+    total: dict[str, int], between: dict[str, int], rounds: int
+) -> None:
+    arguments = {f"{name}_between_parameter_updates": count for name, count in between.items()}
+    protocol = Unit(name="bitfount.FederatedAveraging", arguments=arguments)
+    spec = task(algorithms=unit(model={"name": "logistic"}, **total), protocol=protocol)
+    assert rounds_planned(spec) == rounds
+    assert verdict(spec, policy(maximum_rounds=rounds)) == Verdict()
+    if rounds > 1:
+        found = verdict(spec, policy(maximum_rounds=rounds - 1))
+        assert [reason.rule for reason in found.reasons] == ["maximum_rounds"]
+
+
 def test_w21_a_budget_without_noise_in_the_task_is_refused() -> None:
     owner = policy(epsilon=4.0, delta=1e-6)
     noisy = {"noise": 1.0, "l2_clip": 1.0, "delta": 1e-6}
@@ -387,27 +405,32 @@ def test_masked_rounds_get_what_other_releases_have_left_of_the_budget() -> None
 
 
 def test_a_policy_is_made_from_the_sections_of_a_pod_file() -> None:
-    budgets = SimpleNamespace(epsilon=None, delta=1e-5, inferences={"logistic": 5}, tasks_per_day=2)
-    section = SimpleNamespace(
-        protocols=("bitfount.GAScreeningProtocol",),
-        algorithms=("bitfount.ModelInference",),
-        trials=("a" * 64,),
-        steps=(),
-        models=("logistic",),
-        leaves=("counts",),
-        secure_aggregation="required",
-        minimum_survivors=5,
-        cohort_minimum=5,
-        smallest_cell=11,
-        maximum_weight=10.0,
-        maximum_rounds=4,
-        budgets=budgets,
+    section = PolicySection.model_validate(
+        {
+            "protocols": ["GAScreeningProtocol"],
+            "algorithms": ["ModelInference"],
+            "trials": ["sha256:" + "A" * 64],
+            "models": ["logistic"],
+            "leaves": ["counts"],
+            "maximum_weight": 10,
+            "budgets": {"inferences": {"logistic": 5}, "tasks_per_day": 2},
+        }
     )
-    federation = SimpleNamespace(
-        modeller=SimpleNamespace(name="ana", key=MODELLER.public.hex()), pinned={"york": STRANGER}
+    federation = FederationSection.model_validate(
+        {
+            "name": "leeds",
+            "key": {"file": "pod.key"},
+            "modeller": {"name": "ana", "key": MODELLER.public.hex()},
+            "peers": {"york": STRANGER.hex()},
+        }
     )
     made = make_policy(section, federation)
     assert made.protocols == {"GAScreeningProtocolJade"}
     assert (made.modellers, made.peers) == ({"ana": MODELLER.public}, {"york": STRANGER})
     assert (made.inferences, made.tasks_per_day, made.maximum_weight) == ({"logistic": 5}, 2, 10.0)
+    assert (made.trials, made.models, made.secure_aggregation) == ({"a" * 64}, {"logistic"}, True)
     assert make_policy(section).modellers == {}
+
+
+def test_an_empty_section_is_an_empty_policy() -> None:
+    assert make_policy(PolicySection()) == Policy()

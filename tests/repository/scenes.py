@@ -22,6 +22,7 @@ from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
 from federated.cli.frame import run
 from federated.config import PodFile
+from federated.protocols.step_document import read_steps
 from federated.screening.load import load_trial
 from tests.repository.fences import Fence
 
@@ -111,6 +112,8 @@ class Scene:
             listed = fence.text if fence.text.startswith(("inclusion", "exclusion")) else _listed(fence.text)
             part.write_text(_TRIAL_HEAD + sets + listed, encoding="utf-8")
             load_trial(part)
+        elif fence.name == "steps":
+            read_steps(fence.text)
         elif fence.name == "mistakes":
             (self.folder / "mistakes.yaml").write_text(fence.text, encoding="utf-8")
         else:

@@ -11,7 +11,8 @@ from federated.links.link import Handler, Parcel
 from federated.links.sockets import Backoff, Hub, Modeller, Settings, dial, listen
 from secure_agg import Identity
 
-MODELLER, LEEDS, YORK = (Identity(os.urandom(32)) for _ in range(3))
+SEEDS = {name: os.urandom(32) for name in ("modeller", "leeds", "york")}
+MODELLER, LEEDS, YORK = (Identity(seed) for seed in SEEDS.values())
 PODS = {"leeds": LEEDS.public, "york": YORK.public}
 SOON = Backoff(first_s=0.01, cap_s=0.02)
 WAIT_S = 10.0
@@ -32,12 +33,12 @@ async def hub_at(port: int = 0, **settings: float) -> AsyncIterator[Hub]:
 
 @asynccontextmanager
 async def dialled(
-    hub: Hub, handler: Handler = echo, name: str = "leeds", key: Identity = LEEDS, **others: object
+    hub: Hub | None, handler: Handler = echo, name: str = "leeds", key: Identity = LEEDS, **others: object
 ) -> AsyncIterator[list[str]]:
     """A pod in this process; what it was told."""
     said: list[str] = []
     options = {"backoff": SOON, "told": said.append} | others
-    modeller = options.pop("modeller", Modeller(*hub.address, MODELLER.public))
+    modeller = options.pop("modeller", None) or Modeller(*hub.address, MODELLER.public)
     task = asyncio.create_task(dial(modeller, key, name, handler, **options))
     try:
         yield said

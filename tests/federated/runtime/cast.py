@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,12 +102,13 @@ class Cast:
     pods: dict[str, Pod] = field(default_factory=dict)
     owners: dict[str, OpenOwner] = field(default_factory=dict)
     news: list[News] = field(default_factory=list)
+    owner: Callable[[str], OpenOwner] = field(default=lambda name: OpenOwner(name=name))
 
     def start(self, name: str) -> Pod:
         """Start a pod, or start it again after it was killed."""
         if name in self.pods:
             self.pods[name].close()
-        self.owners[name] = OpenOwner(name=name)
+        self.owners[name] = self.owner(name)
         keys = {each: identity(each).public for each in self.names}
         self.pods[name] = Pod(
             name,
