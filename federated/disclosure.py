@@ -70,7 +70,7 @@ DISCLOSURES: Mapping[str, Disclosure] = MappingProxyType(
         A.TrialInclusionCriteriaMatchAlgorithmAmethyst.name: _TRIAL,
         A.TrialInclusionCriteriaMatchAlgorithmBronze.name: _TRIAL,
         A.TrialInclusionCriteriaMatchAlgorithmCharcoal.name: _TRIAL,
-        A.EHRPatientQueryAlgorithm.name: Disclosure(_kinds("row_export"), ehr=True),
+        A.EHRPatientQueryAlgorithm.name: Disclosure(_kinds(), ehr=True),  # its rows stay in the pod
         A.SqlQuery.name: _SQL,
         A.PrivateSqlQuery.name: _SQL,
     }

@@ -80,8 +80,8 @@ class Clinic:
 
 
 CLINICS = (
-    Clinic("north", "North Clinic", SMART),
-    Clinic("harbour", "Harbour Eye Centre", SMART),
+    Clinic("riverside", "Riverside Eye Clinic", SMART),
+    Clinic("meadow", "Meadow Street Surgery", SMART),
     Clinic("lakeside", "Lakeside Eye Hospital", EPIC),
     Clinic("hilltop", "Hilltop Retina Centre", EPIC),
 )

@@ -46,6 +46,7 @@ BUILT_IN: Mapping[str, Maker] = MappingProxyType(
     {
         "linear_regression": Maker("federated.models.linear", "linear_regression"),
         "logistic_regression": Maker("federated.models.linear", "logistic_regression"),
+        "torch_module": Maker("federated.models.torch_modules", "torch_module", extra="torch"),
     }
 )
 

@@ -5,10 +5,13 @@ Plain values: whoever ran the tasks fills them in, and the page shows nothing th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from federated.errors import InvalidArgument
+from federated.screening.count_cells import VERDICTS
+from federated.screening.summed_counts import SummedCounts, Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,56 +24,42 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class AtLeast:
-    """A sum over pods of which some may have held their own count back.
-
-    Args:
-        count: sum of what was given; None where the sum itself is too small to be shown.
-        held_back: pods whose own count was too small to be given; they count as 0 in the sum.
-    """
-
-    count: int | None
-    held_back: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SumStep:
-    """One criterion of the summed funnel; the counts mean what `federated.screening.funnel.Step` says.
-
-    Args:
-        criterion: id.
-        name: for people.
-        possible, sure, lost: sums over the pods.
-    """
-
-    criterion: str
-    name: str
-    possible: AtLeast
-    sure: AtLeast
-    lost: AtLeast
-
-
-@dataclass(frozen=True, slots=True)
 class FunnelSum:
     """Where patients drop out, summed under masks.
 
     Args:
-        pods: pods in the sum.
+        counts: over the pods in the sum.
+        names: criterion to its name for people; an id without one stands for itself.
         invited: pods of the task.
         minimum: fewest pods over which a sum may be read (``minimum_survivors``).
-        smallest: smallest count that a pod gives.
-        evaluated: sum of the pods' evaluated patients.
-        decisions: word for people, such as "Eligible", with the sum.
-        steps: one for each criterion, in the order of the funnel.
     """
 
-    pods: int
+    counts: SummedCounts
+    names: Mapping[str, str]
     invited: int
     minimum: int
-    smallest: int
-    evaluated: AtLeast
-    decisions: tuple[tuple[str, AtLeast], ...]
-    steps: tuple[SumStep, ...]
+
+    @property
+    def steps(self) -> tuple[tuple[str, Total, Total], ...]:
+        """For each criterion in order its name, who failed nothing before it, and who failed here first."""
+        total = self.counts.total
+        return tuple(
+            (self.named(one), total("funnel", one, "entering"), total("funnel", one, "lost"))
+            for one in self.counts.criteria
+        )
+
+    @property
+    def verdicts(self) -> tuple[tuple[str, tuple[Total, ...]], ...]:
+        """For each criterion in order its name, and the totals of `VERDICTS` over everyone evaluated."""
+        total = self.counts.total
+        return tuple(
+            (self.named(one), tuple(total("criterion", one, verdict) for verdict in VERDICTS))
+            for one in self.counts.criteria
+        )
+
+    def named(self, criterion: str) -> str:
+        """The criterion's name for people."""
+        return self.names.get(criterion, criterion)
 
 
 class Arm(StrEnum):

@@ -54,7 +54,7 @@ def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation
             style=asset("report.css"),
             policy=content_policy(""),
             shared=shared,
-            marks={mark.word: mark.css for mark in wording.DECISIONS.values()},
+            decisions=[(decision.value, mark) for decision, mark in wording.DECISIONS.items()],
             rounds=federation_charts.rounds(model) if model else None,
             finals=federation_charts.finals(model) if model else None,
             seen=federation_charts.seen(server) if server else None,

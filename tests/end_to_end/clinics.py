@@ -1,4 +1,4 @@
-"""The demo clinics as running sandboxes with a pod beside them, for end-to-end tests."""
+"""Small clinics as running sandboxes with a pod beside them, for end-to-end tests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
 from ehr.sandbox.skin import skin_named
 from ehr.sandbox.store import Store
+from tests.repository.sources import ROOT
 
-CLINICS = Path(str(files("federated.demo"))) / "clinics"
+CLINICS = ROOT / "fixtures" / "clinic"
 TRIAL = Path(str(files("federated.demo"))) / "trial.yaml"
+DEMO_CLINICS = Path(str(files("federated.demo"))) / "clinics"
 CLIENT = "the-pod"
 
 
@@ -40,7 +42,8 @@ class Pod:
 
 def truth(clinic: str) -> dict[str, Any]:
     """What the generator says must come out."""
-    found: dict[str, Any] = json.loads((CLINICS / clinic / "truth.json").read_text())
+    folder = CLINICS if (CLINICS / clinic).exists() else DEMO_CLINICS
+    found: dict[str, Any] = json.loads((folder / clinic / "truth.json").read_text())
     return found
 
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from ehr.sandbox.server import Sandbox
-from federated.demo.pods import CLINICS, Clinic, register, write_pod
+from federated.demo.pods import CLINICS, SMART, Clinic, register, write_pod
 from federated.local import Decisions, Options, screen_async
-from tests.end_to_end.clinics import CLINICS as FOLDERS
-from tests.end_to_end.clinics import TRIAL, truth
+from tests.end_to_end.clinics import CLINICS as SMALL
+from tests.end_to_end.clinics import DEMO_CLINICS, TRIAL, truth
 
 
 def _order(name: str) -> str:
@@ -44,9 +44,10 @@ def _verdicts(decisions: Decisions) -> dict[str, dict[str, Any]]:
 def _screened(clinic: Clinic, folder: Path, *orders: str) -> dict[str, Decisions]:
     """One clinic screened by a pod as the demo writes it, with its criteria in each of these orders."""
     clients = {clinic.client_id: register(clinic, folder)}
+    own = (SMALL if clinic in FIXTURES else DEMO_CLINICS) / clinic.name
     made = {}
-    with Sandbox(FOLDERS / clinic.name / "fhir", clinic.ways.skin, clients=clients) as ehr:
-        pod = write_pod(clinic, folder, ehr.base_url, FOLDERS / clinic.name / "patients.csv")
+    with Sandbox(own / "fhir", clinic.ways.skin, clients=clients) as ehr:
+        pod = write_pod(clinic, folder, ehr.base_url, own / "patients.csv")
         for order in orders:
             trial = folder / f"{order}.yaml"
             trial.write_text(_order(order), encoding="utf-8")
@@ -54,7 +55,11 @@ def _screened(clinic: Clinic, folder: Path, *orders: str) -> dict[str, Decisions
     return made
 
 
-@pytest.fixture(scope="module", params=CLINICS, ids=lambda clinic: clinic.name)
+FIXTURES = (Clinic("north", "North", SMART), Clinic("harbour", "Harbour", SMART))
+"""Small clinics of the same maker, with one person for each unusual case."""
+
+
+@pytest.fixture(scope="module", params=[*CLINICS, *FIXTURES], ids=lambda clinic: clinic.name)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Decisions]:
     clinic: Clinic = request.param
     return clinic.name, _screened(clinic, tmp_path_factory.mktemp(clinic.name), "file")["file"]
@@ -82,7 +87,7 @@ def test_the_demo_has_two_clinics_of_each_provider() -> None:
     assert all(truth(clinic.name)["counts"]["evaluated"] >= 60 for clinic in CLINICS)
 
 
-@pytest.mark.parametrize("clinic", CLINICS[:2], ids=lambda clinic: clinic.name)
+@pytest.mark.parametrize("clinic", FIXTURES, ids=lambda clinic: clinic.name)
 def test_the_order_of_criteria_changes_no_decision(clinic: Clinic, tmp_path: Path) -> None:
     runs = _screened(clinic, tmp_path, "file", "shuffled")
     assert [head.id for head in runs["shuffled"].run.criteria] != [

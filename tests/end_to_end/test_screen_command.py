@@ -391,7 +391,7 @@ def test_the_demo_shows_what_the_truth_says(tmp_path: Path, capsys: pytest.Captu
     assert run(["demo", "--out", str(tmp_path / "demo"), "--json", "-q"]) == ExitCode.DONE
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "demo" / "summary.json").read_text())
-    for clinic in ("north", "harbour", "lakeside", "hilltop"):
+    for clinic in ("riverside", "meadow", "lakeside", "hilltop"):
         found = json.loads((tmp_path / "demo" / clinic / "summary.json").read_text())
         assert found["counts"] == truth(clinic)["counts"]
         assert (tmp_path / "demo" / clinic / "report.html").stat().st_size > 50_000

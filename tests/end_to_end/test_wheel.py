@@ -15,9 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = (
     "federated/demo/trial.yaml",
-    "federated/demo/clinics/north/patients.csv",
-    "federated/demo/clinics/north/fhir/Patient.ndjson.gz",
-    "federated/demo/clinics/harbour/fhir/Observation.ndjson.gz",
+    "federated/demo/clinics/riverside/patients.csv",
+    "federated/demo/clinics/riverside/fhir/Patient.ndjson.gz",
+    "federated/demo/clinics/meadow/fhir/Observation.ndjson.gz",
     "federated/demo/clinics/lakeside/fhir/Observation.ndjson.gz",
     "federated/demo/clinics/hilltop/patients.csv",
     "federated/demo/clinics/LICENCE.md",
@@ -109,7 +109,7 @@ def test_a_wheel_in_a_fresh_environment_runs_the_demo_in_another_folder(tmp_path
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(venv / "bin" / "trialveil"), "demo", "--out", "out", "--json"]
     done = subprocess.run(command, cwd=elsewhere, env=clean, check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["counts"]["input"] == 437
+    assert json.loads(done.stdout)["counts"]["input"] == 562
     assert (elsewhere / "out" / "overview.html").exists()
     listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     for extra in ("pandas", "duckdb", "scipy", "matplotlib", "pytest"):

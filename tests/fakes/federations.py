@@ -12,26 +12,33 @@ from numpy.typing import NDArray
 from federated.demo.lung_comparison import compare
 from federated.demo.lung_study import FEATURES, study
 from federated.models.interface import Amount, Rows, Tensors
-from federated.reports.federation import AtLeast, Discrimination, Federation, FunnelSum, ServerView, SumStep
+from federated.reports.federation import Discrimination, Federation, FunnelSum, ServerView
 from federated.reports.histograms import histogram_of_values, histogram_of_words
+from federated.screening.count_cells import CountCells
+from federated.screening.summed_counts import SummedCounts, Total
 
 Array = NDArray[np.float64]
 
 
-def funnel(names: tuple[str, ...] = ("Age", "Disease <b>", "Acuity", "Stroke")) -> FunnelSum:
-    """Four pods; the further down, the more pods hold back."""
-    steps = tuple(
-        SumStep(
-            f"c{place}",
-            name,
-            AtLeast(400 - 70 * place, 0),
-            AtLeast(380 - 90 * place, place % 2),
-            AtLeast(0 if place == 2 else 40, place),
-        )
-        for place, name in enumerate(names)
-    )
-    decisions = (("Eligible", AtLeast(89)), ("Undecided", AtLeast(86, 1)), ("Not eligible", AtLeast(None, 4)))
-    return FunnelSum(4, 4, 3, 11, AtLeast(424), decisions, steps)
+CRITERIA = ("age", "disease", "stroke")
+
+
+def funnel() -> FunnelSum:
+    """Four pods; two hold numbers back about the stroke, and one about the disease."""
+    shown = {
+        "evaluated": Total(424, 0),
+        "decision/eligible": Total(189, 0),
+        "decision/undecided": Total(86, 1),
+        "decision/not_eligible": Total(None, 4),
+        "funnel/age/entering": Total(424, 0),
+        "funnel/age/lost": Total(24, 0),
+        "funnel/disease/entering": Total(400, 0),
+        "funnel/disease/lost": Total(90, 1),
+        "funnel/stroke/entering": Total(300, 0),
+        "funnel/stroke/lost": Total(0, 2),
+    }
+    totals = {name: shown.get(name, Total(100, 0)) for name in CountCells(CRITERIA).names}
+    return FunnelSum(SummedCounts(CRITERIA, 4, 11, totals), {"disease": "Disease <b>"}, 5, 3)
 
 
 @dataclass

@@ -11,8 +11,9 @@ import pytest
 
 from federated.errors import InvalidArgument
 from federated.reports import federation_charts, overview
-from federated.reports.federation import Arm, AtLeast, Curve, Discrimination, Estimate, Federation
+from federated.reports.federation import Arm, Curve, Discrimination, Estimate, Federation
 from federated.reports.write import write_overview
+from federated.screening.summed_counts import Total
 from tests.fakes import federations, runs
 
 
@@ -41,23 +42,25 @@ def test_without_tasks_the_page_says_nothing_about_them() -> None:
 
 def test_a_total_with_pods_that_held_back_is_a_lower_bound(shared: Federation) -> None:
     text = words(page(Federation(funnel=shared.funnel)))
-    assert "Stroke 190 at least 110 1 pod held back at least 40 3 pods held back" in text
-    assert "at least 0 2 pods held back" in text
-    assert "only the sum over 4 of 4 pods could be read, never over fewer than 3" in text
-    assert "≥ 86 Undecided 1 pod held back" in text
-    assert "– Not eligible too few to be shown" in text
-    assert "at least 400" not in text
+    assert "Disease <b> 400 at least 90 1 pod held back" in text
+    assert "stroke 300 at least 0 2 pods held back" in text
+    assert "only the sum over 4 of 5 pods could be read, never over fewer than 3" in text
+    assert "≥ 86 ? Undecided 1 pod held back" in text
+    assert "– ✗ Not eligible not shown" in text
+    assert "at least 424" not in text
+    assert "Not evaluated" not in text.partition("summed under masks")[2].partition("Each criterion")[0]
 
 
 def test_the_funnels_bar_leaves_room_for_what_was_held_back(shared: Federation) -> None:
     text = page(Federation(funnel=shared.funnel))
-    assert 'aria-label="All pods, Stroke: 110 sure, 80 possible, 234 lost or held back"' in text
+    assert 'aria-label="All pods, stroke: 300 go on, 0 lost here, 124 lost before or held back"' in text
 
 
 def test_a_sum_that_may_not_be_shown_draws_no_bar(shared: Federation) -> None:
     assert shared.funnel is not None
-    hidden = replace(shared.funnel, evaluated=AtLeast(None, 4))
-    assert "All pods, Stroke" not in page(Federation(funnel=hidden))
+    counts = shared.funnel.counts
+    hidden = replace(counts, totals={**counts.totals, "evaluated": Total(None, 4)})
+    assert "All pods, stroke" not in page(Federation(funnel=replace(shared.funnel, counts=hidden)))
 
 
 def test_each_model_is_written_with_its_interval_and_its_distance(shared: Federation) -> None:
