@@ -98,6 +98,10 @@ class Premises:
             data=None if name is None else self._source(name),
             open_site=None if self.file.ehr is None else self._open_site,
             smallest_cell=self.policy.smallest_cell,
+            leaves=self.policy.leaves,
+            admit_counts=lambda counted: self.budgets.admit_counts(
+                name or "", counted, self.policy.smallest_cell
+            ),
             reserve=lambda model, wanted: self.budgets.reserve(model, wanted, spec.hash),
         )
 
