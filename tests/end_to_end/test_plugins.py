@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import ehr
@@ -20,7 +21,11 @@ from ehr.people_file import Row
 from ehr.sandbox.server import Sandbox
 from federated import registry
 from federated.cli.frame import run
+from federated.errors import TaskRefused
 from federated.exit_codes import ExitCode
+from federated.models import catalogue
+from federated.models.interface import Rows
+from federated.models.selection import Selection
 from federated.task_spec import Unit
 from tests.fakes.workplaces import place, sandbox_pod, trial_document
 
@@ -40,9 +45,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
         )
         monkeypatch.syspath_prepend(str(tmp_path / "site"))
         registry.plugins.cache_clear()
+        catalogue.plugins.cache_clear()
 
     yield use
     registry.plugins.cache_clear()
+    catalogue.plugins.cache_clear()
 
 
 def _metadata(project: dict[str, Any], site: Path) -> None:
@@ -127,6 +134,21 @@ async def test_the_example_of_an_algorithm_is_a_step_too(install: Use, tmp_path:
     assert set(result.leaves.values()) == {None}
 
 
+def test_the_example_of_a_model_is_made_by_its_name_and_learns(install: Use) -> None:
+    columns = Selection(("age",), target="visits")
+    with pytest.raises(TaskRefused, match="not known"):
+        catalogue.made(catalogue.ModelChoice("example.PoissonRate"), columns)
+    install("model")
+    model = catalogue.made(
+        catalogue.ModelChoice("example.PoissonRate", {"learning_rate": 0.2}), columns, "steps"
+    )
+    ages = np.linspace(-1, 1, 50)[:, None]
+    rows = Rows(ages, np.exp(0.5 + ages[:, 0]))
+    model.fit(rows, 300, bytes(32))
+    assert np.allclose([*model.tensors()["weights"], *model.tensors()["bias"]], [1.0, 0.5], atol=1e-3)
+    assert model.measure(rows)["deviance"] < 1e-5
+
+
 def test_the_list_of_names_shows_the_algorithm(install: Use, capsys: pytest.CaptureFixture[str]) -> None:
     install("algorithm")
     assert run(["list"]) == ExitCode.DONE
@@ -143,7 +165,7 @@ def test_the_examples_install_into_a_fresh_environment_and_work(tmp_path: Path) 
         ROOT,
         *(
             shutil.copytree(PLUGINS / name, tmp_path / name)
-            for name in ("ehr_provider", "algorithm", "protocol")
+            for name in ("ehr_provider", "algorithm", "protocol", "model")
         ),
     ]
     command = [
