@@ -20,6 +20,7 @@ from federated.envelope import Asked, Header, Message, opened, signed
 from federated.errors import LinkLost, MessageRefused, TaskRefused, TooFewPods
 from federated.journal import Journal
 from federated.links.link import Buffer, Link, Parcel
+from federated.models.interface import Tensors
 from federated.task_spec import TaskSpec
 from secure_agg import Signer
 
@@ -81,6 +82,7 @@ class Coordinator:
         journal: what survives this process.
         tell: is told what happens.
         clock: seconds that do not go back.
+        watch: is given the number of each training round and the model after it.
     """
 
     spec: TaskSpec
@@ -89,6 +91,7 @@ class Coordinator:
     journal: Journal = field(repr=False)
     tell: Tell = field(default=lambda news: None, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    watch: Callable[[int, Tensors], None] = field(default=lambda number, model: None, repr=False)
 
     def request(
         self, pod: str, number: int, kind: Asked, note: Mapping[str, Any], body: Buffer = b""

@@ -149,3 +149,11 @@ def opened(parcel: Parcel, keys: Mapping[str, bytes], *, sealed_allowed: bool = 
     elif not hmac.compare_digest(body_digest(parcel.body), header.digest):
         raise MessageRefused("The body of a message is not the one that was signed; it was dropped.")
     return Message(header, parcel.body, head)
+
+
+def is_sealed(parcel: Parcel) -> bool:
+    """Whether a message says of itself that its body is a masked upload; nothing is verified."""
+    try:
+        return msgspec.msgpack.decode(parcel.head[SIGNATURE_SIZE:], type=Header).sealed
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False

@@ -61,22 +61,33 @@ async def run_task_file(
     task = load_task(path)
     if must_exist and (out is None or not (out / DATABASE).exists()):
         raise ConfigurationError('there is no earlier start in that folder; begin with "trialveil task run".')
-    given = _run_of(task, path, out, tell)
+    given = prepared(path, out, tell, task)
+    async with _link(task, given, pods) as link:
+        return await run_over(given, link, say)
+
+
+async def run_over(given: TaskRun, link: Link, say: Callable[[str], Any] = lambda text: None) -> TaskResult:
+    """Run a prepared task over a link that is open."""
     begun = begin(given)
     try:
         if begun.resumes:
             say("Going on where an earlier start stopped.")
-        async with _link(task, given, pods) as link:
-            return await run(begun, given, link)
+        return await run(begun, given, link)
     finally:
         begun.journal.close()
 
 
-def _run_of(task: TaskFile, path: Path, out: Path | None, tell: Tell) -> TaskRun:
-    signer = modeller_identity(task, path.parent)
+def prepared(path: Path, out: Path | None, tell: Tell, task: TaskFile | None = None) -> TaskRun:
+    """What is needed to run a task file.
+
+    Raises:
+        ConfigurationError: the file, or one that it names, cannot be used.
+    """
+    known = task or load_task(path)
+    signer = modeller_identity(known, path.parent)
     key = signer.public.hex()
     text = read_bytes(path, "task file").decode()
-    return TaskRun(lambda now, nonce: make_spec(task, path.parent, now, nonce, key), text, signer, out, tell)
+    return TaskRun(lambda now, nonce: make_spec(known, path.parent, now, nonce, key), text, signer, out, tell)
 
 
 @asynccontextmanager

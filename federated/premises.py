@@ -39,11 +39,32 @@ from federated.types import (
 from secure_agg import PodPolicy
 
 Clock = Callable[[], datetime]
+Observe = Callable[[str, Any], None]
 
 
 def utc_now() -> datetime:
     """The time, aware."""
     return datetime.now(UTC)
+
+
+def nobody(what: str, result: Any) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a program that holds a pod may put around it; a pod that runs by itself needs none of it.
+
+    Attributes:
+        clock: gives the time, aware.
+        surroundings: of the EHR's client.
+        results, observe: see `Premises`.
+    """
+
+    clock: Clock = utc_now
+    surroundings: Surroundings | None = None
+    results: Path | None = None
+    observe: Observe = nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,8 @@ class Premises:
         budgets, audit: the ledgers.
         clock: gives the time, aware.
         surroundings: of the EHR's client.
+        results: folder of results, for all tasks; None gives each task its own, and in it each pod its own.
+        observe: see `Workplace.observe`.
     """
 
     path: Path
@@ -68,6 +91,8 @@ class Premises:
     audit: Audit = field(repr=False)
     clock: Clock = utc_now
     surroundings: Surroundings | None = None
+    results: Path | None = None
+    observe: Observe = nobody
 
     def admit(
         self, spec: TaskSpec, data: bytes, signature: bytes, now: datetime
@@ -102,6 +127,8 @@ class Premises:
             admit_counts=lambda counted: self.budgets.admit_counts(
                 name or "", counted, self.policy.smallest_cell
             ),
+            folder=self.results or context.get_task_results_dir() / self.gate.pod,
+            observe=self.observe,
             reserve=lambda model, wanted: self.budgets.reserve(model, wanted, spec.hash),
         )
 
@@ -141,7 +168,7 @@ class Premises:
         self.audit.close()
 
 
-def open_pod(path: Path, *, clock: Clock = utc_now, surroundings: Surroundings | None = None) -> Pod:
+def open_pod(path: Path, around: Around = Around()) -> Pod:
     """A pod from its file, ready to answer.
 
     Raises:
@@ -168,9 +195,22 @@ def open_pod(path: Path, *, clock: Clock = utc_now, surroundings: Surroundings |
             has_ehr=file.ehr is not None,
             digest_of=digest_of,
         )
-        premises = Premises(path, file, policy, gate, budgets, audit, clock, surroundings)
+        premises = Premises(
+            path,
+            file,
+            policy,
+            gate,
+            budgets,
+            audit,
+            around.clock,
+            around.surroundings,
+            around.results,
+            around.observe,
+        )
         peers = {**policy.peers, federation.name: identity.public}
-        pod = Pod(federation.name, identity, policy.modellers, peers, premises, PodState(state), clock=clock)
+        pod = Pod(
+            federation.name, identity, policy.modellers, peers, premises, PodState(state), clock=around.clock
+        )
         held.pop_all()
         return pod
 

@@ -42,6 +42,7 @@ class TaskRun:
         out: folder of the journal and the results; None keeps nothing.
         tell: is told what happens.
         clock: gives the time, aware.
+        watch: see `Coordinator.watch`.
     """
 
     make: Callable[[datetime, str], TaskSpec]
@@ -50,6 +51,7 @@ class TaskRun:
     out: Path | None = None
     tell: Tell = field(default=lambda news: None, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    watch: Callable[[int, Tensors], None] = field(default=lambda number, model: None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ async def run(begun: Begun, run: TaskRun, link: Link) -> TaskResult:
     Raises:
         PolicyRefused, TooFewPods, BudgetSpent: see `federated.modeller.run`.
     """
-    coordinator = Coordinator(begun.spec, run.signer, link, begun.journal, run.tell)
+    coordinator = Coordinator(begun.spec, run.signer, link, begun.journal, run.tell, watch=run.watch)
     outcome = await modeller.run(coordinator, begun.signature)
     result = TaskResult(begun.spec, outcome)
     if run.out is not None:

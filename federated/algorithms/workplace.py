@@ -46,6 +46,8 @@ class Workplace:
             answer, would show few people by subtraction.
         progress: see `Progress`.
         part: folder of one step below the task's own; "" for the task's own.
+        folder: where this task's results go in this pod; None for where the context says.
+        observe: is shown what an algorithm has worked out, in this process only: a notebook, the demo.
     """
 
     pod: str
@@ -60,12 +62,14 @@ class Workplace:
     admit_counts: Callable[[Counted], None] = field(default=lambda counted: None, repr=False)
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
     part: str = ""
+    folder: Path | None = None
+    observe: Callable[[str, Any], None] = field(default=lambda what, result: None, repr=False)
 
     @property
     def results(self) -> Path:
         """This task's folder in this pod, or that of one step; made if it is missing."""
-        folder = self.context.get_task_results_dir() / self.part
-        folder.mkdir(exist_ok=True)
+        folder = (self.folder or self.context.get_task_results_dir()) / self.part
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def seed(self, *parts: object) -> bytes:

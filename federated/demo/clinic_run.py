@@ -1,14 +1,14 @@
-"""The demonstration: four embedded EHRs, four pods that log in as backend services, one trial, four reports.
+"""The demonstration: four embedded EHRs, four pods that log in as backend services, one trial, four reports, one sum.
 
-Everything is real but the people: each pod has a pod file, a key ring registered with its EHR and a site key, all in
-a folder that is removed at the end. Only loopback is used.
+Everything is real but the people: each pod has a pod file with a policy, a key ring registered with its EHR, an
+identity and a site key, all in a folder that is removed at the end. Only loopback is used. Then six pods train a
+risk model on the rows of a published study.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -17,8 +17,17 @@ from typing import Any
 
 from ehr.sandbox.server import Sandbox
 from federated.demo.pods import CLINICS, register, write_pod
-from federated.local import Decisions, Options, screen
+from federated.demo.shared_tasks import (
+    count_together,
+    federation_section,
+    make_keys,
+    screening_policy,
+    train_together,
+)
+from federated.local import Decisions
+from federated.reports.federation import Federation
 from federated.reports.write import write_overview
+from federated.screening.load import load_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +37,13 @@ class Demonstration:
     Args:
         out: the folder.
         decisions: clinic to its run.
+        federation: what all of them found together.
         files: what was written over all sites.
     """
 
     out: Path
     decisions: dict[str, Decisions]
+    federation: Federation
     files: tuple[Path, ...]
 
 
@@ -49,28 +60,30 @@ def demonstrate(out: Path, say: Callable[[str], Any] = lambda text: None) -> Dem
     place = files("federated.demo")
     with ExitStack() as held:
         data = held.enter_context(as_file(place.joinpath("clinics")))
-        trial = held.enter_context(as_file(place.joinpath("trial.yaml")))
-        pods = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="trialveil-demo-")))
-        sandboxes = {}
+        trial = load_trial(held.enter_context(as_file(place.joinpath("trial.yaml"))))
+        home = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="trialveil-demo-")))
+        pods = home / "clinics"
+        keys = make_keys(pods, [clinic.name for clinic in CLINICS])
+        sandboxes, pod_files = [], {}
         for clinic in CLINICS:
             clients = {clinic.client_id: register(clinic, pods / clinic.name)}
             own = data / clinic.name
             ehr = held.enter_context(Sandbox(own / "fhir", clinic.ways.skin, clients=clients))
-            sandboxes[clinic.name] = ehr
-            write_pod(clinic, pods / clinic.name, ehr.base_url, own / "patients.csv")
+            sandboxes.append(ehr)
+            sections = screening_policy(trial, len(CLINICS)) + federation_section(keys, clinic.name)
+            patients = own / "patients.csv"
+            pod_files[clinic.name] = write_pod(clinic, pods / clinic.name, ehr.base_url, patients, sections)
             say(f"{clinic.title}: {clinic.ways.title} runs, and its pod's public key is registered with it.")
-        say("All pods log in, find their patients, read the records and decide …")
-        with ThreadPoolExecutor(len(CLINICS)) as side_by_side:
-            runs = {
-                clinic.name: side_by_side.submit(
-                    screen, pods / clinic.name / "pod.yaml", trial, Options(out=out / clinic.name)
-                )
-                for clinic in CLINICS
-            }
-            decisions = {clinic: run.result() for clinic, run in runs.items()}
-        for ehr in sandboxes.values():
+        say(
+            "All pods log in, find their patients, read the records and decide; their counts are added up masked …"
+        )
+        counted = count_together(trial, keys, pod_files, out, say)
+        for ehr in sandboxes:
             ehr.witness.assert_tokens_stayed_home()
-        say("Each EHR saw its own tokens only.")
+        say("Each EHR saw its own tokens only. Six other pods train a risk model together …")
+        trained = train_together(home / "lung", say)
+    decisions = {clinic.name: Decisions(counted.runs[clinic.name]) for clinic in CLINICS}
     reports = {run.run.site.pseudonym: f"{clinic}/report.html" for clinic, run in decisions.items()}
-    written = write_overview([run.run for run in decisions.values()], out, reports)
-    return Demonstration(out, decisions, written)
+    federation = Federation(counted.funnel, trained.discrimination, trained.server)
+    written = write_overview([run.run for run in decisions.values()], out, reports, federation)
+    return Demonstration(out, decisions, federation, written)

@@ -100,6 +100,7 @@ class _PodSide:
         except InvalidArgument as error:
             raise TaskRefused("TASK_SETUP_ERROR", str(error)) from None
         trained = await asyncio.to_thread(self._trainer.train, tensors, amount, number)
+        self._place.observe("update", trained.update)
         metrics = {name: trained.metrics.get(name, math.nan) for name in self._metrics}
         return with_metrics(trained.update, metrics)
 

@@ -80,8 +80,13 @@ class _PodSide:
     async def _result(self) -> WorkerResult[Any]:
         # Asked for twice it is computed once: a sum and what is returned come from the same run.
         if self._ran is None or (self._ran.done() and (self._ran.cancelled() or self._ran.exception())):
-            self._ran = asyncio.ensure_future(self._module.step(self._chosen, self._place, {}))
+            self._ran = asyncio.ensure_future(self._run())
         return await asyncio.shield(self._ran)
+
+    async def _run(self) -> WorkerResult[Any]:
+        result: WorkerResult[Any] = await self._module.step(self._chosen, self._place, {})
+        self._place.observe("result", result.local)
+        return result
 
     async def give(self, note: Mapping[str, Any], body: Buffer) -> Mapping[str, Any]:
         result = await self._result()

@@ -128,6 +128,7 @@ class TrainingRounds:
         self._at.journal.store_blob(f"model-{number}.bin", body)
         self._at.journal.end(max(one.seq for one in self._at.journal.rounds()), "done", outcome)
         self._count(number, outcome, tensors, body)
+        self._at.watch(number, tensors)
         if number > 1 and (self._so_far.best is None or self._so_far.best[0] != number - 1):
             self._at.journal.drop_blob(f"model-{number - 1}.bin")
 
