@@ -212,7 +212,7 @@ def train_together(folder: Path, say: Say) -> Trained:
         histogram_of_words(np.concatenate(watching.words)),
         histogram_of_values(np.concatenate(updates)),
     )
-    return Trained(compare(initial, models), server)
+    return Trained(compare(initial, models, scale=True), server)
 
 
 async def _trained(
