@@ -14,6 +14,7 @@ from ehr import settings
 from ehr.fetched import State
 from federated.cli import error_page
 from federated.config import PodFile
+from federated.datasources.settings import SourceSettings, SplitSettings
 from federated.federation_section import FederationSection, ModellerSection
 from federated.policy_section import Budgets, PolicySection
 from federated.reports.wording import REASONS
@@ -104,6 +105,7 @@ def test_the_pod_page_explains_every_key_of_the_file() -> None:
     sections = (PodFile, settings.EHRSection, settings.SiteSection, settings.CohortSection, settings.Rate)
     sections = (*sections, settings.Backend, settings.External, settings.Auth)
     sections = (*sections, PolicySection, Budgets, FederationSection, ModellerSection)
+    sections = (*sections, SourceSettings, SplitSettings)
     for section in sections:
         for key in section.model_fields:
             assert f"`{key}`" in page, f"{section.__name__}.{key} is not explained"
