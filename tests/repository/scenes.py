@@ -122,7 +122,7 @@ class Scene:
             target = self.folder / fence.name
             if target.name.startswith("pod"):
                 checked(target.read_bytes(), target.name, PodFile)
-            else:
+            elif not target.name.startswith("task"):
                 load_trial(target)
 
     def _whole_pod(self, part: str) -> bytes:

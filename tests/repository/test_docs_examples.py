@@ -17,10 +17,21 @@ from federated.config import PodFile
 from federated.datasources.settings import SourceSettings, SplitSettings
 from federated.federation_section import FederationSection, ModellerSection
 from federated.policy_section import Budgets, PolicySection
+from federated.reference_task import FIELDS
 from federated.reports.wording import REASONS
 from federated.screening.grammar import PREDICATES
 from federated.screening.head import CRITERIA_KEYS, TOP
 from federated.screening.worlds import DEFAULTS
+from federated.task_check import MODEL_FIELDS
+from federated.task_file import (
+    AggregatorSection,
+    DeadlinesSection,
+    DocumentSection,
+    PodSection,
+    TaskFile,
+    UnitSection,
+)
+from federated.task_file import ModellerSection as TaskModeller
 from tests.repository.fences import anchors, fences, links, pages
 from tests.repository.scenes import Scene
 from tests.repository.sources import ROOT
@@ -113,6 +124,19 @@ def test_the_pod_page_explains_every_key_of_the_file() -> None:
         assert re.search(rf"\| `{kind}` \| {word} \|", page), (
             f"the default of {kind} is not {word} on the page"
         )
+
+
+def test_the_task_page_explains_every_key_and_every_field_of_the_reference() -> None:
+    page = (DOCS / "write-a-task.md").read_text(encoding="utf-8")
+    sections = (TaskFile, AggregatorSection, PodSection, TaskModeller, DeadlinesSection, DocumentSection)
+    for section in (*sections, UnitSection):
+        for key in section.model_fields:
+            assert f"`{key}`" in page, f"{section.__name__}.{key} is not explained"
+    for field in FIELDS:
+        assert f"| `{field.path}` | " in page
+        assert field.says in page
+    for name, says in MODEL_FIELDS.items():
+        assert f"| `model.{name}` | refused: {says} |" in page
 
 
 def test_the_page_of_errors_says_what_the_classes_say() -> None:
