@@ -16,6 +16,10 @@ from federated.cli import error_page
 from federated.config import PodFile
 from federated.datasources.settings import SourceSettings, SplitSettings
 from federated.federation_section import FederationSection, ModellerSection
+from federated.models.catalogue import BUILT_IN, ModelChoice
+from federated.models.linear import Settings
+from federated.models.selection import Selection
+from federated.models.weights import Weights
 from federated.policy_section import Budgets, PolicySection
 from federated.reference_task import FIELDS
 from federated.reports.wording import REASONS
@@ -137,6 +141,19 @@ def test_the_task_page_explains_every_key_and_every_field_of_the_reference() -> 
         assert field.says in page
     for name, says in MODEL_FIELDS.items():
         assert f"| `model.{name}` | refused: {says} |" in page
+
+
+def test_the_page_of_models_explains_every_key() -> None:
+    page = (DOCS / "models-and-data.md").read_text(encoding="utf-8")
+    keys = [*SourceSettings.model_fields, *SplitSettings.model_fields]
+    keys += [
+        field.name
+        for kind in (Selection, ModelChoice, Settings, Weights)
+        for field in dataclasses.fields(kind)
+    ]
+    for key in keys:
+        assert re.search(rf"[`{{ ]{key}[`:]", page), f"{key} is not explained"
+    assert all(f"| `{name}`" in page for name in BUILT_IN)
 
 
 def test_the_page_of_errors_says_what_the_classes_say() -> None:
