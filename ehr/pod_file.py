@@ -109,8 +109,13 @@ def validated(root: Table, problems: Problems, model: type[M]) -> M | None:
     try:
         return model.model_validate(plain(root))
     except ValidationError as error:
-        for mistake in error.errors(include_input=False, include_url=False):
-            _note(problems, root, mistake, model)
+        found = error.errors(include_input=False, include_url=False)
+        places = [mistake["loc"] for mistake in found]
+        for mistake in found:
+            at = mistake["loc"]
+            # A list whose entries are wrong would be called too short as well.
+            if mistake["type"] != "too_short" or not any(p[: len(at)] == at != p for p in places):
+                _note(problems, root, mistake, model)
     return None
 
 
@@ -138,6 +143,7 @@ _EXPECTED = {
     "literal_error": "expected one of {expected}",
     "string_pattern_mismatch": "has another form than {form}",
     "string_too_short": "is empty",
+    "too_short": "needs at least {min_length}",
     "less_than": "must be less than {lt}",
     "int_parsing": "is not a whole number",
     "finite_number": "is not a number",

@@ -6,14 +6,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ehr.pod_file import checked, read_bytes
 from ehr.settings import CohortSection, EHRSection, Section, SiteFile, SiteSection
+from federated.datasources.settings import SourceSettings
 from federated.federation_section import FederationSection
 from federated.policy_section import PolicySection, or_empty
+from federated.task_spec import POD_NAME
+
+
+def _source_name(text: str) -> str:
+    if not POD_NAME.fullmatch(text):
+        raise ValueError("is not a name in a task: 1 to 64 of a-z, 0-9, '.', '_', '-'")
+    return text
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
+"""What a task calls a table."""
 
 
 class PodFile(Section):
@@ -31,7 +43,7 @@ class PodFile(Section):
     ehr: EHRSection | None = None
     site: SiteSection | None = None
     cohort: CohortSection | None = None
-    data: Annotated[dict[str, dict[str, Any]], BeforeValidator(or_empty)] = Field(default_factory=dict)
+    data: Annotated[dict[SourceName, SourceSettings], BeforeValidator(or_empty)] = Field(default_factory=dict)
     policy: Annotated[PolicySection, BeforeValidator(or_empty)] = PolicySection()
     federation: FederationSection | None = None
 

@@ -17,6 +17,9 @@ from ehr.store_key import store_secret
 from ehr.yaml_nodes import Table, read_yaml
 from federated import registry
 from federated.config import PodFile
+from federated.datasources.settings import SourceSettings
+from federated.datasources.tables import open_table
+from federated.errors import FederatedError
 from federated.federation_section import FederationSection
 from federated.identity_file import read_identity
 from federated.policy_section import PolicySection
@@ -53,6 +56,8 @@ def _try_parts(pod: PodFile, folder: Path, root: Table, problems: Problems) -> N
     if pod.ehr is not None and pod.site is not None:
         _try_ehr(pod.ehr, folder, mark, problems)
         _try_site(pod.site, pod.cohort, folder, mark, problems)
+    for name, source in pod.data.items():
+        _try_source(name, source, folder, mark("data", name), problems)
     _try_policy(pod.policy, mark, problems)
     if pod.federation is None:
         if pod.policy != PolicySection():
@@ -91,6 +96,13 @@ def _try_site(
         patients = folder / cohort.patients
         at = mark("cohort", "patients")
         _attempt(at, "PV124", problems, lambda: read_people(read_bytes(patients, "patients file")))
+
+
+def _try_source(name: str, source: SourceSettings, folder: Path, mark: Mark, problems: Problems) -> None:
+    try:
+        open_table(name, source, folder)
+    except (ConfigurationError, FederatedError) as error:
+        problems.error(mark, "PV137", f"{name}: {error}")
 
 
 def _try_policy(policy: PolicySection, mark: Place, problems: Problems) -> None:

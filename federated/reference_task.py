@@ -57,7 +57,7 @@ FIELDS: tuple[Field, ...] = (
     Field("force_rerun_failed_files", "", "files are not read by this release", "true"),
     Field("enable_anonymized_tracker_upload", "", "nothing is uploaded anywhere", "false"),
     Field("template", "", "there are no templates: write the values"),
-    Field("task.data_structure", "", 'write it as the argument "data_structure" of the algorithm'),
+    Field("task.data_structure", "", 'write it as the argument "data" of the algorithm'),
     Field("task.transformation_file", "", "transformations are not part of this release"),
     Field("task.primary_results_path", "", 'results lie in the folder given with "--out"'),
 )

@@ -77,7 +77,6 @@ OCT = "OCT measurements"
 COLOURS = "the colours of the geographic atrophy trial"
 REPORTS = "reports for imaging trials"
 HUGGING_FACE = "Hugging Face models"
-TRAINING = "training rounds"
 SQL = "SQL data sources"
 STEPS = "tasks made of steps"
 
@@ -155,9 +154,9 @@ ALGORITHMS: Mapping[AlgorithmType, Row] = MappingProxyType(
         A.TIMMFineTuning: _algorithm("timm", "fine_tuning", waits_for="TIMM models", extra="huggingface"),
         A.TIMMInference: _algorithm("timm", "inference", waits_for="TIMM models", extra="huggingface"),
         A.FederatedModelTraining: _algorithm("training"),
-        A.ModelTrainingAndEvaluation: _algorithm("local_training", waits_for=TRAINING),
-        A.ModelEvaluation: _algorithm("evaluation", waits_for=TRAINING),
-        A.ModelInference: _algorithm("inference", waits_for="models"),
+        A.ModelTrainingAndEvaluation: _algorithm("local_training"),
+        A.ModelEvaluation: _algorithm("evaluation"),
+        A.ModelInference: _algorithm("inference"),
         A.SqlQuery: _algorithm("sql", "plain", waits_for=SQL, extra="sql"),
         A.PrivateSqlQuery: _algorithm("sql", "private", waits_for=SQL, extra="sql"),
         A.RecordFilterAlgorithm: _algorithm("selection", "records", waits_for="file data sources"),

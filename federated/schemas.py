@@ -68,6 +68,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "task-status": Document("federated.cli.task_documents:TaskStatusDocument"),
         "pod-status": Document("federated.cli.task_documents:PodStatusDocument"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
+        "task": Document("federated.task_file:TaskFile", written_by_us=False),
         "trial": Document("federated.screening.schema:trial_schema", written_by_us=False),
     }
 )

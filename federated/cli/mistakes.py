@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
+
+import typer
+
+from federated.cli import terminal
+from federated.exit_codes import ExitCode
 
 
 class Mistake(Protocol):
@@ -31,3 +36,19 @@ def check_document(mistakes: Iterable[Mistake]) -> dict[str, Any]:
     rows = [{key: getattr(mistake, key) for key in _KEYS} for mistake in mistakes]
     ok = all(row["severity"] != "error" for row in rows)
     return {"schema": "trialveil/check/1", "ok": ok, "problems": rows}
+
+
+def end_of_check(files: Iterable[str], mistakes: Sequence[Mistake], *, json: bool) -> None:
+    """Print what a check of some files found, and end with status 5 where there is more than warnings."""
+    document = check_document(mistakes)
+    if json:
+        terminal.out_json(document)
+    else:
+        for mistake in mistakes:
+            terminal.out(str(mistake))
+        if document["ok"]:
+            terminal.out(
+                f"{', '.join(files)}: no mistakes" + (f", {len(mistakes)} warnings" if mistakes else "")
+            )
+    if not document["ok"]:
+        raise typer.Exit(ExitCode.BAD_FILE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from federated.cli import terminal
-from federated.cli.mistakes import check_document
+from federated.cli.mistakes import end_of_check
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
 
@@ -82,17 +82,7 @@ def check(
     problems: list[Problem] = []
     for file in files:
         problems.extend(_checked(file))
-    failed = any(problem.severity == "error" for problem in problems)
-    if json:
-        terminal.out_json(check_document(problems))
-    else:
-        for problem in problems:
-            terminal.out(str(problem))
-        if not failed:
-            warned = f", {len(problems)} warnings" if problems else ""
-            terminal.out(f"{', '.join(file.name for file in files)}: no mistakes{warned}")
-    if failed:
-        raise typer.Exit(ExitCode.BAD_FILE)
+    end_of_check([file.name for file in files], problems, json=json)
 
 
 @trial_app.command(

@@ -19,7 +19,7 @@ from federated.datasource_types import DatasourceContainer, SemanticType
 from federated.datasources.splits import SPLITS, columns_of, part_of
 from federated.errors import ConfigurationError, TaskRefused
 from federated.models.interface import Rows
-from federated.models.selection import Selection
+from federated.models.selection import Selection, Value, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _column(name: str, kind: SemanticType, selection: Selection) -> _Column:
         codes = None if codes is None else {_number(name, text): coded for text, coded in codes.items()}
         instead = None if instead is None else _number(name, instead)
     elif instead is not None:
-        instead = str(instead)
+        instead = text_of(instead)
     return _Column(name, instead, codes, selection.center.get(name, 0.0), selection.scale.get(name, 1.0))
 
 
@@ -141,11 +141,11 @@ def _codes(name: str, selection: Selection) -> Mapping[Any, tuple[float, ...]] |
         return {text: (float(number),) for text, number in selection.codes[name].items()}
     if name not in selection.levels:
         return None
-    levels = selection.levels[name]
+    levels = tuple(map(text_of, selection.levels[name]))
     return {level: tuple(float(level == one) for one in levels[1:]) for level in levels}
 
 
-def _number(name: str, text: str | float) -> float:
+def _number(name: str, text: Value) -> float:
     try:
         return float(text)
     except ValueError:

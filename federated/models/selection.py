@@ -11,6 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+Value = bool | int | float | str
+"""A value of a column as a task writes it; a task file turns what looks like a number into one."""
+
+
+def text_of(value: Value) -> str:
+    """A value of a categorical column as the column has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -35,10 +43,10 @@ class Selection:
     exclude: tuple[str, ...] = ()
     target: str | None = None
     codes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    levels: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     center: Mapping[str, float] = field(default_factory=dict)
     scale: Mapping[str, float] = field(default_factory=dict)
-    impute: Mapping[str, float | str] = field(default_factory=dict)
+    impute: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.include and not self.include_prefix:
@@ -49,7 +57,7 @@ class Selection:
             raise ValueError("the target is also an input")
         if set(self.codes) & set(self.levels):
             raise ValueError("a column has both codes and levels")
-        if any(len(set(values)) < 2 or len(set(values)) < len(values) for values in self.levels.values()):
+        if any(not 2 <= len(values) == len(set(map(text_of, values))) for values in self.levels.values()):
             raise ValueError("levels need at least two different values")
         if not all(math.isfinite(number) for number in self._numbers()):
             raise ValueError("a code, center, scale or imputed value is not finite")
@@ -77,11 +85,11 @@ class Selection:
     def _features(self, column: str) -> Iterable[str]:
         if column not in self.levels:
             return (column,)
-        return (f"{column}={value}" for value in self.levels[column][1:])
+        return (f"{column}={text_of(value)}" for value in self.levels[column][1:])
 
     def named(self) -> set[str]:
         """Every column for which the task states a constant."""
         return {*self.codes, *self.levels, *self.center, *self.scale, *self.impute}
 
 
-__all__ = ["Selection"]
+__all__ = ["Selection", "Value", "text_of"]

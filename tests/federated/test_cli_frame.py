@@ -251,7 +251,7 @@ def test_help_lists_every_command_whose_module_is_here(capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     for name, place in commands.COMMANDS.items():
         assert (f"\n  {name} " in shown) == place.exists
-    for later in ("task", "login", "export"):
+    for later in ("login", "export"):
         assert f"\n  {later} " not in shown
 
 

@@ -60,4 +60,4 @@ def test_the_table_cuts_no_name(document: dict[str, Any], capsys: pytest.Capture
     for name in document["names"]:
         assert name["name"] in shown.out
     assert "alias of CSVReportGeneratorOphthalmologyAlgorithm; waits for" in shown.out
-    assert shown.err == "59 names: 6 available, 53 waiting.\n"
+    assert shown.err == "59 names: 9 available, 50 waiting.\n"

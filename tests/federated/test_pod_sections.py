@@ -117,6 +117,11 @@ MISTAKES = [
     ("tasks.example.org:7443", "https://tasks.example.org:1", "14:101", "is not HOST:PORT"),
     (f"york: {YORK}", f"leeds: {YORK}", "11:1", "names this pod itself"),
     (f"york: {YORK}", f"york: {HULL}", "11:1", "have the same key"),
+    ("{file: lung.csv}", "{fil: lung.csv}", "3:10", 'PV103 "fil" is not a key here', 'Did you mean "file"?'),
+    ("{file: lung.csv}", "{file: lung.csv, columns: {age: number}}", "3:36", "expected one of 'continuous'"),
+    ("{file: lung.csv}", "{file: lung.csv, split: {trian: 80}}", "3:34", 'Did you mean "train"?'),
+    ("{file: lung.csv}", "{file: lung.txt}", "3:3", "say its format"),
+    ("  lung: {", "  Lung data: {", "3:3", "PV1"),
     ("data:\n  lung: {file: lung.csv}\n", "", "1:1", 'there is neither "ehr" nor "data"'),
     ("data:\n", "site: {time_zone: Europe/London, key: {file: k}}\ndata:\n", "1:1", "belong together"),
     ("data:\n", "cohort: {patients: p.csv}\ndata:\n", "1:1", 'there is no "ehr"'),
@@ -182,6 +187,13 @@ def test_a_name_that_waits_is_warned_of(tmp_path: Path) -> None:
     waiting = [problem.message for problem in warnings if problem.line == 6]
     assert len(waiting) == 1
     assert waiting[0].startswith("SqlQuery is not part of this release")
+
+
+@pytest.mark.parametrize("source", ["{file: none.csv}", "{file: lung.csv, columns: {agee: continuous}}"])
+def test_a_table_that_cannot_be_opened_is_found(tmp_path: Path, source: str) -> None:
+    assert codes(_folder(tmp_path)).count("PV137") == 0
+    folder = tmp_path / "second"
+    assert codes(_folder(folder, GOOD.replace("{file: lung.csv}", source))).count("PV137") == 1
 
 
 def test_an_identity_is_made_once_and_for_its_owner(tmp_path: Path) -> None:

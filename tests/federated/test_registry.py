@@ -22,6 +22,9 @@ from federated.types import AggregatorType, AlgorithmType, ProtocolType
 AVAILABLE = {
     "EHRPatientQueryAlgorithm",
     "FederatedModelTraining",
+    "ModelTrainingAndEvaluation",
+    "ModelEvaluation",
+    "ModelInference",
     "FederatedAveraging",
     "ResultsOnly",
     "Aggregator",
@@ -144,7 +147,7 @@ def test_a_plug_in_cannot_take_a_built_in_name(
     name: str, group: str, installed: dict[str, list[EntryPoint]], caplog: pytest.LogCaptureFixture
 ) -> None:
     installed[group] = [EntryPoint(name, "json", group)]
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger=registry.logger.name):  # commands set a level of their own
         assert registry.plugins() == {}
     assert "is taken" in caplog.text
     assert registry.resolve("EHRPatientQueryAlgorithm").component == "federated.algorithms.ehr_query"

@@ -20,10 +20,13 @@ import yaml
 from ehr.pod_file import checked
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
+from federated import registry
+from federated.algorithms.workplace import parameters_of
 from federated.cli.frame import run
 from federated.config import PodFile
 from federated.protocols.step_document import read_steps
 from federated.screening.load import load_trial
+from federated.task_spec import Unit
 from tests.repository.fences import Fence
 
 NOT_RUN = ("git ", "make ", "pip ", "chmod ", "cd ", "python3 ", "python ", "crontab ")
@@ -114,6 +117,8 @@ class Scene:
             load_trial(part)
         elif fence.name == "steps":
             read_steps(fence.text)
+        elif fence.name == "algorithm":
+            _train(yaml.safe_load(fence.text)["algorithm"])
         elif fence.name == "mistakes":
             (self.folder / "mistakes.yaml").write_text(fence.text, encoding="utf-8")
         else:
@@ -122,7 +127,7 @@ class Scene:
             target = self.folder / fence.name
             if target.name.startswith("pod"):
                 checked(target.read_bytes(), target.name, PodFile)
-            else:
+            elif not target.name.startswith("task"):
                 load_trial(target)
 
     def _whole_pod(self, part: str) -> bytes:
@@ -197,6 +202,13 @@ class Scene:
         sandbox = self._held.enter_context(Sandbox(None, skin, clients=clients, login="--login" in words))
         self._origins[shown] = sandbox.origin
         return f"{self._as_shown(sandbox.base_url)}\nThe sandbox runs until Ctrl-C.\n"
+
+
+def _train(algorithm: Any) -> None:
+    """The algorithm of a task: its arguments are read, and its model is made."""
+    unit = Unit(name=f"bitfount.{algorithm['name']}", arguments=algorithm["arguments"])
+    module: Any = registry.load(registry.resolve(unit.name))
+    module.model(parameters_of(module.Parameters, unit))
 
 
 def _listed(text: str) -> str:

@@ -14,12 +14,28 @@ from ehr import settings
 from ehr.fetched import State
 from federated.cli import error_page
 from federated.config import PodFile
+from federated.datasources.settings import SourceSettings, SplitSettings
 from federated.federation_section import FederationSection, ModellerSection
+from federated.models.catalogue import BUILT_IN, ModelChoice
+from federated.models.linear import Settings
+from federated.models.selection import Selection
+from federated.models.weights import Weights
 from federated.policy_section import Budgets, PolicySection
+from federated.reference_task import FIELDS
 from federated.reports.wording import REASONS
 from federated.screening.grammar import PREDICATES
 from federated.screening.head import CRITERIA_KEYS, TOP
 from federated.screening.worlds import DEFAULTS
+from federated.task_check import MODEL_FIELDS
+from federated.task_file import (
+    AggregatorSection,
+    DeadlinesSection,
+    DocumentSection,
+    PodSection,
+    TaskFile,
+    UnitSection,
+)
+from federated.task_file import ModellerSection as TaskModeller
 from tests.repository.fences import anchors, fences, links, pages
 from tests.repository.scenes import Scene
 from tests.repository.sources import ROOT
@@ -104,6 +120,7 @@ def test_the_pod_page_explains_every_key_of_the_file() -> None:
     sections = (PodFile, settings.EHRSection, settings.SiteSection, settings.CohortSection, settings.Rate)
     sections = (*sections, settings.Backend, settings.External, settings.Auth)
     sections = (*sections, PolicySection, Budgets, FederationSection, ModellerSection)
+    sections = (*sections, SourceSettings, SplitSettings)
     for section in sections:
         for key in section.model_fields:
             assert f"`{key}`" in page, f"{section.__name__}.{key} is not explained"
@@ -111,6 +128,32 @@ def test_the_pod_page_explains_every_key_of_the_file() -> None:
         assert re.search(rf"\| `{kind}` \| {word} \|", page), (
             f"the default of {kind} is not {word} on the page"
         )
+
+
+def test_the_task_page_explains_every_key_and_every_field_of_the_reference() -> None:
+    page = (DOCS / "write-a-task.md").read_text(encoding="utf-8")
+    sections = (TaskFile, AggregatorSection, PodSection, TaskModeller, DeadlinesSection, DocumentSection)
+    for section in (*sections, UnitSection):
+        for key in section.model_fields:
+            assert f"`{key}`" in page, f"{section.__name__}.{key} is not explained"
+    for field in FIELDS:
+        assert f"| `{field.path}` | " in page
+        assert field.says in page
+    for name, says in MODEL_FIELDS.items():
+        assert f"| `model.{name}` | refused: {says} |" in page
+
+
+def test_the_page_of_models_explains_every_key() -> None:
+    page = (DOCS / "models-and-data.md").read_text(encoding="utf-8")
+    keys = [*SourceSettings.model_fields, *SplitSettings.model_fields]
+    keys += [
+        field.name
+        for kind in (Selection, ModelChoice, Settings, Weights)
+        for field in dataclasses.fields(kind)
+    ]
+    for key in keys:
+        assert re.search(rf"[`{{ ]{key}[`:]", page), f"{key} is not explained"
+    assert all(f"| `{name}`" in page for name in BUILT_IN)
 
 
 def test_the_page_of_errors_says_what_the_classes_say() -> None:

@@ -41,6 +41,11 @@ class OwnerWithTable(OpenOwner):
         return Workplace(self.name, spec, context, secret, data=self.tables[self.name])
 
 
+@pytest.fixture(autouse=True)
+def _results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIALVEIL_TASK_RESULTS_DIR", str(tmp_path / "results"))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[[TaskSpec, dict[str, DatasourceContainer]], Any]]:
     """Runs a task over pods with tables, in this process."""

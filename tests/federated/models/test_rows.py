@@ -61,6 +61,20 @@ def test_levels_become_inputs_of_zero_and_one(tmp_path: Path) -> None:
     assert found.rows.inputs.tolist() == [[0, 0], [1, 0], [0, 1], [0, 1]]
 
 
+def test_values_that_a_task_file_read_as_numbers_are_still_those_of_the_column(tmp_path: Path) -> None:
+    text = TEXT.replace("F,I", "1,true").replace("M,II", ",false")
+    found = reading(
+        tmp_path,
+        text,
+        include=["sex", "stage"],
+        levels={"sex": [0, 1], "stage": [True, False]},
+        impute={"sex": 0},
+    )
+    assert found.rows.inputs.tolist() == [[1, 0], [0, 1]]
+    assert found.rows.features == ("sex=1", "stage=false")
+    assert found.left_out == {"missing": 0, "uncoded": 2}
+
+
 def test_columns_are_taken_by_prefix_in_the_order_of_their_names(tmp_path: Path) -> None:
     found = reading(tmp_path, include=["age"], include_prefix="x_", exclude=["x_b"], target="dead")
     assert found.rows.features == ("age", "x_a")

@@ -1,0 +1,87 @@
+"""``trialveil task new``, ``check`` and ``key``: make a task file, check it, and make the modeller's identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from federated.cli import terminal
+from federated.cli.identity_key import KeyOut, make_key
+from federated.cli.mistakes import end_of_check
+from federated.cli.terminal import Json
+from federated.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from ehr.problems import Problem
+
+DONE, USAGE, BAD_FILE = ExitCode.DONE, ExitCode.USAGE, ExitCode.BAD_FILE
+_WORDS = {BAD_FILE: "the file is wrong; every mistake is listed"}
+
+
+def register(app: typer.Typer) -> None:
+    """Bring the commands into the group ``task``."""
+    app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil task new task.yaml --kind training"))(
+        new
+    )
+    app.command(
+        epilog=terminal.epilog(DONE, BAD_FILE, example="trialveil task check task.yaml", words=_WORDS)
+    )(check)
+    app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil task key --out modeller.key"))(key)
+
+
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("task.yaml"),
+    kind: Annotated[
+        Literal["counting", "training"],
+        typer.Option(help="counting: patients per criterion of a trial; training: a model on tables."),
+    ] = "counting",
+) -> None:
+    """Write a commented task file to start from, and the modeller's identity beside it.
+
+    Nothing is added up but under masks. The public key that is printed goes to the pods. A file that exists is never
+    overwritten.
+    """
+    from federated.new_task import new_task
+
+    made = new_task(file, kind)
+    terminal.out(f"wrote {made.file}")
+    for secret in made.keys:
+        terminal.out(f"wrote {secret} (secret: stays here)")
+    terminal.out(f"public key {made.public}")
+    terminal.say(f'Next: put in the pods with their public keys, then "trialveil task check {file}".')
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The task file.")] = Path("task.yaml"),
+    json: Json = False,
+) -> None:
+    """Check a task file and all that it names: components with their arguments, documents, key, numbers.
+
+    Every mistake and warning is listed in one run as file:line:column: code message. Warnings alone are no failure.
+    No pod is asked; whether a pod agrees is its owner's policy.
+    """
+    end_of_check([file.name], _problems(file), json=json)
+
+
+def key(out: KeyOut = Path("modeller.key"), json: Json = False) -> None:
+    """Make the modeller's Ed25519 identity, for its owner alone, and print the public key.
+
+    "modeller.key" of the task file names it. The public key goes to the pods. A file that exists is never
+    overwritten.
+    """
+    make_key(out, json=json)
+
+
+def _problems(file: Path) -> tuple[Problem, ...]:
+    from ehr.errors import ConfigurationError
+    from ehr.problems import FileErrors, Problem
+    from federated.task_check import check_whole_task
+
+    try:
+        return check_whole_task(file)[1]
+    except FileErrors as error:
+        return error.problems
+    except ConfigurationError as error:
+        return (Problem(file.name, 1, 0, "TK101", str(error)),)
