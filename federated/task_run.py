@@ -157,7 +157,10 @@ class TaskResult:
             else {
                 "survivors": list(combined.survivors),
                 "lost": dict(combined.lost),
-                "values": {name: part.tolist() for name, part in combined.parts.items()},
+                "values": {}
+                if outcome.files
+                else {name: part.tolist() for name, part in combined.parts.items()},
+                "files": sorted(outcome.files),
             },
             "results": dict(outcome.results),
         }
@@ -183,11 +186,10 @@ class TaskResult:
             }
             save(folder / name, tensors, facts)
             written.append(folder / name)
+        for name, content in self.outcome.files.items():
+            written.append(_written(folder / name, content))
         text = json.dumps(self.document(), ensure_ascii=False, indent=2) + "\n"
-        waiting = folder / f".{RESULT}.part"
-        waiting.write_text(text, encoding="utf-8")
-        waiting.replace(folder / RESULT)
-        return [*written, folder / RESULT]
+        return [*written, _written(folder / RESULT, text)]
 
     def _models(self) -> list[tuple[str, int, Tensors]]:
         rounds, best = self.outcome.rounds, self.outcome.best
@@ -208,6 +210,14 @@ class TaskResult:
         names = "".join(f"<th>{name}</th>" for name in (self.metrics[-1] if self.metrics else ()))
         head = f"<tr><th>round</th><th>pods</th>{names}</tr>"
         return f"<table><caption>{self.outcome.reason}</caption>{head}{''.join(rows)}</table>"
+
+
+def _written(file: Path, text: str) -> Path:
+    """Write a file whole, or not at all."""
+    waiting = file.with_name(f".{file.name}.part")
+    waiting.write_text(text, encoding="utf-8", newline="")
+    waiting.replace(file)
+    return file
 
 
 def _round(one: RoundOutcome) -> dict[str, Any]:

@@ -6,6 +6,7 @@ not part of this release: it is refused. Nothing leaves the pod.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from pydantic import InstanceOf
 from ehr.people_file import Row
 from ehr.query import QueryResult
 from ehr.site import Site
+from federated.aggregators.secure_rounds import Combined
 from federated.aggregators.values import Layout, counts_layout
 from federated.algorithms.deciding import (
     NOTHING_KEPT,
@@ -37,7 +39,7 @@ from federated.algorithms.run_heads import added_up, site_head, trial_head, valu
 from federated.algorithms.screening_start import Wanted, begin, execution
 from federated.algorithms.workplace import Workplace
 from federated.errors import InvalidArgument, NameWaits, TaskRefused
-from federated.reports.counts import cells_of, counts_of
+from federated.reports.counts import cells_of, counts_of, csv_text, document
 from federated.reports.run import Run
 from federated.reports.write import write_site
 from federated.screening.criteria import Trial
@@ -62,6 +64,7 @@ __all__ = [
     "totals_of",
     "values",
     "worker",
+    "written",
 ]
 
 
@@ -209,6 +212,21 @@ def totals_of(
     """
     trial = trial_of(parameters, spec)
     return trial, read_counts(cells_of(trial), sums, pods, parameters.smallest_cell)
+
+
+def written(parameters: Parameters, spec: TaskSpec, combined: Combined) -> dict[str, str]:
+    """The files that the modeller gets of a sum: ``counts.json`` and ``counts.csv``, after the small-cell rule.
+
+    Raises:
+        TaskRefused, CheckFailed, InvalidArgument: as `totals_of`.
+    """
+    sums = {name: int(part) for name, part in combined.parts.items()}
+    trial, counts = totals_of(parameters, spec, sums, len(combined.survivors))
+    found = document(counts, trial, combined.survivors)
+    return {
+        "counts.json": json.dumps(found, ensure_ascii=False, indent=2) + "\n",
+        "counts.csv": csv_text(counts),
+    }
 
 
 def trial_of(parameters: Parameters, spec: TaskSpec) -> Trial:

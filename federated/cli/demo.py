@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from federated.cli import terminal
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from federated.reports.federation import Federation
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -55,7 +58,26 @@ def demo(
         rows.append((titles[clinic], *(str(counts[name]) for name in names)))
     columns = ("Site", "Patients", "Eligible", "Undecided", "Not eligible", "Not evaluated")
     terminal.out_table(columns, rows, title=decisions.run.trial.title)
+    for line in together(result.federation):
+        terminal.out(line)
     terminal.out(f"Took {time.perf_counter() - began:.1f} s. Open the overview in a browser:")
     terminal.out(f"  {target / 'overview.html'}")
     for clinic in result.decisions:
         terminal.out(f"  {target / clinic / 'report.html'}")
+
+
+def together(found: Federation) -> list[str]:
+    """What the pods found together, in two lines."""
+    lines = []
+    if (funnel := found.funnel) is not None:
+        people = funnel.counts.total("evaluated")
+        lines.append(f"Added up over {funnel.counts.pods} pods, under masks: {people} patients evaluated.")
+    if (model := found.discrimination) is not None:
+        first, *others = model.curves
+        alone = [curve.rounds[-1].value for curve in others if curve.arm == "single"]
+        shared = first.rounds[-1].value
+        lines.append(
+            f"Risk model over {len(alone)} other pods, under masks: {model.measure} {shared:.2f}; "
+            f"one site alone {min(alone):.2f} to {max(alone):.2f}."
+        )
+    return lines

@@ -26,11 +26,16 @@ class Round(_Document):
 
 
 class Sum(_Document):
-    """A sum that was made once: names to numbers, or to lists of numbers."""
+    """A sum that was made once: names to numbers, or to lists of numbers.
+
+    Where it must pass a rule before anybody sees it (counts of patients), ``values`` is empty and ``files`` names
+    what was written instead.
+    """
 
     survivors: tuple[str, ...]
     lost: dict[str, str]
     values: dict[str, Any]
+    files: tuple[str, ...]
 
 
 class TaskResultDocument(_Document):

@@ -166,7 +166,9 @@ class _Watching:
 async def _over(task: Path, pods: Mapping[str, tuple[Path, Around]], say: Say) -> TaskResult:
     with ExitStack() as held:
         opened = {name: _opened(held, path, around) for name, (path, around) in pods.items()}
-        given = prepared(task, None, lambda news: say(news.text) if news.what == "offer" else None)
+        given = prepared(
+            task, None, lambda news: say(f"{news.pod}: {news.text}") if news.what == "pod" else None
+        )
         return await run_over(given, InProcess({name: pod.handle for name, pod in opened.items()}))
 
 

@@ -79,6 +79,8 @@ class Outcome:
         model: the last model's arrays; empty where nothing is trained.
         best: the arrays of the best round by the early-stopping metric, and its number; None without one.
         counts: for a sum of counts, name to total.
+        files: names and texts of files that a sum is written as, after every rule that it must pass; where there are
+            any, its bare numbers are not written.
         results: pod to what it returned.
         refused: pods that are not in the task, and why.
     """
@@ -88,5 +90,6 @@ class Outcome:
     model: Tensors = field(default_factory=dict, repr=False)
     best: tuple[int, Tensors] | None = field(default=None, repr=False)
     counts: Combined | None = None
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
     results: Mapping[str, Any] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)

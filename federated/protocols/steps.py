@@ -24,7 +24,7 @@ from federated.algorithms.workplace import Workplace, parameters_of
 from federated.coordinator import Coordinator
 from federated.errors import ConfigurationError, FederatedError, TaskRefused
 from federated.links.link import Buffer
-from federated.protocols.results_only import layout_of, summed_once
+from federated.protocols.results_only import layout_of, summed_once, writer
 from federated.protocols.sides import AddUp, Outcome
 from federated.protocols.step_document import StepDocument, StepDocumentErrors, StepOf, read_steps
 from federated.task_spec import TaskSpec, Unit
@@ -247,8 +247,10 @@ async def modeller(
         return Outcome("done", results=await coordinator.results(cohort))
     if document.counts is not None and not spec.secure:
         raise _refused("The step document's counts are masked, and the task has no SecureAggregator")
-    layout = counts_layout_of(document, prepared(document, spec), spec)
-    return await summed_once(coordinator, cohort, add_up, layout)
+    made = prepared(document, spec)
+    layout = counts_layout_of(document, made, spec)
+    write = None if document.counts is None else writer(*made[document.counts], spec)
+    return await summed_once(coordinator, cohort, add_up, layout, write)
 
 
 __all__ = ["Parameters", "StepsRun", "modeller", "run_steps", "worker"]
