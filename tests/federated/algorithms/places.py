@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from federated import modeller
 from federated.algorithms.workplace import Workplace
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
-from federated.task_spec import Unit
-from federated.types import DatasourceContainer, ProtocolContext
-from tests.federated.runtime.cast import make_task
+from federated.protocols.sides import Outcome
+from federated.task_spec import TaskSpec, Unit
+from federated.types import AccessCheckResult, DatasourceContainer, ProtocolContext
+from tests.federated.runtime.cast import NAMES, Cast, OpenOwner, make_task
 
 DATA: Mapping[str, Any] = {
     "include": ["age", "sex"],
@@ -54,3 +58,26 @@ def place(
     spec = make_task(algorithms=(Unit(name=f"bitfount.{algorithm}", arguments=dict(arguments)),))
     context = more.pop("context", ProtocolContext(task_id=spec.hash.hex()))
     return Workplace("hull", spec, context, bytes(32), data=data, **more)
+
+
+@dataclass
+class OwnerWithTable(OpenOwner):
+    """Allows everything, and has a table."""
+
+    tables: dict[str, DatasourceContainer] = field(default_factory=dict)
+
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+        context = ProtocolContext(task_id=spec.hash.hex())
+        return Workplace(self.name, spec, context, secret, data=self.tables[self.name])
+
+
+def run(folder: Path, spec: TaskSpec, tables: dict[str, DatasourceContainer]) -> Outcome:
+    """A task over pods with these tables, in this process."""
+    (folder / "state").mkdir(exist_ok=True)
+    cast = Cast(folder / "state")
+    for name in NAMES:
+        object.__setattr__(cast.start(name), "owner", OwnerWithTable(name=name, tables=tables))
+    try:
+        return asyncio.run(modeller.run(cast.coordinator(spec), cast.signature(spec)))
+    finally:
+        cast.close()

@@ -17,7 +17,8 @@ from federated.models.files import load, to_bytes
 from federated.models.rows import read_rows
 from federated.models.weights import inside
 from federated.task_spec import Unit
-from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, source
+from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, run, source
+from tests.federated.runtime.cast import NAMES, make_task
 
 TENSORS = {"weights": np.array([1.0, 0.5]), "bias": np.array([-0.25])}
 EVALUATION = {"model": MODEL, "data": DATA, "weights": inside(to_bytes(TENSORS))}
@@ -71,6 +72,23 @@ async def test_metrics_of_pods_add_up_to_their_mean(tmp_path: Path) -> None:
     assert len(seen) == 2
     _, metrics = without_metrics(unpack(layout, np.mean(vectors, axis=0), 4.0))
     assert metrics["loss"] == pytest.approx(np.mean(seen), rel=1e-6)
+
+
+def test_only_the_mean_of_the_metrics_is_seen_under_masks(tmp_path: Path) -> None:
+    tables = {name: source(tmp_path / name, 100 + 20 * number, number) for number, name in enumerate(NAMES)}
+    units = (Unit(name="bitfount.ModelEvaluation", arguments=EVALUATION),)
+    outcome = run(tmp_path, make_task(protocol=Unit(name="bitfount.ResultsOnly"), algorithms=units), tables)
+    assert outcome.counts is not None
+    _, found = without_metrics(outcome.counts.parts)
+    parameters = made(evaluation, EVALUATION)
+    model = training.model(made(training, TRAINING))
+    model.load(TENSORS)
+    rows = [read_rows(table, parameters.data, "test") for table in tables.values()]
+    assert min(map(len, rows)) >= 11
+    each = [model.measure(one) for one in rows]
+    for name in model.metrics:
+        assert found[name] == pytest.approx(np.mean([one[name] for one in each]), abs=1e-5)
+    assert not outcome.results
 
 
 async def test_a_pod_can_train_alone_and_keeps_its_model(tmp_path: Path) -> None:

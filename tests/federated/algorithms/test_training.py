@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from federated import modeller
 from federated.algorithms import training
 from federated.algorithms.training import Parameters
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.workplace import parameters_of
 from federated.errors import TaskRefused
 from federated.models.interface import Rows, Tensors
 from federated.models.linear import LinearModel, Settings
 from federated.models.rows import read_rows
-from federated.task_spec import Aggregation, TaskSpec, Unit
-from federated.types import AccessCheckResult, DatasourceContainer, ProtocolContext
-from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, source
-from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, OpenOwner, make_task
+from federated.task_spec import Aggregation, Unit
+from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, run, source
+from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, make_task
 
 
 def parameters(arguments: Mapping[str, Any] = TRAINING) -> Parameters:
@@ -30,52 +26,20 @@ def parameters(arguments: Mapping[str, Any] = TRAINING) -> Parameters:
     return found
 
 
-@dataclass
-class OwnerWithTable(OpenOwner):
-    """Allows everything, and has a table."""
-
-    tables: dict[str, DatasourceContainer] = field(default_factory=dict)
-
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
-        context = ProtocolContext(task_id=spec.hash.hex())
-        return Workplace(self.name, spec, context, secret, data=self.tables[self.name])
-
-
 @pytest.fixture(autouse=True)
 def _results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIALVEIL_TASK_RESULTS_DIR", str(tmp_path / "results"))
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[[TaskSpec, dict[str, DatasourceContainer]], Any]]:
-    """Runs a task over pods with tables, in this process."""
-    casts = []
-
-    def running(spec: TaskSpec, tables: dict[str, DatasourceContainer]) -> Any:
-        cast = Cast(tmp_path / "state")
-        casts.append(cast)
-        (tmp_path / "state").mkdir(exist_ok=True)
-        for name in NAMES:
-            pod = cast.start(name)
-            object.__setattr__(pod, "owner", OwnerWithTable(name=name, tables=tables))
-        return asyncio.run(modeller.run(cast.coordinator(spec), cast.signature(spec)))
-
-    yield running
-    for cast in casts:
-        cast.close()
-
-
 @pytest.mark.parametrize("aggregator", [PLAIN, SECURE])
-def test_federated_training_is_training_on_all_rows(
-    run: Callable[..., Any], tmp_path: Path, aggregator: str
-) -> None:
+def test_federated_training_is_training_on_all_rows(tmp_path: Path, aggregator: str) -> None:
     tables = {name: source(tmp_path / name, 30 + 12 * place, place) for place, name in enumerate(NAMES)}
     aggregation = Aggregation(name=aggregator, weights="rows", minimum_survivors=3, maximum_weight=1000.0)
     spec = make_task(
         algorithms=(Unit(name="bitfount.FederatedModelTraining", arguments=dict(TRAINING)),),
         aggregation=aggregation,
     )
-    outcome = run(spec, tables)
+    outcome = run(tmp_path, spec, tables)
     pooled = LinearModel("logistic", 2, Settings(learning_rate=0.5, l2=0.01), "epochs")
     parts = [read_rows(table, parameters().data, "train") for table in tables.values()]
     pooled.fit(

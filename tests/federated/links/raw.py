@@ -20,7 +20,7 @@ class RawPod:
     """One connection; every step is a call."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        plain = socket.create_connection(address, 5)
+        plain = socket.create_connection(address, 3)  # shorter than the hub's signs of life are apart
         self.tls: ssl.SSLSocket = pod_context().wrap_socket(plain)
 
     def __enter__(self) -> RawPod:
@@ -57,16 +57,16 @@ class RawPod:
             return True
         return False
 
-    def bound(self) -> bytes:
+    def bound(self, nonce: bytes | None = None) -> bytes:
         """Ask for a challenge; what both signatures cover."""
-        nonce = os.urandom(NONCE_SIZE)
+        nonce = nonce or os.urandom(NONCE_SIZE)
         self.send(Kind.HELLO, nonce)
         _, challenge, _ = self.receive()
         shown = certificate_hash(self.tls.getpeercert(binary_form=True) or b"")
         return shown + nonce + challenge[:NONCE_SIZE] + MODELLER.public
 
-    def proof(self, name: str = "leeds", key: Identity = LEEDS) -> bytes:
-        return key.sign(POD_DOMAIN + self.bound() + name.encode()) + name.encode()
+    def proof(self, name: str = "leeds", key: Identity = LEEDS, nonce: bytes | None = None) -> bytes:
+        return key.sign(POD_DOMAIN + self.bound(nonce) + name.encode()) + name.encode()
 
     def prove(self, name: str = "leeds", key: Identity = LEEDS) -> Kind:
         """Greet; what the hub said."""

@@ -96,12 +96,13 @@ async def test_nothing_but_a_greeting_is_taken_from_a_stranger(what: str) -> Non
 
 async def test_a_proof_of_an_earlier_greeting_proves_nothing() -> None:
     def attempt(address: Address) -> Kind:
+        nonce = os.urandom(32)  # whoever repeats a proof repeats its nonce too; the hub's own must be fresh
         with RawPod(address) as first:
-            proof = first.proof()
+            proof = first.proof(nonce=nonce)
             first.send(Kind.PROOF, proof)
             assert first.receive()[0].kind is Kind.WELCOME
         with RawPod(address) as second:
-            second.bound()
+            second.bound(nonce)
             second.send(Kind.PROOF, proof)
             return second.receive()[0].kind
 
