@@ -24,7 +24,7 @@ MODEL_FIELDS = {
     "dp_config": 'noise is added under the mask: write "aggregator: {noise: …, l2_clip: …, delta: …}"',
     "hyperparameters": 'write "model: {name: …, settings: {…}}", and epochs or steps as arguments',
     "logger_config": "nothing is logged elsewhere; leave it out",
-    "pretrained_file": "training begins with the model that is named; leave it out",
+    "pretrained_file": 'write the argument "weights: {file: …}" of the algorithm',
 }
 
 
@@ -47,7 +47,7 @@ def check_whole_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
     except FileErrors as error:
         raise FileErrors((*error.problems, *problems.found)) from None
     if root is not None and not problems.failed:
-        _try_arguments(task, root, problems)
+        _try_arguments(task, path.parent, root, problems)
         if task.aggregator is not None and task.aggregator.secure:
             try_sum(task.aggregator, len(task.pods), place(root, ("aggregator",))[0], problems)
     if problems.failed:
@@ -75,14 +75,14 @@ def _algorithms(root: Table) -> list[tuple[str | int, ...]]:
     return [("algorithm",), *(("algorithms", number) for number in range(len(listed)))]
 
 
-def _try_arguments(task: TaskFile, root: Table, problems: Problems) -> None:
+def _try_arguments(task: TaskFile, folder: Path, root: Table, problems: Problems) -> None:
     units: list[tuple[tuple[str | int, ...], UnitSection]] = [(("protocol",), task.protocol)]
     if task.algorithm is not None:
         units.append((("algorithm",), task.algorithm))
     units += [(("algorithms", number), unit) for number, unit in enumerate(task.algorithms)]
     for where, section in units:
-        unit = section.unit()
         try:
+            unit = section.unit(folder)
             component: Any = registry.load(registry.resolve(unit.name, unit.arguments))
             parameters_of(component.Parameters, unit)
         except TaskRefused as error:

@@ -23,6 +23,7 @@ from federated import registry
 from federated.errors import (
     ConfigurationError,
     FederatedError,
+    InvalidArgument,
     MissingExtra,
     NameWaits,
     TaskRefused,
@@ -30,6 +31,7 @@ from federated.errors import (
 )
 from federated.federation_section import Address, ParticipantName, PublicKey, split_address
 from federated.identity_file import read_identity
+from federated.models.weights import inside
 from federated.reference_task import translated, typed
 from federated.screening.load import load_trial
 from federated.screening.lock import digest, lock
@@ -82,10 +84,24 @@ class UnitSection(Section):
     def _name_alone(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
 
-    def unit(self) -> Unit:
-        """As the specification has it."""
+    def unit(self, folder: Path) -> Unit:
+        """As the specification has it; a model's file that the arguments name is read into it.
+
+        Raises:
+            ConfigurationError: that file cannot be used.
+        """
         arguments = dict(self.arguments) | ({} if self.model is None else {"model": self.model})
+        weights = arguments.get("weights")
+        if isinstance(weights, dict) and set(weights) == {"file"}:
+            arguments["weights"] = _inside(folder / str(weights["file"]))
         return Unit(name=registry.find(self.name).value, arguments=arguments, label=self.label)
+
+
+def _inside(path: Path) -> dict[str, str]:
+    try:
+        return inside(read_bytes(path, "weights"))
+    except (EHRConfigurationError, InvalidArgument) as error:
+        raise ConfigurationError(f"weights.file: {error}") from None
 
 
 class AggregatorSection(Section):
@@ -344,8 +360,8 @@ def make_spec(task: TaskFile, folder: Path, now: datetime, nonce: str, modeller_
             Participant(name=pod.name, key=pod.key, data=pod.data)
             for pod in sorted(task.pods, key=lambda pod: pod.name)
         ),
-        protocol=task.protocol.unit(),
-        algorithms=tuple(unit.unit() for unit in task.units),
+        protocol=task.protocol.unit(folder),
+        algorithms=tuple(unit.unit(folder) for unit in task.units),
         aggregation=aggregation,
         quorum=task.quorum or least,
         cohort_minimum=task.cohort_minimum,

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ehr.problems import FileErrors
+from federated.algorithms.evaluation import Parameters
+from federated.algorithms.workplace import parameters_of
+from federated.models.files import save
+from federated.models.weights import brought
 from federated.reference_task import FIELDS
+from federated.task_check import check_whole_task
 from federated.task_file import check_task, make_spec, modeller_identity
 
 KEYS = [f"{number:064x}" for number in range(1, 6)]
@@ -117,3 +124,39 @@ def test_the_reference_s_task_section_is_read(tmp_path: Path) -> None:
     assert task.protocol == straight.protocol
     assert task.units == straight.units
     assert task.aggregator == straight.aggregator
+
+
+EVALUATION = """\
+algorithm:
+  name: ModelEvaluation
+  arguments:
+    model: {name: linear_regression}
+    data: {include: [age], target: dead}
+    weights: {file: model.safetensors}
+"""
+
+
+def evaluation(folder: Path) -> Path:
+    """The task with a model's file beside it."""
+    text = re.sub(r"(?ms)^algorithm:.*?(?=^\S)", EVALUATION, TASK)
+    return written(folder, re.sub(r"(?m)^protocol: .*$", "protocol: ResultsOnly", text))
+
+
+def test_a_model_s_file_travels_inside_the_task(tmp_path: Path) -> None:
+    path = evaluation(tmp_path)
+    tensors = {"weights": np.array([0.25]), "bias": np.array([1.0])}
+    sha256 = save(tmp_path / "model.safetensors", tensors)
+    task, _ = check_whole_task(path)
+    spec = make_spec(task, tmp_path, NOW, "0" * 32, bytes(32).hex())
+    assert spec.algorithms[0].arguments["weights"]["sha256"] == sha256
+    parameters = parameters_of(Parameters, spec.algorithms[0])
+    assert brought(parameters.weights, tensors)["weights"].tolist() == [0.25]
+
+
+@pytest.mark.parametrize("data", [None, b"\x80\x04pickle"])
+def test_a_model_s_file_that_cannot_be_used_is_a_mistake(tmp_path: Path, data: bytes | None) -> None:
+    path = evaluation(tmp_path)
+    if data is not None:
+        (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(FileErrors, match=r"weights\.file: "):
+        check_whole_task(path)
