@@ -90,6 +90,9 @@ def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exi
         terminal.out_json(result.document())
     else:
         show_result(result, out)
+    if result.outcome.reason == "LIMITS_EXCEEDED":
+        terminal.say("A pod has made as many predictions as its owner allows; there is what was made.")
+        raise typer.Exit(ExitCode.BUDGET_SPENT)
     missing = set(result.spec.names) - _in_the_end(result)
     if missing:
         terminal.say(f"Not in the result: {', '.join(sorted(missing))}.")

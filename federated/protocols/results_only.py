@@ -23,7 +23,7 @@ from federated.coordinator import Coordinator
 from federated.errors import TaskRefused
 from federated.links.link import Buffer
 from federated.protocols.exchanges import Exchanges
-from federated.protocols.sides import AddUp, Outcome
+from federated.protocols.sides import LIMITS_EXCEEDED, AddUp, Outcome
 from federated.task_spec import TaskSpec
 
 
@@ -64,6 +64,11 @@ def layout_of(module: Any, parameters: Any, spec: TaskSpec) -> Layout:
     if not hasattr(module, "layout"):
         raise TaskRefused(
             "TASK_SETUP_ERROR", "The algorithm gives nothing that can be added up. Nothing was run."
+        )
+    if spec.aggregation is not None and spec.aggregation.weights != "equal":
+        raise TaskRefused(
+            "TASK_SETUP_ERROR",
+            'A sum of results counts every pod the same: write "weights: equal". Nothing was run.',
         )
     found: Layout = module.layout(parameters, spec)
     return found
@@ -122,10 +127,17 @@ async def modeller(
         TooFewPods: there is no sum, or fewer results than the quorum.
     """
     if coordinator.spec.aggregation is None:
-        return Outcome("done", results=await coordinator.results(cohort))
+        results = await coordinator.results(cohort)
+        return Outcome(reason_of(results), results=results)
     module, chosen = _component(coordinator.spec)
     layout = layout_of(module, chosen, coordinator.spec)
     return await summed_once(coordinator, cohort, add_up, layout, writer(module, chosen, coordinator.spec))
+
+
+def reason_of(results: Mapping[str, Any]) -> str:
+    """Why the task ended: "done", or that a pod made what was left of a limit and no more."""
+    spent = any(isinstance(one, dict) and one.get("state") == LIMITS_EXCEEDED for one in results.values())
+    return LIMITS_EXCEEDED if spent else "done"
 
 
 Write = Callable[[Combined], Mapping[str, str]]

@@ -12,6 +12,9 @@ from federated.coordinator import Coordinator
 from federated.links.link import Buffer
 from federated.models.interface import Tensors
 
+LIMITS_EXCEEDED = "LIMITS_EXCEEDED"
+"""The reason of a task that ended with what a limit allowed."""
+
 AddUp = Callable[[Coordinator, Exchange], Awaitable[Combined]]
 
 
@@ -74,7 +77,7 @@ class Outcome:
     """What a task came to.
 
     Attributes:
-        reason: "done", "early stop", "converged", or why it ended before.
+        reason: "done", "early stop", "converged", or `LIMITS_EXCEEDED`.
         rounds: every round, in order.
         model: the last model's arrays; empty where nothing is trained.
         best: the arrays of the best round by the early-stopping metric, and its number; None without one.

@@ -10,7 +10,9 @@ import pytest
 
 from federated.cli.frame import run
 from federated.local_task import run_task
-from tests.fakes.federation import make_federation
+from federated.models.files import to_bytes
+from federated.models.weights import inside
+from tests.fakes.federation import make_federation, public_of
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +49,53 @@ def test_the_command_runs_a_task_and_says_what_came_out(
     status = json.loads(capsys.readouterr().out)
     assert [one["state"] for one in status["tasks"]] == ["done"]
     assert status["rounds"] == 5
+
+
+INFERENCE = """\
+name: predict
+protocol: ResultsOnly
+algorithm:
+  name: ModelInference
+  model: {name: logistic_regression}
+  arguments:
+    data: {include: [dose, age]}
+    weights: {sha256: DIGEST, data: MODEL}
+pods:
+  - {name: bath, key: BATH, data: events}
+modeller: {name: modeller, key: {file: modeller.key}}
+"""
+
+
+@pytest.mark.parametrize(("limit", "status", "made"), [(25, 8, 25), (100, 0, 30)])
+def test_predictions_end_at_the_owner_s_limit_with_what_was_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: int, status: int, made: int
+) -> None:
+    found = make_federation(tmp_path / "f")
+    pod = found.pods["bath"]
+    text = (
+        pod.read_text()
+        .replace("[FederatedAveraging]", "[ResultsOnly]")
+        .replace("FederatedModelTraining", "ModelInference")
+    )
+    text = text.replace(
+        "[updates, metrics]", f"[model_results]\n  budgets: {{inferences: {{logistic_regression: {limit}}}}}"
+    )
+    pod.write_text(text)
+    weights = inside(to_bytes({"weights": np.array([1.0, 0.1]), "bias": np.array([-6.0])}))
+    found.task.write_text(
+        INFERENCE.replace("BATH", public_of("bath"))
+        .replace("DIGEST", weights["sha256"])
+        .replace("MODEL", weights["data"])
+    )
+    pod.write_text(
+        pod.read_text().replace("[logistic_regression]", f"[logistic_regression, {weights['sha256']}]")
+    )
+    out = tmp_path / "out"
+    assert run(["task", "run", str(found.task), "--pod", str(pod), "--out", str(out), "--json"]) == status
+    document = json.loads(capsys.readouterr().out)
+    assert document["results"]["bath"]["predictions"] == made
+    assert document["reason"] == ("LIMITS_EXCEEDED" if status else "done")
+    (table,) = (tmp_path / "results").rglob("predictions.csv")
+    assert len(table.read_text().splitlines()) == made + 1
+    again = run(["task", "run", str(found.task), "--pod", str(pod), "--out", str(tmp_path / "again")])
+    assert again == (6 if status else 0), "nothing is left: the pod refuses the next task"
