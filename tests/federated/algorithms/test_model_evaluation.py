@@ -16,7 +16,7 @@ from federated.errors import TaskRefused
 from federated.models.files import load, to_bytes
 from federated.models.rows import read_rows
 from federated.models.weights import inside
-from federated.task_spec import Unit
+from federated.task_spec import Aggregation, Unit
 from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, run, source
 from tests.federated.runtime.cast import NAMES, make_task
 
@@ -58,6 +58,9 @@ async def test_metrics_of_fewer_rows_than_the_smallest_cell_do_not_leave(tmp_pat
     assert set(values.values()) == {0.0}, "neither a metric nor that there is one"
 
 
+EQUAL = Aggregation(name="bitfount.SecureAggregator", minimum_survivors=3)
+
+
 async def test_metrics_of_pods_add_up_to_their_mean(tmp_path: Path) -> None:
     """A pod that has no metric does not count as one with 0."""
     parameters = made(evaluation, EVALUATION)
@@ -77,7 +80,11 @@ async def test_metrics_of_pods_add_up_to_their_mean(tmp_path: Path) -> None:
 def test_only_the_mean_of_the_metrics_is_seen_under_masks(tmp_path: Path) -> None:
     tables = {name: source(tmp_path / name, 100 + 20 * number, number) for number, name in enumerate(NAMES)}
     units = (Unit(name="bitfount.ModelEvaluation", arguments=EVALUATION),)
-    outcome = run(tmp_path, make_task(protocol=Unit(name="bitfount.ResultsOnly"), algorithms=units), tables)
+    outcome = run(
+        tmp_path,
+        make_task(protocol=Unit(name="bitfount.ResultsOnly"), algorithms=units, aggregation=EQUAL),
+        tables,
+    )
     assert outcome.counts is not None
     _, found = without_metrics(outcome.counts.parts)
     parameters = made(evaluation, EVALUATION)

@@ -83,7 +83,7 @@ def make_task(names: tuple[str, ...] = NAMES, **changed: Any) -> TaskSpec:
         "algorithms": (Unit(name="bitfount.FederatedModelTraining"),),
         "aggregation": Aggregation(name=SECURE, weights="rows", minimum_survivors=3, maximum_weight=1000.0),
         "quorum": 3,
-        "deadlines": Deadlines(accept=5, compute=5, step=5),
+        "deadlines": Deadlines(accept=60.0, compute=60.0, step=60.0),
     }
     return TaskSpec(**(given | changed))
 
