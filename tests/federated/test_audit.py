@@ -228,11 +228,11 @@ def test_the_command_finds_the_state_folder_of_a_pod_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "pod.yaml"
-    config.write_text("name: Leeds\ndata: {heart: {}}\n", encoding="utf-8")
+    config.write_text("name: Leeds\ndata: {heart: {file: heart.csv}}\n", encoding="utf-8")
     assert run(["pod", "audit", "--config", str(config)]) == ExitCode.USAGE
     assert "--state" in capsys.readouterr().err
     config.write_text(
-        "name: Leeds\ndata: {heart: {}}\nfederation:\n  name: leeds\n  key: {file: pod.key}\n"
+        "name: Leeds\ndata: {heart: {file: heart.csv}}\nfederation:\n  name: leeds\n  key: {file: pod.key}\n"
         f"  modeller: {{name: ana, key: {'a' * 64!r}}}\n  state: kept\n",
         encoding="utf-8",
     )
