@@ -1,422 +1,263 @@
-"""A task whose modeller and pods are killed again and again, and whether its model is that of a run nobody disturbed.
+"""A task in real processes over TLS, whose modeller or pods are killed at moments drawn by chance.
 
-Modeller and pods are processes of their own on loopback TLS sockets. A killed one is started again with the same
-command. A moment is a durable act of the process: a statement that writes to one of its logs, just before it or just
-after, or the opening or renaming of one of its files. The process counts its acts and ends itself with ``SIGKILL`` at
-the n-th, or by the clock a little later; so moments are exact however fast or slow the machine is.
+The modeller's program is the command; each pod is the command too. The moments are numbers of entries in the task's
+own log, looked at from outside: so they lie before, in and after every step of a round, however fast the machine is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest.mock import patch
 
-from federated.coordinator import STAGES
-from federated.envelope import opened
+import msgspec
+import numpy as np
+
+from federated import modeller
+from federated.coordinator import Coordinator
+from federated.envelope import Header
 from federated.errors import LinkLost
-from federated.journal import DATABASE, Journal
-from federated.links.link import Handler, Parcel
-from federated.links.sockets import Backoff, Modeller, dial
+from federated.journal import Journal, open_existing
+from federated.links.in_process import InProcess
+from federated.links.link import Parcel
 from federated.models.files import load
 from federated.pod_state import PodState
-from federated.premises import open_pod
-from federated.task_run import LAST, Status, TaskResult, TaskRun, begin, run, status
-from federated.task_spec import TaskSpec
+from federated.premises import Around, open_pod
+from federated.task_run import LAST, status
+from federated.task_spec import read_task_spec
 from secure_agg import Identity
-from tests.fakes.federation import Federation, make_federation, public_of, seed_of
+from tests.fakes.federation import Federation, make_federation, seed_of
 
-MODELLER = "modeller"
 NAMES = ("bath", "hull", "kent", "leeds", "york")
-RESULTS = "TRIALVEIL_TASK_RESULTS_DIR"
-_LIMIT_S = 120
-_NEVER = 1 << 40
-_COUNTS_ITS_ACTS = """
-import os, runpy, signal, sqlite3, sys, threading
-from functools import partial
-tally, home, left, later = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-del sys.argv[1:5]
-seen, one = os.open(tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), threading.Lock()
-end = partial(os.kill, os.getpid(), signal.SIGKILL)
-def act(what):
-    global left
-    with one:
-        left -= 1
-        os.write(seen, (what + chr(10)).encode())
-        if left == 0:
-            end() if not later else threading.Timer(later, end).start()
-class Watched(sqlite3.Connection):
-    def execute(self, text, *values):
-        words = text.lower().split()
-        if not words or words[0] not in ("insert", "update", "delete", "commit"):
-            return super().execute(text, *values)
-        what = " ".join(word for word in words[:5] if word.isalpha() and word not in ("or", "ignore", "replace"))
-        act("before " + what)
-        found = super().execute(text, *values)
-        act("after " + what)
-        return found
-sqlite3.connect = partial(sqlite3.connect, factory=Watched)
-def look(event, args):
-    if event == "os.rename" or event == "open" and isinstance(args[1], str) and set(args[1]) & set("wxa+"):
-        if str(args[0]).startswith(home):
-            act(event.removeprefix("os.") + " " + os.path.basename(str(args[0])))
-sys.addaudithook(look)
-runpy.run_module("federated.cli", run_name="__main__", alter_sys=True)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When a process ends: at its n-th durable act after this start, or so many seconds later."""
-
-    act: int
-    later_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """One kill: of whom, what the process had done last, how many sums of the task were done."""
-
-    who: str
-    last_act: str
-    sums_done: int
+_LIMIT_S = 240
 
 
 @dataclass(slots=True)
-class Seen:
-    """What happened.
+class Ran:
+    """What was seen of one run.
 
     Attributes:
-        kills: in order.
-        rounds: survivors of each round.
-        missed: pod to how many rounds it was not in.
-        acts: durable acts of each process in all its starts.
-        faults: what did not hold, in words; empty is what we want.
-        seconds: for everything.
+        kills: who was killed, and at which entry of the log.
+        sums: each sum of the task in order: its purpose, its end, and the pods in it.
+        model: the bytes of the last model, by array.
+        undisturbed: the same of a run in one process that nobody disturbed, in which the same pods answered.
+        faults: what must not have been.
     """
 
-    kills: list[Kill] = field(default_factory=list)
-    rounds: list[tuple[str, ...]] = field(default_factory=list)
-    missed: Counter[str] = field(default_factory=Counter)
-    acts: dict[str, int] = field(default_factory=dict)
+    kills: list[tuple[str, int]] = field(default_factory=list)
+    sums: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    undisturbed: dict[str, bytes] = field(default_factory=dict)
+    model: dict[str, bytes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
-class Program:
-    """A process that ends itself at moments, and is started again with the same command.
-
-    Args:
-        name: whose.
-        command: after ``trialveil -q``.
-        home: folder of its logs and files.
-        moments: one for each start, until there are none left.
-        results: folder of a pod's results.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str], home: Path, moments: Sequence[Moment], results: Path
-    ) -> None:
-        self.name, self._command, self._home = name, command, home
-        self._moments = list(moments)
-        self.tally = results.with_name(f"acts-{name}")
-        self._errors = results.with_name(f"errors-{name}")
-        self._environment = {**os.environ, RESULTS: str(results / name)}
-        self._process = self._started()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        moment = self._moments.pop(0) if self._moments else Moment(_NEVER)
-        watch = [str(self.tally), str(self._home), str(moment.act), str(moment.later_s)]
-        inside = [sys.executable, "-c", _COUNTS_ITS_ACTS, *watch, "-q", *self._command]
-        with self._errors.open("ab") as errors:
-            return subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=errors, env=self._environment)
-
-    def revived(self) -> bool:
-        """Start it again if it was killed; True if it was."""
-        if self._process.poll() != -signal.SIGKILL:
-            return False
-        self._process = self._started()
-        return True
-
-    @property
-    def status(self) -> int | None:
-        """How it ended by itself; None while it runs."""
-        found = self._process.poll()
-        return None if found == -signal.SIGKILL else found
-
-    def acts(self) -> list[str]:
-        """What it did in all its starts."""
-        return self.tally.read_text().splitlines() if self.tally.exists() else []
-
-    def errors(self) -> str:
-        """The end of what it wrote on its standard error."""
-        return self._errors.read_text()[-500:]
-
-    def stop(self) -> None:
-        """End it, whatever it does."""
-        self._process.kill()
-        self._process.wait()
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with contextlib.closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
-def killed_task(
-    folder: Path,
-    moments: Mapping[str, Sequence[Moment]],
-    *,
-    epochs: int = 4,
-    names: tuple[str, ...] = NAMES,
-    apart: bool = True,
-) -> Seen:
-    """Run a task over sockets, kill at the moments, and compare with a run that nobody disturbs.
+def federation(folder: Path, epochs: int) -> Federation:
+    """Five pods that dial the modeller's port."""
+    return make_federation(
+        folder,
+        NAMES,
+        epochs=epochs,
+        listen=f"127.0.0.1:{free_port()}",
+        deadlines="{accept: 60 s, compute: 60 s, step: 60 s}",
+    )
 
-    Args:
-        folder: for everything.
-        moments: `MODELLER` or a pod to its moments.
-        epochs: rounds of the task.
-        names: of the pods.
-        apart: False lets pods that nobody kills run in this process too, each still over its own socket, which
-            spares their starts.
-    """
-    began, seen = time.monotonic(), Seen()
-    address = ("127.0.0.1", _free_port())
-    made = make_federation(folder / "killed", names, epochs=epochs, listen=f"{address[0]}:{address[1]}")
-    twin = folder / "undisturbed"
-    shutil.copytree(made.folder, twin)
-    out = made.folder / "out"
-    own = set(names) if apart else set(moments)
-    programs = _programs(made, out, moments, own, folder / "results")
+
+class Processes:
+    """The programs of one federation, which can be started, killed and started again."""
+
+    def __init__(self, made: Federation, out: Path, results: Path) -> None:
+        self._made, self._out = made, out
+        self._environment = {**os.environ, "TRIALVEIL_TASK_RESULTS_DIR": str(results)}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, who: str) -> None:
+        """Start the modeller, or a pod by its name."""
+        command = [sys.executable, "-m", "federated.cli", "-q"]
+        if who == "modeller":
+            command += ["task", "run", str(self._made.task), "--out", str(self._out)]
+        else:
+            command += ["pod", "run", "--config", str(self._made.pods[who])]
+        self._running[who] = subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def kill(self, who: str) -> None:
+        """End it with SIGKILL."""
+        process = self._running[who]
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    def ended(self) -> bool:
+        """Whether the modeller's program has come to its end by itself."""
+        return self._running["modeller"].poll() is not None
+
+    def modeller_status(self) -> tuple[int, str]:
+        """Exit status and last words of the modeller's program."""
+        process = self._running["modeller"]
+        words = process.communicate(timeout=_LIMIT_S)[1].decode()[-600:]
+        return process.returncode, words
+
+    def close(self) -> None:
+        """End everything."""
+        for process in self._running.values():
+            process.kill()
+            process.communicate()
+
+
+@contextlib.contextmanager
+def processes(made: Federation, out: Path, results: Path) -> Iterator[Processes]:
+    """All programs of a federation, started."""
+    found = Processes(made, out, results)
     try:
-        with _pods_here(
-            {name: path for name, path in made.pods.items() if name not in own}, address, folder / "here"
-        ):
-            _until_done(programs, out, seen)
+        for who in (*NAMES, "modeller"):
+            found.start(who)
+        yield found
     finally:
-        for program in programs:
-            program.stop()
-    seen.acts = {program.name: len(program.acts()) for program in programs}
+        found.close()
+
+
+def entries(out: Path) -> int:
+    """How much stands in the task's log: answers, rounds and every message so far."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{out / 'task.db'}?mode=ro", uri=True, timeout=5)
+        ) as log:
+            counted = [
+                log.execute(f"select count(*) from {table}").fetchone()[0] for table in ("pods", "rounds")
+            ]
+            last = log.execute(
+                "select coalesce(max(seq), 0) from sqlite_sequence where name = 'events'"
+            ).fetchone()
+            return sum(counted) + int(last[0])
+    except sqlite3.Error:
+        return 0
+
+
+def run_killed(folder: Path, who: str, kills: int, seed: int, epochs: int) -> Ran:
+    """Run a task; kill ``modeller``, ``pods`` or ``both`` at moments drawn from the seed; read what came out."""
+    began, dice, seen = time.monotonic(), random.Random(seed), Ran()
+    made, out = federation(folder / "files", epochs), folder / "out"
+    with processes(made, out, folder / "results") as running:
+        for moment in _moments(dice, kills, epochs):
+            victim = "modeller" if who == "modeller" else dice.choice(NAMES)
+            if who == "both" and dice.random() < 0.5:
+                victim = "modeller"
+            if not _wait(out, running, moment):
+                break
+            time.sleep(dice.uniform(0, 0.01))
+            running.kill(victim)
+            seen.kills.append((victim, entries(out)))
+            running.start(victim)
+        code, words = running.modeller_status()
+        if code not in (0, 3):
+            seen.faults.append(f"the modeller's program ended with {code}: {words}")
     if not seen.faults:
-        _check_sums(seen, out, names)
-        _check_model(seen, out, twin, names)
-        _check_releases(seen, made)
+        _read(seen, made, out)
+        seen.undisturbed = asyncio.run(_undisturbed(seen, made, out, folder / "again"))
+        if seen.undisturbed != seen.model:
+            seen.faults.append("the model differs from that of an undisturbed run with the same survivors")
     seen.seconds = time.monotonic() - began
     return seen
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+def _moments(dice: random.Random, kills: int, epochs: int) -> list[int]:
+    # A round of five pods leaves about eighteen entries, the offer five.
+    return sorted(dice.sample(range(1, 5 + 18 * epochs), kills))
 
 
-def _programs(
-    made: Federation, out: Path, moments: Mapping[str, Sequence[Moment]], own: set[str], results: Path
-) -> list[Program]:
-    results.mkdir()
-    task = ["task", "run", str(made.task), "--out", str(out)]
-    found = [Program(MODELLER, task, out, moments.get(MODELLER, ()), results)]
-    for name in sorted(own - {MODELLER}):
-        path = made.pods[name]
-        pod = ["pod", "run", "--config", str(path)]
-        found.append(Program(name, pod, path.parent, moments.get(name, ()), results))
-    return found
-
-
-@contextmanager
-def _pods_here(paths: Mapping[str, Path], address: tuple[str, int], results: Path) -> Iterator[None]:
-    """Pods in a thread of this process, dialling the modeller as those in processes of their own do."""
-    stopping = threading.Event()
-
-    async def serve() -> None:
-        pods = [open_pod(path) for path in paths.values()]
-        at = Modeller(*address, bytes.fromhex(public_of(MODELLER)))
-        soon = Backoff(0.1, 0.2)
-        serving = [
-            asyncio.ensure_future(dial(at, pod.signer, pod.name, pod.handle, backoff=soon)) for pod in pods
-        ]
-        await asyncio.to_thread(stopping.wait)
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        for pod in pods:
-            pod.close()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    with patch.dict(os.environ, {RESULTS: str(results)}):
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join()
-
-
-def _until_done(programs: list[Program], out: Path, seen: Seen) -> None:
-    """Start killed ones again until the modeller has ended by itself."""
-    modeller, until = programs[0], time.monotonic() + _LIMIT_S
-    while modeller.status is None:
-        for program in programs:
-            acts = program.acts
-            if program.revived():
-                seen.kills.append(Kill(program.name, acts()[-1], _sums_done(out)))
-            elif program is not modeller and program.status is not None:
-                seen.faults.append(f"{program.name} ended with {program.status}: {program.errors()}")
-                return
-        if time.monotonic() > until:
-            seen.faults.append(f"the task was not done after {_LIMIT_S} s: {modeller.errors()}")
-            return
+def _wait(out: Path, running: Processes, moment: int) -> bool:
+    until = time.monotonic() + _LIMIT_S
+    while entries(out) < moment and not running.ended() and time.monotonic() < until:
         time.sleep(0.002)
-    if modeller.status not in (0, 4):
-        seen.faults.append(f"the modeller ended with {modeller.status}: {modeller.errors()}")
+    return not running.ended()
 
 
-def _sums_done(out: Path) -> int:
-    if not (out / DATABASE).exists():
-        return 0
-    try:
-        return sum(one["state"] == "done" for one in status(out).rounds)
-    except Exception:  # nothing is there yet that could be read
-        return 0
+def _read(seen: Ran, made: Federation, out: Path) -> None:
+    seen.sums = [
+        (str(one["purpose"]), str(one["state"]), tuple(one["survivors"])) for one in status(out).rounds
+    ]
+    seen.model = {name: array.tobytes() for name, array in load(out / LAST).tensors.items()}
+    for name, file in made.pods.items():
+        state = PodState(file.parent / "state", read_only=True)
+        records = state.journal.records
+        state.close()
+        released = [(record.task, record.round) for record in records if record.released]
+        models = [(record.task, record.model_hash) for record in records if record.released]
+        if len(set(released)) != len(released) or len(set(models)) != len(models):
+            seen.faults.append(f"{name} released a round or a model twice")
 
 
-def _check_sums(seen: Seen, out: Path, names: tuple[str, ...]) -> None:
-    """A pod misses at most one round for each of its kills, and none because the modeller was killed."""
-    seen.rounds = [tuple(one["survivors"]) for one in _done(status(out)) if one["purpose"] == "update"]
-    times = Counter(kill.who for kill in seen.kills)
-    seen.missed = Counter(name for one in seen.rounds for name in names if name not in one)
-    for name in names:
-        if seen.missed[name] > times[name]:
-            seen.faults.append(f"{name} was killed {times[name]} times and missed {seen.missed[name]} rounds")
-
-
-def _done(found: Status) -> list[Mapping[str, object]]:
-    return [one for one in found.rounds if one["state"] == "done"]
-
-
-class Replay:
-    """A link to pods in this process, each of which answers only in the sums that it was in.
+class _Scripted:
+    """A link on which exactly those pods take part in each sum that did in another run.
 
     Args:
-        pods: name to handler.
-        sums: done sums of the run that was killed, in order.
+        link: to pods that nobody disturbs.
+        sums: of the other run.
     """
 
-    def __init__(self, pods: Mapping[str, Handler], sums: Sequence[Mapping[str, object]]) -> None:
-        self._pods, self._sums = pods, sums
-        self._met: list[int] = []
-        self._key = {MODELLER: bytes.fromhex(public_of(MODELLER))}
+    def __init__(self, link: InProcess, sums: list[tuple[str, str, tuple[str, ...]]]) -> None:
+        self._link, self._sums = link, sums
+        self._places: dict[int, int] = {}
 
     @property
     def connected(self) -> frozenset[str]:
-        """All or none: weights are asked for again where they were."""
-        here = len(self._met)
-        weighs = here >= len(self._sums) or self._sums[here]["purpose"] == "weights"
-        return frozenset(self._pods) if weighs else frozenset()
+        # Weights are asked for again when a pod is back that was not in them: only where they were.
+        place = len(self._places)
+        again = place < len(self._sums) and self._sums[place][0] == "weights"
+        weighed = [
+            pods for purpose, state, pods in self._sums[:place] if (purpose, state) == ("weights", "done")
+        ]
+        return frozenset(NAMES if again or not weighed else weighed[-1])
 
     async def ask(self, pod: str, request: Parcel) -> Parcel:
-        header = opened(request, self._key).header
-        if header.kind in ("weigh", "compute", "sum"):
-            seq = header.number // STAGES
-            if seq not in self._met:
-                self._met.append(seq)
-            given = self._sums[self._met.index(seq)]
-            assert (given["purpose"] == "weights") == (header.kind == "weigh") or header.kind == "sum"
-            if pod not in given["survivors"]:  # type: ignore[operator]
-                raise LinkLost("The pod was lost in this sum.")
-        return await self._pods[pod](request)
+        header = msgspec.msgpack.decode(request.head[64:], type=Header)
+        if header.kind in ("weigh", "compute"):
+            place = self._places.setdefault(int(header.note["seq"]), len(self._places))
+            purpose, state, pods = self._sums[place]
+            assert purpose == header.note["purpose"], "the sums come in the same order"
+            if state != "done" or pod not in pods:
+                raise LinkLost("not in this sum")
+        return await self._link.ask(pod, request)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        await self._link.close()
 
 
-def _check_model(seen: Seen, out: Path, twin: Path, names: tuple[str, ...]) -> None:
-    sums = _done(status(out))
-    with patch.dict(os.environ, {RESULTS: str(twin / "results")}):
-        expected = asyncio.run(_undisturbed(out, twin, names, sums))
-    found = load(out / LAST, like=expected.model)
-    wanted = load(twin / "out" / LAST, like=expected.model)
-    if {name: array.tobytes() for name, array in found.tensors.items()} != {
-        name: array.tobytes() for name, array in wanted.tensors.items()
-    }:
-        seen.faults.append("the model differs from that of the undisturbed run")
-    if found.facts != wanted.facts:
-        seen.faults.append("the model's provenance differs from that of the undisturbed run")
-    metrics = [one["metrics"] for one in sums if one["purpose"] == "update"]
-    if metrics != [dict(one) for one in expected.metrics]:
-        seen.faults.append("the metrics differ from those of the undisturbed run")
-    if list(seen.rounds) != [one.survivors for one in expected.outcome.rounds]:
-        seen.faults.append("the undisturbed run has other survivors; the comparison is void")
-
-
-async def _undisturbed(
-    out: Path, twin: Path, names: tuple[str, ...], sums: Sequence[Mapping[str, object]]
-) -> TaskResult:
-    """The same signed task with fresh pods in this process."""
-    text = _same_task(out, twin / "out")
-    given = TaskRun(_no_other_task, text, Identity(seed_of(MODELLER)), twin / "out")
-    pods = {name: open_pod(twin / name / "pod.yaml") for name in names}
-    begun = begin(given)
+async def _undisturbed(seen: Ran, made: Federation, out: Path, folder: Path) -> dict[str, bytes]:
+    """The same signed task over pods with the same keys and rows, and no memory of it."""
+    shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns("state"))
+    journal = open_existing(out)
+    assert journal is not None
+    spec, signature = read_task_spec(journal.told("spec")), journal.told("signature")
+    journal.close()
+    pods = {
+        name: open_pod(folder / name / "pod.yaml", Around(results=folder / name / "results"))
+        for name in NAMES
+    }
     try:
-        return await run(begun, given, Replay({name: pod.handle for name, pod in pods.items()}, sums))
+        link = _Scripted(InProcess({name: pod.handle for name, pod in pods.items()}), seen.sums)
+        coordinator = Coordinator(spec, Identity(seed_of("modeller")), link, Journal(None))
+        outcome = await modeller.run(coordinator, signature)
     finally:
-        begun.journal.close()
         for pod in pods.values():
             pod.close()
-
-
-def _same_task(out: Path, to: Path) -> str:
-    """Let a folder hold a task that was signed and not yet offered to anybody; the task file's text."""
-    before, after = Journal(out, read_only=True), Journal(to)
-    try:
-        for name in ("identity", "signature", "spec"):
-            after.tell(name, before.told(name))
-        text: str = before.told("identity")
-        return text
-    finally:
-        before.close()
-        after.close()
-
-
-def _no_other_task(*_: object) -> TaskSpec:
-    raise AssertionError("the undisturbed run has the task of the killed one")
-
-
-def _check_releases(seen: Seen, made: Federation) -> None:
-    """By every pod's own journal: no round and no model was released twice."""
-    done = len(_done(status(made.folder / "out")))
-    killed = {kill.who for kill in seen.kills}
-    for name, path in made.pods.items():
-        state = PodState(path.parent / "state", read_only=True)
-        records = state.journal.records
-        state.close()
-        released = [one for one in records if one.released]
-        for what, keys in (
-            ("round", [(one.task, one.round) for one in released]),
-            ("model", [one.model_hash for one in released]),
-            ("entry", [(one.task, one.round) for one in records]),
-        ):
-            if len(set(keys)) != len(keys):
-                seen.faults.append(f"{name} has the same {what} twice in its journal")
-        if name not in killed and len(released) < done:
-            seen.faults.append(f"{name} was never killed and has released {len(released)} of {done} sums")
-
-
-def drawn(dice: random.Random, acts: int, kills: int) -> list[Moment]:
-    """So many moments spread over so many durable acts; half of them by the clock, up to 50 ms after the act."""
-    found, before = [], 0
-    for act in sorted(dice.sample(range(1, acts + 1), kills)):
-        found.append(Moment(act - before, dice.uniform(0, 0.05) if dice.random() < 0.5 else 0.0))
-        before = act
-    return found
+    return {name: np.asarray(array).tobytes() for name, array in outcome.model.items()}

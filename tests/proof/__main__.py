@@ -7,6 +7,7 @@ python -m tests.proof --only authorization-server
 python -m tests.proof --only dropouts --minutes 10
 python -m tests.proof --only thousand-pods
 python -m tests.proof --only kills
+python -m tests.proof --only task-kills
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from platformdirs import user_cache_path
 
 from tests.proof import mutation
 
-PARTS = ("independent-server", "authorization-server", "mutation", "dropouts", "thousand-pods", "kills")
+PARTS = (
+    "independent-server",
+    "authorization-server",
+    "mutation",
+    "dropouts",
+    "thousand-pods",
+    "kills",
+    "task-kills",
+)
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -79,6 +88,10 @@ def main(given: Sequence[str] | None = None) -> int:
         from tests.proof import kills
 
         held["kills"] = kills.run(chosen.seed)
+    if "task-kills" in parts:
+        from tests.proof import task_kills
+
+        held["task-kills"] = task_kills.run(chosen.seed)
     for part, holds in held.items():
         sys.stderr.write(f"{part}: {'holds' if holds else 'DOES NOT HOLD'}; see docs/proof/{part}.md\n")
     return 0 if all(held.values()) else 1
