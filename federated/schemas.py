@@ -66,6 +66,7 @@ DOCUMENTS: Mapping[str, Document] = MappingProxyType(
         "faults-benchmark": Document("federated.cli.documents:FaultsBenchmark"),
         "task-result": Document("federated.cli.task_documents:TaskResultDocument"),
         "task-status": Document("federated.cli.task_documents:TaskStatusDocument"),
+        "runtime-benchmark": Document("federated.cli.task_documents:RuntimeBenchmark"),
         "pod-status": Document("federated.cli.task_documents:PodStatusDocument"),
         "pod": Document("federated.config:PodFile", written_by_us=False),
         "task": Document("federated.task_file:TaskFile", written_by_us=False),

@@ -103,3 +103,31 @@ class PodStatusDocument(_Document):
     tasks: tuple[PodTask, ...]
     rounds: Annotated[int, Field(ge=0)]
     budgets: dict[str, Used]
+
+
+class RuntimeRow(_Document):
+    """Rounds over one kind of link; ``overhead`` is their time over that of the bare masking, less 1."""
+
+    link: Literal["in process", "sockets"]
+    pods: Annotated[int, Field(ge=3)]
+    parameters: Annotated[int, Field(ge=1)]
+    seconds_per_round: Annotated[float, Field(gt=0)]
+    masking_seconds: Annotated[float, Field(gt=0)]
+    overhead: float
+
+
+class RuntimeExchange(_Document):
+    """One request and its answer over sockets, each as large as a float32 model of so many parameters."""
+
+    parameters: Annotated[int, Field(ge=1)]
+    milliseconds: Annotated[float, Field(gt=0)]
+    times_a_bare_tls_copy: Annotated[float, Field(gt=0)]
+
+
+class RuntimeBenchmark(_Document):
+    """What ``python benchmarks/runtime.py --json`` prints; ``machine`` says what was measured on."""
+
+    schema_: Annotated[Literal["trialveil/runtime-benchmark/1"], Field(alias="schema")]
+    machine: dict[str, Any]
+    rows: tuple[RuntimeRow, ...]
+    exchanges: tuple[RuntimeExchange, ...]

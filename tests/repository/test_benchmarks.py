@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from federated.cli.documents import ScreeningBenchmark
+from federated.cli.task_documents import RuntimeBenchmark
 from tests.repository.sources import ROOT
 
 
@@ -77,3 +78,12 @@ def test_patients_are_repeated_under_ids_of_their_own(screening: Any) -> None:
 def test_each_benchmark_says_how_it_is_called() -> None:
     for file in (ROOT / "benchmarks").glob("*.py"):
         assert "--json" in file.read_text(encoding="utf-8"), Path(file).name
+
+
+def test_a_round_of_the_runtime_is_timed_over_both_links() -> None:
+    from benchmarks.runtime_rounds.command import row
+
+    rows = [row(3, 500, 1, kind) for kind in ("in process", "sockets")]
+    exchange = {"parameters": 1, "milliseconds": 1.0, "times_a_bare_tls_copy": 1.0}
+    made = {"schema": "trialveil/runtime-benchmark/1", "machine": {}, "rows": rows, "exchanges": [exchange]}
+    RuntimeBenchmark.model_validate_json(json.dumps(made))

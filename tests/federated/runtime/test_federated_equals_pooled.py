@@ -1,11 +1,11 @@
 """Full-batch logistic regression over pods is the same as over all rows in one place.
 
-One step of one round moves the model by minus the rate times the gradient of the mean loss over a pod's rows. The
-mean of these over the pods, each counted by its rows, is the step over all rows together: so after any number of
-rounds both models are equal but for rounding. In float64 that is about 1e-12 here. Under masks every coordinate of the
-mean is within two steps of the ring of the exact one (`secure_agg`, C2), so after *k* rounds the models differ by at
-most ``2 k step`` times what an earlier difference grows to; a gradient step of a convex loss with a rate below 2 over
-its curvature shrinks differences, so the factor is 1.
+One step of one round moves the model by minus the rate times the gradient of the mean loss over a pod's rows.
+The mean of these over the pods, each counted by its rows, is the step over all rows together: so after any
+number of rounds both models are equal but for rounding. In float64 that is about 1e-12 here. Under masks every
+coordinate of the mean is within two steps of the ring of the exact one (`secure_agg`, C2), so after *k* rounds
+the models differ by at most ``2 k step`` times what an earlier difference grows to; a gradient step of a convex
+loss with a rate below 2 over its curvature shrinks differences, so the factor is 1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def split(rows: Rows, cuts: list[int]) -> dict[str, Rows]:
     places = [0, *sorted(cuts), len(rows)]
     return {
         f"pod-{number}": Rows(rows.inputs[start:end], rows.targets[start:end], FEATURES)
-        for number, (start, end) in enumerate(zip(places[:-1], places[1:], strict=True))
+        for number, (start, end) in enumerate(pairwise(places))
     }
 
 

@@ -1,0 +1,237 @@
+"""Times rounds over links against the bare masking of the same vectors."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.link_exchange.measure import measure
+from benchmarks.runtime_rounds.prepared import update_of
+from federated import modeller, registry
+from federated.algorithms.workplace import Workplace
+from federated.coordinator import Coordinator, News
+from federated.journal import Journal
+from federated.links.in_process import InProcess
+from federated.links.link import Link
+from federated.links.sockets import Modeller, dial, listen
+from federated.names import _PodResponseType
+from federated.pod import Pod
+from federated.pod_state import PodState
+from federated.signatures import sign_task
+from federated.task_spec import FORMAT, Aggregation, Participant, TaskSpec, Unit, moment
+from federated.types import AccessCheckResult, ProtocolContext
+from secure_agg import Identity, Parameters, PodPolicy
+from secure_agg.simulation import Cast, RoundToRun, make_cohort, run_round
+
+DEFAULT = ((3, 10_000), (10, 10_000), (3, 1_000_000), (3, 10_000_000))
+FULL = (*DEFAULT, (20, 10_000), (10, 1_000_000), (20, 1_000_000), (10, 10_000_000))
+OVER_SOCKETS = 1_000_000
+"""Larger models are not sent through sockets here: both ends would share the same two cores."""
+EXCHANGED = {10_000: 40_000, 10_000_000: 40_000_000}
+TASK = b"a benchmark's nonce".hex()[:32]
+
+
+@dataclass
+class Owner:
+    """Allows everything: policy is not what is measured."""
+
+    name: str
+    left: list[str] = field(default_factory=list)
+
+    def admit(
+        self, spec: TaskSpec, data: bytes, signature: bytes, now: datetime
+    ) -> tuple[AccessCheckResult, str]:
+        return {"response_type": _PodResponseType.ACCEPT, "limits": None}, ""
+
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+        return Workplace(
+            self.name, spec, ProtocolContext(), secret, folder=Path(tempfile.gettempdir()) / self.name
+        )
+
+    def rounds(self, spec: TaskSpec) -> PodPolicy:
+        return PodPolicy(minimum_survivors=3)
+
+    def released(self, spec: TaskSpec, what: str, facts: Mapping[str, Any]) -> None:
+        return None
+
+    def note(self, spec_hash: bytes, modeller: str, event: str, facts: Mapping[str, Any]) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    """Lets the training of tasks be the prepared one."""
+    real = registry.resolve
+
+    def resolve(name: str, arguments: Mapping[str, object] | None = None) -> registry.Row:
+        ours = name.endswith("FederatedModelTraining")
+        return registry.Row("benchmarks.runtime_rounds.prepared") if ours else real(name, arguments)
+
+    registry.resolve = resolve
+    try:
+        yield
+    finally:
+        registry.resolve = real
+
+
+def names_of(pods: int) -> tuple[str, ...]:
+    return tuple(f"pod-{number:03d}" for number in range(pods))
+
+
+def bare(pods: int, size: int, repetitions: int) -> float:
+    """Seconds of one round of `secure_agg` alone: every role, in this process."""
+    parameters = Parameters(length=size, clip=4.0, minimum_survivors=3, on_clip="error")
+    updates = {name: update_of(name, size) for name in names_of(pods)}
+    took = []
+    for _ in range(repetitions):
+        cohort = make_cohort(list(updates), parameters, os.urandom)
+        began = time.perf_counter()
+        run_round(RoundToRun(parameters, cohort, Cast(threads=1)), updates, dict.fromkeys(updates, 1.0), {})
+        took.append(time.perf_counter() - began)
+        gc.collect()
+    return statistics.median(took)
+
+
+def rounds(pods: int, size: int, repetitions: int, kind: str) -> float:
+    """Seconds of one round of the runtime, over one kind of link."""
+    with patched(), tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_rounds(names_of(pods), size, repetitions, kind, Path(folder)))
+
+
+async def _rounds(names: tuple[str, ...], size: int, repetitions: int, kind: str, folder: Path) -> float:
+    own, keys = Identity(os.urandom(32)), {name: Identity(os.urandom(32)) for name in names}
+    now = datetime.now(UTC)
+    spec = TaskSpec(
+        format=FORMAT,
+        name="benchmark",
+        nonce=TASK,
+        created=moment(now),
+        expires=moment(now + timedelta(hours=2)),
+        modeller=Participant(name="modeller", key=own.public.hex()),
+        participants=tuple(Participant(name=name, key=key.public.hex()) for name, key in keys.items()),
+        protocol=Unit(name="bitfount.FederatedAveraging", arguments={"auto_eval": False}),
+        algorithms=(
+            Unit(name="bitfount.FederatedModelTraining", arguments={"size": size, "steps": repetitions + 1}),
+        ),
+        aggregation=Aggregation(name="bitfount.SecureAggregator", minimum_survivors=3),
+        quorum=3,
+    )
+    pinned = spec.pinned
+    pods = {
+        name: Pod(
+            name, key, {"modeller": own.public}, pinned, Owner(name), PodState(folder / name), threads=1
+        )
+        for name, key in keys.items()
+    }
+    moments: list[float] = []
+
+    def tell(news: News) -> None:
+        if news.what in ("round", "end"):
+            moments.append(time.perf_counter())
+
+    async with _linked(kind, own, keys, pods) as link:
+        coordinator = Coordinator(spec, own, link, Journal(None), tell)
+        await modeller.run(coordinator, sign_task(own, spec.to_bytes()))
+    for pod in pods.values():
+        pod.close()
+    took = [after - before for before, after in pairwise(moments)]
+    return statistics.median(took[1:-1] or took)
+
+
+@contextlib.asynccontextmanager
+async def _linked(kind: str, own: Identity, keys: Mapping[str, Identity], pods: Mapping[str, Pod]) -> Any:
+    if kind == "in process":
+        yield InProcess({name: pod.handle for name, pod in pods.items()})
+        return
+    hub: Link = await listen(own, {name: key.public for name, key in keys.items()})
+    place = Modeller(*hub.address, own.public)  # type: ignore[attr-defined] # a Hub
+    dialling = [
+        asyncio.ensure_future(dial(place, keys[name], name, pod.handle)) for name, pod in pods.items()
+    ]
+    try:
+        yield hub
+    finally:
+        for one in dialling:
+            one.cancel()
+        await asyncio.gather(*dialling, return_exceptions=True)
+        await hub.close()
+
+
+def row(pods: int, size: int, repetitions: int, kind: str) -> dict[str, Any]:
+    """One line of the table."""
+    masking = bare(pods, size, repetitions)
+    took = rounds(pods, size, repetitions, kind)
+    return {
+        "link": kind,
+        "pods": pods,
+        "parameters": size,
+        "seconds_per_round": took,
+        "masking_seconds": masking,
+        "overhead": took / masking - 1,
+    }
+
+
+def document(sizes: tuple[tuple[int, int], ...], repetitions: int) -> dict[str, Any]:
+    """All lines."""
+    found = []
+    for pods, size in sizes:
+        for kind in ("in process", "sockets"):
+            if kind == "in process" or size <= OVER_SOCKETS:
+                found.append(row(pods, size, repetitions, kind))
+        update_of.cache_clear()
+    exchanges = [
+        {
+            "parameters": parameters,
+            "milliseconds": one.seconds * 1e3,
+            "times_a_bare_tls_copy": one.seconds / one.bare_seconds,
+        }
+        for (parameters, _), one in zip(EXCHANGED.items(), measure(tuple(EXCHANGED.values())), strict=True)
+    ]
+    machine = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count() or 0}
+    return {
+        "schema": "trialveil/runtime-benchmark/1",
+        "machine": machine,
+        "rows": found,
+        "exchanges": exchanges,
+    }
+
+
+def main(description: str) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--full", action="store_true", help="all sizes, more repetitions")
+    chosen = parser.parse_args()
+    found = document(FULL if chosen.full else DEFAULT, 7 if chosen.full else 5)
+    if chosen.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    sys.stdout.write("link         pods  parameters   a round  bare masking  overhead\n")
+    for one in found["rows"]:
+        sys.stdout.write(
+            f"{one['link']:<11}{one['pods']:>6}{one['parameters']:>12,}{one['seconds_per_round']:>9.3f}s"
+            f"{one['masking_seconds']:>13.3f}s{one['overhead']:>10.0%}\n"
+        )
+    for one in found["exchanges"]:
+        sys.stdout.write(
+            f"one exchange over sockets, {one['parameters']:,} parameters: {one['milliseconds']:.1f} ms, "
+            f"{one['times_a_bare_tls_copy']:.2f} times a bare TLS copy\n"
+        )
