@@ -156,12 +156,13 @@ class Coordinator:
 
     async def come_back(self, pods: Iterable[str]) -> None:
         """Wait a while for pods that lost this program when it was killed, so that none misses a round by that."""
-        until, all_of_them = self.clock() + RETURN_S, frozenset(pods)
-        if all_of_them <= self.link.connected:
-            return
-        self.tell(News("step", 0, 0, "", f"waiting for {len(all_of_them)} pods to come back"))
-        while not all_of_them <= self.link.connected and self.clock() < until:  # noqa: ASYNC110
+        pods, until = frozenset(pods), self.clock() + RETURN_S
+        away = pods - self.link.connected
+        if away:
+            self.tell(News("step", 0, 0, "", f"waiting for {len(away)} pods to come back"))
+        while away and self.clock() < until:
             await asyncio.sleep(_LOOK_S)
+            away = pods - self.link.connected
 
     async def ask_all(
         self, requests: Mapping[str, Parcel], number: int, seconds: float

@@ -265,14 +265,14 @@ async def test_a_sum_that_failed_while_it_was_opened_is_not_begun_again(
     """Also when the program was killed after the last message of the failure and before the entry of the failure."""
     cast = Cast(tmp_path, THREE)
     casts.append(cast)
-    spec, journal = make_task(THREE), Dying(cast.folder / "modeller", 10**9, after=True)
-    link = FailsToOpen(cast.handlers(), journal)
+    spec, journal = make_task(THREE), DiesAtTheSecondLoss(cast.folder / "modeller")
+    link = FailsToOpen(cast.handlers())
     with pytest.raises(Killed):
         await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec))
     journal.close()
     for _ in range(2):
         journal = Journal(cast.folder / "modeller")
-        link = FailsToOpen(cast.handlers(), None)
+        link = FailsToOpen(cast.handlers())
         with pytest.raises(TooFewPods):
             await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec))
         sums = [one for one in journal.rounds() if one.purpose == "update"]
@@ -281,17 +281,31 @@ async def test_a_sum_that_failed_while_it_was_opened_is_not_begun_again(
 
 
 class FailsToOpen(InProcess):
-    """Two pods are lost when the sum of the first round is opened; the modeller ends when it has noted that."""
+    """Two pods are lost when the sum of the first round is opened, after the third has opened its part."""
 
-    def __init__(self, pods: Mapping[str, Handler], journal: Dying | None) -> None:
+    def __init__(self, pods: Mapping[str, Handler]) -> None:
         super().__init__(pods)
-        self._journal, self._lost = journal, 0
+        self._opened = asyncio.Event()
 
     async def ask(self, pod: str, request: Parcel) -> Parcel:
         header = opened(request, {"modeller": identity("modeller").public}).header
-        if header.number == 2 * STAGES + 5 and pod != "bath":
-            self._lost += 1
-            if self._journal is not None and self._lost == 1:
-                self._journal.left = 1  # the next write is that this pod is lost, and with it the sum
+        if header.number != 2 * STAGES + 5:
+            return await super().ask(pod, request)
+        if pod != "bath":
+            await self._opened.wait()
             raise LinkLost("It is away.")
-        return await super().ask(pod, request)
+        answer = await super().ask(pod, request)
+        self._opened.set()
+        return answer
+
+
+class DiesAtTheSecondLoss(Journal):
+    """The modeller's process ends when it has noted what ends the round, and before it has noted that it ended."""
+
+    losses = 0
+
+    def note(self, seq: int, event: Event) -> None:
+        super().note(seq, event)
+        self.losses += event.kind == "lost"
+        if self.losses == 2:
+            raise Killed
