@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ RESULT_SEQ = 1
 """Where in the order of exchanges the pods' own results are asked for; such a task has no other."""
 END_SEQ = 1 << 40
 """Behind all exchanges."""
+RETURN_S = 65.0
+"""How long a modeller that was started again waits for its pods: they dial at least once in a minute."""
+_LOOK_S = 0.05  # a link tells who is there, not when somebody comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,9 @@ class Coordinator:
         Raises:
             TooFewPods: fewer than the quorum.
         """
+        kept = self.journal.told("results")
+        if kept is not None:
+            return dict(read_json(kept))
         number = RESULT_SEQ * STAGES
         requests = {pod: self.request(pod, number, "result", {}) for pod in cohort}
         found: dict[str, Any] = {}
@@ -144,7 +150,19 @@ class Coordinator:
             raise TooFewPods(
                 f"{len(found)} of {len(cohort)} pods returned a result; the task needs {self.spec.quorum}."
             )
-        return dict(sorted(found.items()))
+        found = dict(sorted(found.items()))
+        self.journal.tell("results", msgspec.json.encode(found))
+        return found
+
+    async def come_back(self, pods: Iterable[str]) -> None:
+        """Wait a while for pods that lost this program when it was killed, so that none misses a round by that."""
+        pods, until = frozenset(pods), self.clock() + RETURN_S
+        away = pods - self.link.connected
+        if away:
+            self.tell(News("step", 0, 0, "", f"waiting for {len(away)} pods to come back"))
+        while away and self.clock() < until:
+            await asyncio.sleep(_LOOK_S)
+            away = pods - self.link.connected
 
     async def ask_all(
         self, requests: Mapping[str, Parcel], number: int, seconds: float

@@ -7,7 +7,7 @@ killed program stopped, down to the same bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +23,15 @@ from federated.protocols.sides import AddUp, Outcome
 ACCEPT = _PodResponseType.ACCEPT.name
 
 
-async def run(coordinator: Coordinator, signature: bytes) -> Outcome:
+async def run(
+    coordinator: Coordinator, signature: bytes, keep: Callable[[Outcome], object] = lambda outcome: None
+) -> Outcome:
     """Run a task to its end.
 
     Args:
         coordinator: the task, its pods, its journal.
         signature: the modeller's, over the task's canonical bytes.
+        keep: writes what came out; is called again where this program is killed before all pods were told.
 
     Raises:
         PolicyRefused: every pod that answered has refused the task.
@@ -45,11 +48,14 @@ async def run(coordinator: Coordinator, signature: bytes) -> Outcome:
         raise
     finally:
         forget_last_body()
+    refused = {pod: text for pod, (code, text) in coordinator.journal.answers().items() if code != ACCEPT}
+    outcome = replace(outcome, refused=refused)
+    # The results are on the disk before a pod forgets the task, and the task is done when the pods know it.
+    keep(outcome)
+    await finish(coordinator, outcome.reason, _model_bytes(outcome), len(outcome.rounds))
     coordinator.journal.tell("reason", outcome.reason)
     coordinator.journal.tell("state", "done")
-    await finish(coordinator, outcome.reason, _model_bytes(outcome), len(outcome.rounds))
-    refused = {pod: text for pod, (code, text) in coordinator.journal.answers().items() if code != ACCEPT}
-    return replace(outcome, refused=refused)
+    return outcome
 
 
 async def _run_protocol(coordinator: Coordinator, cohort: tuple[str, ...]) -> Outcome:
@@ -79,6 +85,7 @@ async def _offered(coordinator: Coordinator, signature: bytes) -> tuple[str, ...
     """The pods that take part, fixed at the first start; a pod that did not answer in time is not among them."""
     fixed = coordinator.journal.told("cohort")
     if fixed is not None:
+        await coordinator.come_back(fixed)
         return tuple(fixed)
     spec, journal = coordinator.spec, coordinator.journal
     body, note = spec.to_bytes(), {"signature": signature}

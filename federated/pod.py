@@ -98,6 +98,7 @@ class Pod:
     threads: int | None = None
     _workers: dict[bytes, Worker] = field(default_factory=dict, init=False, repr=False)
     _entering: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     task_ended: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
     """Set when a modeller has said that a task is over."""
 
@@ -168,12 +169,16 @@ class Pod:
             raise TaskRefused("UNAUTHORISED", "The task has ended in this pod, or is another modeller's.")
         if not ends and self.clock() > datetime.fromisoformat(spec.expires):
             raise TaskRefused("TASK_TIMEOUT", "The task has expired. Nothing was run.")
-        if known.hash not in self._workers:
-            access, sentence = self.owner.admit(spec, known.spec, known.signature, self.clock())
-            if access["response_type"] is not _PodResponseType.ACCEPT:
-                raise TaskRefused(access["response_type"].name, sentence)
-            self._workers[known.hash] = await asyncio.to_thread(self._made, spec, access)
+        async with self._making:  # a second worker would not know of the round that the first is in
+            if known.hash not in self._workers:
+                self._workers[known.hash] = await self._made_again(spec, known)
         return self._workers[known.hash]
+
+    async def _made_again(self, spec: TaskSpec, known: AcceptedTask) -> Worker:
+        access, sentence = self.owner.admit(spec, known.spec, known.signature, self.clock())
+        if access["response_type"] is not _PodResponseType.ACCEPT:
+            raise TaskRefused(access["response_type"].name, sentence)
+        return await asyncio.to_thread(self._made, spec, access)
 
     def _made(self, spec: TaskSpec, access: AccessCheckResult) -> Worker:
         # A signature is the same whenever it is made, and nobody else can make it.

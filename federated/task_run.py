@@ -111,11 +111,12 @@ async def run(begun: Begun, run: TaskRun, link: Link) -> TaskResult:
         PolicyRefused, TooFewPods, BudgetSpent: see `federated.modeller.run`.
     """
     coordinator = Coordinator(begun.spec, run.signer, link, begun.journal, run.tell, watch=run.watch)
-    outcome = await modeller.run(coordinator, begun.signature)
-    result = TaskResult(begun.spec, outcome)
-    if run.out is not None:
-        result.write(run.out)
-    return result
+
+    def keep(outcome: Outcome) -> None:
+        if run.out is not None:
+            TaskResult(begun.spec, outcome).write(run.out)
+
+    return TaskResult(begun.spec, await modeller.run(coordinator, begun.signature, keep))
 
 
 @dataclass(frozen=True, slots=True)

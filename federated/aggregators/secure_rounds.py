@@ -9,7 +9,6 @@ complete, the pods send their uploads again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -132,9 +131,14 @@ class _Run:
         self._opening = False
         self._mail = self._server.start(0.0)
         for event in events:
+            if event.kind == "lost":
+                self._lost[event.pod] = event.data.decode()
             # A message that the machine refused is followed by the entry that its pod is lost.
-            with contextlib.suppress(ProtocolError):
+            try:
                 await self._take(event)
+            except ProtocolError:
+                if self._server.state is ServerState.ABORTED:
+                    raise
         if events:
             self._zero = self._at.clock() - events[-1].at
 
@@ -193,7 +197,8 @@ class _Run:
                 answer = Answer(answer.pod, None, "REFUSED", str(refused))
         if answer.message is None:
             self._note_loss(answer)
-            await self._take(self._stored(Event("lost", answer.pod, self._now()), state))
+            why = self._lost[answer.pod].encode()
+            await self._take(self._stored(Event("lost", answer.pod, self._now(), why), state))
         return self._server.state is not state
 
     def _note_loss(self, answer: Answer) -> None:
@@ -208,6 +213,7 @@ class _Run:
 
     async def _take(self, event: Event) -> None:
         before = self._server.state
+        self._opening = self._opening or before is ServerState.REVEALS
         large = self._exchange.layout.length > _LARGE and event.kind in ("message", "late")
         sent = await asyncio.to_thread(self._taken, event) if large else self._taken(event)
         if self._server.state is not before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from federated.aggregators.secure_rounds import Exchange
 from federated.aggregators.terms import Purpose, Terms, weights_hash, weights_layout
 from federated.coordinator import Coordinator
+from federated.errors import TooFewPods
 from federated.protocols.sides import AddUp
 
 
@@ -22,8 +23,8 @@ class Exchanges:
 
     def released(self) -> bool:
         """Whether pods may have opened a sum of the last update, which is then never repeated."""
-        updates = [one for one in self._at.journal.rounds() if one.purpose == "update"]
-        return bool(updates) and bool(updates[-1].outcome.get("released"))
+        sums = [one for one in self._at.journal.rounds() if one.purpose != "weights"]
+        return bool(sums) and bool(sums[-1].outcome.get("released"))
 
     def terms(self, purpose: Purpose, about: bytes = b"", total: float = 0.0) -> Terms:
         """A new exchange, or the one that was open when this program was killed.
@@ -32,6 +33,9 @@ class Exchanges:
             purpose: what is added up.
             about: the hash of the model; empty for weights.
             total: of all weights; 0 where every pod counts the same.
+
+        Raises:
+            TooFewPods: the last one may have been opened by pods and failed; it is not repeated.
         """
         known = self._at.journal.rounds()
         for one in known:
@@ -40,6 +44,10 @@ class Exchanges:
                 return Terms(
                     purpose, one.seq, self._cohort, one.plan["model"], before, float(one.plan["total"])
                 )
+        if purpose != "weights" and self.released():
+            raise TooFewPods(
+                "A sum failed while pods were opening it, so it is not repeated; make a new task."
+            )
         seq = 1 + max((one.seq for one in known), default=0)
         about = about or weights_hash(self._at.spec, seq)
         return Terms(purpose, seq, self._cohort, about, self._previous(purpose, seq), total)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from federated import modeller
 from federated.aggregators.values import tensors_to_bytes
-from federated.journal import Journal
+from federated.coordinator import STAGES
+from federated.envelope import Header, opened, signed
+from federated.errors import LinkLost, TooFewPods
+from federated.journal import Event, Journal, LoggedRound, RoundState
 from federated.links.in_process import InProcess
-from federated.links.link import Parcel
+from federated.links.link import Buffer, Handler, Parcel
 from federated.protocols.sides import Outcome
 from federated.task_spec import TaskSpec, Unit
-from tests.federated.runtime.cast import Cast, make_task, with_stand_in
+from tests.federated.runtime.cast import Cast, identity, make_task, with_stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +130,182 @@ async def test_a_pod_killed_in_a_round_is_a_dropout_of_it_and_joins_the_next(
     assert "kent" not in survivors[1]
     assert all("kent" in one for number, one in enumerate(survivors) if number != 1)
     assert "kent" in outcome.rounds[1].lost
+
+
+class Killed(BaseException):
+    """The modeller is no more."""
+
+
+class Dying(Journal):
+    """A log whose process ends just before or just after one of its writes."""
+
+    def __init__(self, folder: Path, write: int, *, after: bool) -> None:
+        super().__init__(folder)
+        self.left, self._after = write, after
+
+    def _written(self, write: Callable[[], object]) -> None:
+        self.left -= 1
+        due = self.left == 0
+        if due and not self._after:
+            raise Killed
+        write()
+        if due:
+            raise Killed
+
+    def tell(self, name: str, value: Any) -> None:
+        self._written(lambda: super(Dying, self).tell(name, value))
+
+    def answer(self, pod: str, code: str, sentence: str) -> None:
+        self._written(lambda: super(Dying, self).answer(pod, code, sentence))
+
+    def begin(self, this: LoggedRound) -> None:
+        self._written(lambda: super(Dying, self).begin(this))
+
+    def end(self, seq: int, state: RoundState, outcome: Mapping[str, Any]) -> None:
+        self._written(lambda: super(Dying, self).end(seq, state, outcome))
+
+    def note(self, seq: int, event: Event) -> None:
+        self._written(lambda: super(Dying, self).note(seq, event))
+
+    def store_blob(self, name: str, *parts: Buffer) -> None:
+        self._written(lambda: super(Dying, self).store_blob(name, *parts))
+
+    def drop_blob(self, name: str) -> None:
+        self._written(lambda: super(Dying, self).drop_blob(name))
+
+
+THREE = ("bath", "hull", "kent")
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_modeller_killed_at_each_of_its_writes_ends_with_the_same_bytes(
+    tmp_path: Path, casts: list[Cast], after: bool
+) -> None:
+    """At every one of them: in the weights' sum, between a masked sum and its entry, after the last round."""
+    spec = make_task(
+        THREE, algorithms=(Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": 1}),)
+    )
+    whole = Cast(tmp_path / "whole", THREE)
+    casts.append(whole)
+    expected = await modeller.run(whole.coordinator(spec), whole.signature(spec))
+    kept: list[Outcome] = []
+    for write in range(1, 1000):
+        cast = Cast(tmp_path / f"killed-{write}", THREE)
+        journal = Dying(cast.folder / "modeller", write, after=after)
+        try:
+            await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec), kept.append)
+        except Killed:
+            journal.close()
+            journal = Journal(cast.folder / "modeller")
+            kept.clear()
+            await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec), kept.append)
+            assert tensors_to_bytes(kept[-1].model) == tensors_to_bytes(expected.model), write
+            assert [one.survivors for one in kept[-1].rounds] == [THREE], write
+            assert [one.state for one in cast.pods["kent"].state.tasks()] == ["done"], write
+        else:
+            break
+        finally:
+            journal.close()
+            cast.close()
+    assert write > 30
+
+
+class ComingBack(InProcess):
+    """A link whose pods are away for the first looks, as they are for a modeller that was just started again."""
+
+    looks = 0
+
+    @property
+    def connected(self) -> frozenset[str]:
+        self.looks += 1
+        return super().connected if self.looks > 3 else frozenset()
+
+
+async def test_a_modeller_started_again_waits_for_its_pods_and_tells_them_the_end(
+    tmp_path: Path, casts: list[Cast]
+) -> None:
+    cast = Cast(tmp_path, THREE)
+    casts.append(cast)
+    spec = make_task(THREE)
+    journal = Dying(cast.folder / "modeller", 10**9, after=False)
+    kept: list[Outcome] = []
+
+    def dies(outcome: Outcome) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec), dies)
+    assert [one.state for one in cast.pods["kent"].state.tasks()] == ["open"]
+    link = ComingBack(cast.handlers())
+    await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec), kept.append)
+    journal.close()
+    assert [one.state for one in cast.pods["kent"].state.tasks()] == ["done"]
+    assert len(kept) == 1
+
+
+async def test_results_that_have_come_are_not_asked_for_again(tmp_path: Path) -> None:
+    cast = Cast(tmp_path, THREE)
+    spec = make_task(THREE, quorum=2)
+
+    async def answered(pod: str, request: Parcel) -> Parcel:
+        header = opened(request, {"modeller": identity("modeller").public}).header
+        answer = Header(1, header.task, pod, "modeller", header.number, "result", {}, 0, b"")
+        return signed(identity(pod), answer, b'{"rows": 123456789012345678901234567890}')
+
+    journal = Journal(None)
+    pods: dict[str, Handler] = {pod: partial(answered, pod) for pod in THREE}
+    found = await cast.coordinator(spec, InProcess(pods), journal).results(THREE)
+    assert set(found) == set(THREE)
+    assert await cast.coordinator(spec, InProcess({}), journal).results(THREE) == found
+
+
+async def test_a_sum_that_failed_while_it_was_opened_is_not_begun_again(
+    tmp_path: Path, casts: list[Cast]
+) -> None:
+    """Also when the program was killed after the last message of the failure and before the entry of the failure."""
+    cast = Cast(tmp_path, THREE)
+    casts.append(cast)
+    spec, journal = make_task(THREE), DiesAtTheSecondLoss(cast.folder / "modeller")
+    link = FailsToOpen(cast.handlers())
+    with pytest.raises(Killed):
+        await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec))
+    journal.close()
+    for _ in range(2):
+        journal = Journal(cast.folder / "modeller")
+        link = FailsToOpen(cast.handlers())
+        with pytest.raises(TooFewPods):
+            await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec))
+        sums = [one for one in journal.rounds() if one.purpose == "update"]
+        journal.close()
+        assert [(one.state, one.outcome["released"]) for one in sums] == [("failed", True)]
+
+
+class FailsToOpen(InProcess):
+    """Two pods are lost when the sum of the first round is opened, after the third has opened its part."""
+
+    def __init__(self, pods: Mapping[str, Handler]) -> None:
+        super().__init__(pods)
+        self._opened = asyncio.Event()
+
+    async def ask(self, pod: str, request: Parcel) -> Parcel:
+        header = opened(request, {"modeller": identity("modeller").public}).header
+        if header.number != 2 * STAGES + 5:
+            return await super().ask(pod, request)
+        if pod != "bath":
+            await self._opened.wait()
+            raise LinkLost("It is away.")
+        answer = await super().ask(pod, request)
+        self._opened.set()
+        return answer
+
+
+class DiesAtTheSecondLoss(Journal):
+    """The modeller's process ends when it has noted what ends the round, and before it has noted that it ended."""
+
+    losses = 0
+
+    def note(self, seq: int, event: Event) -> None:
+        super().note(seq, event)
+        self.losses += event.kind == "lost"
+        if self.losses == 2:
+            raise Killed

@@ -124,3 +124,21 @@ def test_a_damaged_log_is_not_begun_afresh(cast: Cast, damage: bytes) -> None:
         begin(run_of(cast))
     assert (folder / "task.db").read_bytes() == damage
     assert asyncio.iscoroutinefunction(run)
+
+
+async def test_results_that_a_kill_kept_from_being_written_are_written_by_the_next_start(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = run_of(cast)
+    assert given.out is not None
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TaskResult, "write", interrupted)
+        await ran(cast, given)
+    assert status(given.out).state == "open"
+    result = await ran(cast, given)
+    assert load(given.out / LAST, like=result.model).facts["round"] == "3"
+    assert json.loads((given.out / RESULT).read_text())["reason"] == "done"
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
