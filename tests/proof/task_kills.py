@@ -52,10 +52,11 @@ def _write(seen: list[tuple[str, Ran]], seed: int, folder: Path) -> None:
         [
             f"{result} {kills} kills, {minutes:.1f} minutes.",
             f"{len(NAMES)} pods and the modeller are programs of their own (`trialveil pod run` and `task run`), "
-            f"linked over TLS on loopback. They train a logistic model over {EPOCHS} rounds with `SecureAggregator` "
-            "and weights by rows. A program is ended by `SIGKILL` when as many entries stand in the task's log as "
-            f"chance drew (seed {seed}), and up to 10 ms later, and is started again with the same command. The entries are answers "
-            "of pods and messages of rounds, so the moments lie before, in and after every step.",
+            f"linked over TLS on loopback. They train a logistic model over {EPOCHS} rounds with "
+            "`SecureAggregator` and weights by rows. A program is ended by `SIGKILL` when as many entries stand "
+            f"in the task's log as chance drew (seed {seed}), and up to 10 ms later, and is started again with the "
+            "same command. The entries are answers of pods and messages of rounds, so the moments lie before, in "
+            "and after every step.",
             page.table(("run", "killed", "who, at which entry of the log", "pods in each sum", "took"), rows),
             "`w` is a sum of weights, `u` one of updates; `failed` is one that too few pods ended and that was begun "
             "again. "
