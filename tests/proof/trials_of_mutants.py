@@ -28,6 +28,12 @@ from tests.proof.mutator import Mutant, mutated
 
 MEMORY = 4 << 30
 LIBRARIES = (
+    "numpy",
+    "numpy.testing",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.asymmetric.x25519",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.hkdf",
     "hypothesis.strategies",
     "hypothesis.internal.conjecture.engine",
     "msgspec",
