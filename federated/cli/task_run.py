@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,7 @@ def status(
 def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exist: bool) -> None:
     from federated.local_task import run_task_file
 
+    out = out or default_folder(task)
     with live_rounds() as tell, _says_how_to_go_on():
         result = asyncio.run(run_task_file(task, pods, out, tell, say=terminal.say, must_exist=must_exist))
     if json:
@@ -97,6 +99,13 @@ def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exi
     if missing:
         terminal.say(f"Not in the result: {', '.join(sorted(missing))}.")
         raise typer.Exit(ExitCode.SOME_UNREAD)
+
+
+def default_folder(task: Path) -> Path:
+    """Where a task's log and results go where nobody says so: ``task-NAME`` in the current folder."""
+    from federated.task_file import load_task
+
+    return Path("task-" + re.sub(r"[^a-z0-9]+", "-", load_task(task).name.lower()).strip("-"))
 
 
 def _in_the_end(result: TaskResult) -> set[str]:
@@ -117,7 +126,7 @@ def _says_how_to_go_on() -> Iterator[None]:
         raise
 
 
-def show_result(result: TaskResult, out: Path | None) -> None:
+def show_result(result: TaskResult, out: Path) -> None:
     """The result in a few lines."""
     outcome = result.outcome
     terminal.out(f"{result.spec.name}: {outcome.reason}")
@@ -132,8 +141,7 @@ def show_result(result: TaskResult, out: Path | None) -> None:
         terminal.out(f"sum over {len(outcome.counts.survivors)} pods")
     for pod, why in sorted(outcome.refused.items()):
         terminal.out(f"refused by {pod}: {why}")
-    if out is not None:
-        terminal.out(f"results: {out}")
+    terminal.out(f"results: {out}")
 
 
 def show_status(found: Status) -> None:

@@ -34,7 +34,7 @@ def test_a_model_is_trained_over_four_pods_from_their_files(tmp_path: Path) -> N
 
 
 def test_the_command_runs_a_task_and_says_what_came_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_federation(tmp_path / "f")
     pods = [part for path in made.pods.values() for part in ("--pod", str(path))]
@@ -42,14 +42,18 @@ def test_the_command_runs_a_task_and_says_what_came_out(
     assert run(["task", "run", str(made.task), *pods, "--out", str(out)]) == 0
     shown = capsys.readouterr()
     assert "events: done" in shown.out
+    monkeypatch.chdir(tmp_path)
+    assert run(["-q", "task", "run", str(made.task), *pods]) == 0
+    assert (tmp_path / "task-events" / "result.json").exists()
+    assert capsys.readouterr().out.count("events: done") == 1
     assert run(["task", "status", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "done"
     assert run(["task", "run", str(made.task), *pods, "--out", str(out)]) == 5
     assert "is done" in capsys.readouterr().err
     assert run(["pod", "status", "--config", str(made.pods["bath"]), "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
-    assert [one["state"] for one in status["tasks"]] == ["done"]
-    assert status["rounds"] == 5
+    assert [one["state"] for one in status["tasks"]] == ["done", "done"]
+    assert status["rounds"] == 10
 
 
 INFERENCE = """\
