@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.end_to_end.killed_tasks import MODELLER, Moment, killed_task
+from tests.end_to_end.exact_kills import Moment, killed_task
+from tests.end_to_end.replayed_tasks import MODELLER
 
 FOUR = ("bath", "hull", "kent", "leeds")
 

@@ -13,6 +13,7 @@ import pytest
 
 from federated import modeller
 from federated.aggregators.values import tensors_to_bytes
+from federated.algorithms.workplace import Workplace
 from federated.coordinator import STAGES
 from federated.envelope import Header, opened, signed
 from federated.errors import LinkLost, TooFewPods
@@ -21,7 +22,9 @@ from federated.links.in_process import InProcess
 from federated.links.link import Buffer, Handler, Parcel
 from federated.protocols.sides import Outcome
 from federated.task_spec import TaskSpec, Unit
-from tests.federated.runtime.cast import Cast, identity, make_task, with_stand_in
+from federated.types import AccessCheckResult
+from tests.end_to_end.replayed_tasks import Replay
+from tests.federated.runtime.cast import Cast, OpenOwner, identity, make_task, with_stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -309,3 +312,83 @@ class DiesAtTheSecondLoss(Journal):
         self.losses += event.kind == "lost"
         if self.losses == 2:
             raise Killed
+
+
+class Restarting(InProcess):
+    """A link over which one pod is killed at its n-th request: before it has seen it, or before its answer is out.
+
+    The pod is started again and gets the request again, as over sockets.
+    """
+
+    def __init__(self, cast: Cast, pod: str, request: int, *, after: bool) -> None:
+        super().__init__(cast.handlers())
+        self._cast, self._pod, self._left, self._after = cast, pod, request, after
+        self.due = False
+
+    async def ask(self, pod: str, request: Parcel) -> Parcel:
+        self._left -= pod == self._pod
+        if pod == self._pod and self._left == 0:
+            self.due = True
+            if self._after:
+                await super().ask(pod, request)
+            self._cast.start(pod)
+        return await super().ask(pod, request)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_pod_killed_at_each_of_its_requests_misses_one_round_at_most(
+    tmp_path: Path, casts: list[Cast], after: bool
+) -> None:
+    """The model is that of a run in which the same pods were in each sum and nobody was killed."""
+    names = ("bath", "hull", "kent", "leeds")
+    spec = make_task(
+        names, algorithms=(Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": 2}),)
+    )
+    expected: dict[str, bytes] = {}
+    for request in range(1, 1000):
+        cast, journal = Cast(tmp_path / f"{request}", names), Journal(None)
+        link = Restarting(cast, "kent", request, after=after)
+        found = await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec))
+        records = cast.pods["kent"].state.journal.records
+        cast.close()
+        if not link.due:
+            break
+        survivors = [one.survivors for one in found.rounds]
+        assert [set(names) - set(one) for one in survivors].count({"kent"}) <= 1, request
+        assert all({"bath", "hull", "leeds"} <= set(one) for one in survivors), request
+        assert len({one.model_hash for one in records}) == len(records), request
+        sums = [{"purpose": one.purpose, "survivors": one.outcome["survivors"]} for one in journal.rounds()]
+        if str(sums) not in expected:
+            fresh = Cast(tmp_path / f"fresh-{request}", names)
+            replay = Replay(fresh.handlers(), sums, identity("modeller").public)
+            whole = await modeller.run(fresh.coordinator(spec, replay), fresh.signature(spec))
+            fresh.close()
+            assert [one.survivors for one in whole.rounds] == survivors, request
+            expected[str(sums)] = tensors_to_bytes(whole.model)
+        assert tensors_to_bytes(found.model) == expected[str(sums)], request
+    assert request > 15
+    assert len(expected) > 2
+
+
+async def test_a_pod_started_again_makes_one_side_of_a_task_for_requests_that_come_at_once(
+    tmp_path: Path, casts: list[Cast]
+) -> None:
+    cast = Cast(tmp_path, THREE)
+    casts.append(cast)
+    spec, coordinator = make_task(THREE), cast.coordinator(make_task(THREE))
+    offer = coordinator.request("kent", 1, "offer", {"signature": cast.signature(spec)}, spec.to_bytes())
+    await cast.pods["kent"].handle(offer)
+    made: list[str] = []
+
+    class Counted(OpenOwner):
+        def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+            made.append(self.name)
+            return super().workplace(spec, access, secret)
+
+    cast.owner = lambda name: Counted(name=name)
+    pod = cast.start("kent")
+    late = [coordinator.request("kent", 16 + number, "sum", {"seq": 1}) for number in (2, 3)]
+    answers = await asyncio.gather(*(pod.handle(one) for one in late))
+    assert made == ["kent"]
+    keys = {"kent": identity("kent").public}
+    assert {opened(one, keys).header.kind for one in answers} == {"refused"}
