@@ -106,7 +106,11 @@ class PodStatusDocument(_Document):
 
 
 class RuntimeRow(_Document):
-    """Rounds over one kind of link; ``overhead`` is their time over that of the bare masking, less 1."""
+    """Rounds over one kind of link; ``overhead`` is their time over that of the bare masking, less 1.
+
+    ``cpu_overhead`` is the same in CPU seconds of all threads: pods of one process work side by side where there are
+    cores, and the bare masking takes them one after the other.
+    """
 
     link: Literal["in process", "sockets"]
     pods: Annotated[int, Field(ge=3)]
@@ -114,6 +118,7 @@ class RuntimeRow(_Document):
     seconds_per_round: Annotated[float, Field(gt=0)]
     masking_seconds: Annotated[float, Field(gt=0)]
     overhead: float
+    cpu_overhead: float
 
 
 class RuntimeExchange(_Document):

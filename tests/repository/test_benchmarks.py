@@ -87,3 +87,13 @@ def test_a_round_of_the_runtime_is_timed_over_both_links() -> None:
     exchange = {"parameters": 1, "milliseconds": 1.0, "times_a_bare_tls_copy": 1.0}
     made = {"schema": "trialveil/runtime-benchmark/1", "machine": {}, "rows": rows, "exchanges": [exchange]}
     RuntimeBenchmark.model_validate_json(json.dumps(made))
+
+
+def test_no_time_of_a_round_is_shown_where_a_mean_is_wrong() -> None:
+    from benchmarks.runtime_rounds.command import bare, check
+
+    names = ("pod-000", "pod-001", "pod-002")
+    mean = bare(names, 500)
+    check(mean, names, 1)
+    with pytest.raises(AssertionError, match="no time is shown"):
+        check(mean + 1e-5, names, 1)
