@@ -1,4 +1,6 @@
-"""A task in real processes over TLS, whose modeller or pods are killed at moments drawn by chance.
+"""A task in real processes over TLS, whose modeller or pods are killed at moments drawn by chance; for the proof.
+
+`exact_kills` is its counterpart for everyday: fewer kills, at exact moments.
 
 The modeller's program is the command; each pod is the command too. The moments are numbers of entries in the task's
 own log, looked at from outside: so they lie before, in and after every step of a round, however fast the machine is.

@@ -12,7 +12,6 @@ from federated.cli.frame import run
 from federated.local_task import run_task
 from federated.models.files import to_bytes
 from federated.models.weights import inside
-from tests.end_to_end.killed_tasks import run_killed
 from tests.fakes.federation import make_federation, public_of
 
 
@@ -104,12 +103,3 @@ def test_predictions_end_at_the_owner_s_limit_with_what_was_made(
     assert len(table.read_text().splitlines()) == made + 1
     again = run(["task", "run", str(found.task), "--pod", str(pod), "--out", str(tmp_path / "again")])
     assert again == (6 if status else 0), "nothing is left: the pod refuses the next task"
-
-
-@pytest.mark.timeout(400)
-def test_processes_killed_at_chance_moments_end_with_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
-    """Two kills of modeller or pods; `make proof` takes twenty."""
-    seen = run_killed(tmp_path, "both", kills=2, seed=3, epochs=2)
-    assert seen.faults == []
-    assert len(seen.kills) == 2
-    assert len([one for one in seen.sums if one[:2] == ("update", "done")]) == 2
