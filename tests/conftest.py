@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -54,3 +56,12 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
+
+
+@pytest.fixture(autouse=True)
+def own_log_levels() -> Iterator[None]:
+    """Put the levels of our own loggers back: a command with ``-q`` sets them for the whole process."""
+    levels = {name: logging.getLogger(name).level for name in ("ehr", "secure_agg", "federated")}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
