@@ -144,8 +144,11 @@ class Coordinator:
         async for answer in self.ask_all(requests, number, self.spec.deadlines.compute):
             if answer.message is None:
                 self.tell(News("pod", 0, 0, answer.pod, answer.sentence or answer.code))
-            else:
+                continue
+            try:
                 found[answer.pod] = read_json(answer.message.body)
+            except MessageRefused as refused:
+                self.tell(News("pod", 0, 0, answer.pod, str(refused)))
         if len(found) < self.spec.quorum:
             raise TooFewPods(
                 f"{len(found)} of {len(cohort)} pods returned a result; the task needs {self.spec.quorum}."

@@ -105,6 +105,8 @@ class Journal:
                 self._lock = one_process(folder / "task.lock", "another process works on this task")
             self._db = self._opened(read_only)
         except sqlite3.DatabaseError:
+            if self._lock is not None:
+                self._lock.close()
             raise ConfigurationError(
                 "the folder of the task holds a log that cannot be read; nothing was run. Keep it, and give another "
                 "folder."

@@ -44,7 +44,11 @@ async def run(
     except (TooFewPods, PolicyRefused) as error:
         coordinator.journal.tell("reason", str(error))
         coordinator.journal.tell("state", "failed")
-        await finish(coordinator, "stopped")
+        # Pods keep the task open where a later start can go on with it.
+        if any(
+            one.outcome.get("released") for one in coordinator.journal.rounds() if one.purpose != "weights"
+        ):
+            await finish(coordinator, "stopped")
         raise
     finally:
         forget_last_body()

@@ -113,9 +113,13 @@ class Pod:
             raise MessageRefused("A message is for another pod; it was dropped.")
         try:
             if message.header.kind == "offer":
-                return self._offered(message)
-            answer = await (await self._worker(message)).handle(message)
-            if message.header.kind == "finish":
+                return await self._offered(message)
+            worker = await self._worker(message)
+            if worker is None:
+                return self._say(message.header, "done", {})
+            answer = await worker.handle(message)
+            if worker.ended:
+                self._workers.pop(message.header.task, None)
                 self.task_ended.set()
             return answer
         except TaskRefused as error:
@@ -130,7 +134,7 @@ class Pod:
         self.state.close()
         self.owner.close()
 
-    def _offered(self, message: Message) -> Parcel:
+    async def _offered(self, message: Message) -> Parcel:
         data, signature = bytes(message.body), message.note.get("signature")
         header = message.header
         if not isinstance(signature, bytes) or task_hash(data) != header.task:
@@ -139,14 +143,15 @@ class Pod:
         spec = read_task_spec(data)
         if spec.modeller.name != header.sender:
             raise TaskRefused("INVALID_PROOF_OF_IDENTITY", "The task names another modeller than its sender.")
-        known = self.state.task(header.task)
-        if known is None:
-            self._admit(spec, data, signature)
-        elif known.state != "open":
-            raise TaskRefused("UNAUTHORISED", "This task has ended in this pod; make a new one.")
+        async with self._making:
+            known = self.state.task(header.task)
+            if known is None:
+                await self._admit(spec, data, signature)
+            elif known.state != "open":
+                raise TaskRefused("UNAUTHORISED", "This task has ended in this pod; make a new one.")
         return self._say(header, "accepted", {"code": _PodResponseType.ACCEPT.name})
 
-    def _admit(self, spec: TaskSpec, data: bytes, signature: bytes) -> None:
+    async def _admit(self, spec: TaskSpec, data: bytes, signature: bytes) -> None:
         now = self.clock()
         access, sentence = self.owner.admit(spec, data, signature, now)
         code = access["response_type"].name
@@ -154,25 +159,37 @@ class Pod:
             self.owner.note(spec.hash, spec.modeller.name, "refused", {"code": code})
             raise TaskRefused(code, sentence)
         # Everything is tried before the task is accepted, so that a pod that says yes can keep it.
-        self._workers[spec.hash] = self._made(spec, access)
+        self._workers[spec.hash] = await asyncio.to_thread(self._made, spec, access)
         self.state.accept(AcceptedTask(spec.hash, data, signature, moment(now)))
         self.owner.note(spec.hash, spec.modeller.name, "accepted", {"code": code})
 
-    async def _worker(self, message: Message) -> Worker:
-        """The task's worker; made anew from what is on the disk where this pod was started again."""
-        known = self.state.task(message.header.task)
-        if known is None:
-            raise TaskRefused("NO_ACCESS", "This pod has not accepted the task.")
-        spec = read_task_spec(known.spec)
-        ends = message.header.kind == "finish"
-        if spec.modeller.name != message.header.sender or (known.state != "open" and not ends):
-            raise TaskRefused("UNAUTHORISED", "The task has ended in this pod, or is another modeller's.")
-        if not ends and self.clock() > datetime.fromisoformat(spec.expires):
-            raise TaskRefused("TASK_TIMEOUT", "The task has expired. Nothing was run.")
+    async def _worker(self, message: Message) -> Worker | None:
+        """The task's worker; made anew from what is on the disk where this pod was started again.
+
+        None where a modeller says again that a task has ended: there is nothing to do.
+        """
+        header = message.header
         async with self._making:  # a second worker would not know of the round that the first is in
-            if known.hash not in self._workers:
-                self._workers[known.hash] = await self._made_again(spec, known)
-        return self._workers[known.hash]
+            worker = self._workers.get(header.task)
+            if worker is None:
+                known = self.state.task(header.task)
+                if known is None:
+                    raise TaskRefused("NO_ACCESS", "This pod has not accepted the task.")
+                spec = read_task_spec(known.spec)
+                self._check(header, spec)
+                if known.state != "open":
+                    if header.kind == "finish":
+                        return None
+                    raise TaskRefused("UNAUTHORISED", "The task has ended in this pod.")
+                worker = self._workers[known.hash] = await self._made_again(spec, known)
+        self._check(header, worker.spec)
+        return worker
+
+    def _check(self, header: Header, spec: TaskSpec) -> None:
+        if spec.modeller.name != header.sender:
+            raise TaskRefused("UNAUTHORISED", "The task is another modeller's.")
+        if header.kind != "finish" and self.clock() > datetime.fromisoformat(spec.expires):
+            raise TaskRefused("TASK_TIMEOUT", "The task has expired. Nothing was run.")
 
     async def _made_again(self, spec: TaskSpec, known: AcceptedTask) -> Worker:
         access, sentence = self.owner.admit(spec, known.spec, known.signature, self.clock())

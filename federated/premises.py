@@ -17,7 +17,6 @@ from federated.allowances import Policy, make_policy, pod_policy
 from federated.audit import Audit, Event
 from federated.budgets import Budgets
 from federated.config import PodFile, read_pod
-from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
 from federated.errors import ConfigurationError, TaskRefused
 from federated.identity_file import read_identity
@@ -137,7 +136,7 @@ class Premises:
         if settings is None:
             raise TaskRefused("NO_DATA", "The task names a data source that this pod does not have.")
         try:
-            return open_table(name, SourceSettings.model_validate(settings), self.path.parent)
+            return open_table(name, settings, self.path.parent)
         except ConfigurationError:
             # The file's name and its faults are the owner's business.
             raise TaskRefused("DATASOURCE_INACCESSIBLE", "The data source cannot be read.") from None

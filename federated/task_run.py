@@ -23,6 +23,7 @@ from federated.links.link import Link
 from federated.models.files import save
 from federated.models.interface import Tensors
 from federated.protocols.sides import Outcome, RoundOutcome
+from federated.reports import files
 from federated.signatures import sign_task
 from federated.task_spec import TaskSpec, moment, read_task_spec
 from secure_agg import Signer
@@ -173,7 +174,7 @@ class TaskResult:
 
     def write(self, folder: Path) -> list[Path]:
         """Write the results; each file whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
+        files.ready(folder)
         written = []
         for name, number, tensors in self._models():
             one = self.outcome.rounds[number - 1]
@@ -188,9 +189,9 @@ class TaskResult:
             save(folder / name, tensors, facts)
             written.append(folder / name)
         for name, content in self.outcome.files.items():
-            written.append(_written(folder / name, content))
+            written.append(files.write(folder / name, [content]))
         text = json.dumps(self.document(), ensure_ascii=False, indent=2) + "\n"
-        return [*written, _written(folder / RESULT, text)]
+        return [*written, files.write(folder / RESULT, [text])]
 
     def _models(self) -> list[tuple[str, int, Tensors]]:
         rounds, best = self.outcome.rounds, self.outcome.best
@@ -211,14 +212,6 @@ class TaskResult:
         names = "".join(f"<th>{name}</th>" for name in (self.metrics[-1] if self.metrics else ()))
         head = f"<tr><th>round</th><th>pods</th>{names}</tr>"
         return f"<table><caption>{self.outcome.reason}</caption>{head}{''.join(rows)}</table>"
-
-
-def _written(file: Path, text: str) -> Path:
-    """Write a file whole, or not at all."""
-    waiting = file.with_name(f".{file.name}.part")
-    waiting.write_text(text, encoding="utf-8", newline="")
-    waiting.replace(file)
-    return file
 
 
 def _round(one: RoundOutcome) -> dict[str, Any]:

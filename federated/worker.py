@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 import msgspec
 
+from ehr.errors import EHRError
+from federated.aggregators.mean import checked
 from federated.aggregators.secure_pod import Given, MaskedRound
-from federated.aggregators.terms import Purpose, weights_layout
+from federated.aggregators.terms import Purpose, aggregation_of, weights_layout
 from federated.aggregators.values import Layout, pack
 from federated.coordinator import refusal
 from federated.envelope import Answered, Header, Message, signed
@@ -24,7 +27,7 @@ from federated.errors import FederatedError, InvalidArgument, PolicyRefused, Tas
 from federated.links.link import Buffer, Parcel
 from federated.pod_state import PodState
 from federated.protocols.sides import PodSide
-from federated.task_spec import TaskSpec
+from federated.task_spec import Aggregation, TaskSpec
 from secure_agg import PodSetup, Signer
 
 logger = logging.getLogger(__name__)
@@ -61,10 +64,15 @@ class Worker:
         pod: this pod's name.
         side: the protocol's side in this pod.
         desk: see `Desk`.
+
+    Attributes:
+        spec: the same.
+        ended: whether the modeller has said that the task is over.
     """
 
     def __init__(self, spec: TaskSpec, pod: str, side: PodSide, desk: Desk) -> None:
-        self._spec, self._pod, self._side, self._desk = spec, pod, side, desk
+        self.spec, self.ended = spec, False
+        self._pod, self._side, self._desk = pod, side, desk
         self._last = 0
         self._last_head = b""
         self._answer: asyncio.Future[Parcel] | None = None
@@ -95,11 +103,15 @@ class Worker:
             return self._refused(number, code)
         except FederatedError as error:
             return self._refused(number, TaskRefused("TASK_SETUP_ERROR", str(error)))
-        except Exception as error:  # whatever it is, nothing of it may leave the pod
-            logger.exception("A request of a task failed in this pod.")
-            kind = type(error).__name__
+        except EHRError as error:
+            logger.error("The EHR could not be read for a task (%s).", _where(error))
             return self._refused(
-                number, TaskRefused("TASK_SETUP_ERROR", f"The pod failed ({kind}); its own log says why.")
+                number, TaskRefused("DATASOURCE_INACCESSIBLE", "The pod's EHR could not be read.")
+            )
+        except Exception as error:  # noqa: BLE001 # whatever it is, nothing of it may leave the pod
+            logger.error("A request of a task failed in this pod (%s).", _where(error))
+            return self._refused(
+                number, TaskRefused("TASK_SETUP_ERROR", "The pod failed; its own log says where.")
             )
 
     def _refused(self, number: int, error: TaskRefused) -> Parcel:
@@ -115,24 +127,24 @@ class Worker:
         sealed: bool = False,
     ) -> Parcel:
         header = Header(
-            1, self._spec.hash, self._pod, self._spec.modeller.name, number, kind, dict(note), 0, b"", sealed
+            1, self.spec.hash, self._pod, self.spec.modeller.name, number, kind, dict(note), 0, b"", sealed
         )
         return signed(self._desk.signer, header, body)
 
     async def _begin(self, message: Message) -> Parcel:
         """Compute, enter the masked round, and give its first message; or the vector itself where masks are off."""
         purpose = _purpose(message)
+        aggregation = aggregation_of(self.spec)
         layout, given = await self._given(purpose, message)
         if message.header.number != self._last:
             raise TaskRefused(
                 "TASK_TIMEOUT", "The modeller went on before this pod had computed. Nothing was sent."
             )
-        clip = 1.0 if self._spec.aggregation is None else self._spec.aggregation.clip
         facts = {"purpose": purpose, "numbers": layout.length, "round": message.note.get("round", 0)}
-        if not self._spec.secure:
-            return await self._plain(message.header.number, layout, given, clip, facts)
+        if not self.spec.secure:
+            return await self._plain(message.header.number, layout, given, aggregation, facts)
         self._end_round()
-        self._round = MaskedRound(self._spec, self._desk.setup, self._desk.entropy)
+        self._round = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
         self._seq = int(message.note["seq"])
         invitation = bytes(message.note["invitation"])
         async with self._desk.entering:
@@ -145,7 +157,7 @@ class Worker:
 
     async def _given(self, purpose: Purpose, message: Message) -> tuple[Layout, Given]:
         if purpose == "weights":
-            return weights_layout(self._spec), Given({"rows": int(self._side.weight)})
+            return weights_layout(self.spec), Given({"rows": int(self._side.weight)})
         layout = self._side.layout()
         if (layout.kind == "counts") != (purpose == "counts"):
             raise TaskRefused(
@@ -160,16 +172,21 @@ class Worker:
         return hashlib.sha256(b"trialveil/rounding" + self._desk.secret + number.to_bytes(8, "big")).digest()
 
     async def _plain(
-        self, number: int, layout: Layout, given: Given, clip: float, facts: Mapping[str, Any]
+        self, number: int, layout: Layout, given: Given, chosen: Aggregation, facts: Mapping[str, Any]
     ) -> Parcel:
-        from federated.aggregators.mean import checked
-
+        # Only where rows count does the modeller learn how many there are.
+        by_rows = chosen.weights == "rows"
+        if by_rows and not 0 < given.weight <= chosen.maximum_weight:
+            raise TaskRefused(
+                "INCOMPATIBLE_DATASOURCE", "This pod's weight is above the task's. Nothing was sent."
+            )
         try:
-            vector = checked(await asyncio.to_thread(pack, layout, given.values, clip), layout, self._spec)
+            packed = await asyncio.to_thread(pack, layout, given.values, chosen.clip)
+            vector = checked(packed, layout, self.spec)
         except InvalidArgument as error:
             raise TaskRefused("INCOMPATIBLE_DATASOURCE", str(error)) from None
         self._desk.released(f"plain {facts['purpose']}", facts)
-        return self._say(number, "vector", {"weight": given.weight}, vector.data.cast("B"))
+        return self._say(number, "vector", {"weight": given.weight} if by_rows else {}, vector.data.cast("B"))
 
     async def _sum(self, message: Message) -> Parcel:
         if self._round is None or int(message.note.get("seq", 0)) != self._seq:
@@ -187,7 +204,8 @@ class Worker:
         self._end_round()
         await self._side.finish(message.note, message.body)
         reason = message.note.get("reason")
-        self._desk.state.ended(self._spec.hash, "done", str(reason)[:80] if isinstance(reason, str) else "")
+        self._desk.state.ended(self.spec.hash, "done", str(reason)[:80] if isinstance(reason, str) else "")
+        self.ended = True
         return self._say(message.header.number, "done", {})
 
     def _end_round(self) -> None:
@@ -206,6 +224,15 @@ class Worker:
         "result": _result,
         "finish": _finish,
     }
+
+
+def _where(error: BaseException) -> str:
+    """Kind and place of an error; not its message, which may hold patient data."""
+    places = traceback.extract_tb(error.__traceback__)
+    if not places:
+        return type(error).__name__
+    file = places[-1].filename.replace("\\", "/").rpartition("/")[2]
+    return f"{type(error).__name__} in {file}:{places[-1].lineno}"
 
 
 def _purpose(message: Message) -> Purpose:

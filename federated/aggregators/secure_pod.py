@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from federated.aggregators.terms import COHORT_LIMIT, Purpose, Terms, check_round
+from federated.aggregators.terms import COHORT_LIMIT, Purpose, Terms, aggregation_of, check_round
 from federated.aggregators.values import Layout, pack
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused, TaskRefused
 from federated.links.link import Buffer
@@ -104,9 +104,8 @@ class MaskedRound:
             TaskRefused, PolicyRefused, BudgetSpent: with the reason, in words that hold no value.
         """
         terms = check_round(self._task, layout, purpose, read_invitation(invitation))
-        clip = 1.0 if self._task.aggregation is None else self._task.aggregation.clip
         try:
-            vector = pack(layout, given.values, clip)
+            vector = pack(layout, given.values, aggregation_of(self._task).clip)
             contribution = self._contribution(vector, layout, terms, given)
             self._client = Client(self._setup, journal, self._entropy)
             step = self._client.start(invitation, contribution, self._clock())

@@ -16,15 +16,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.aggregators.terms import Terms, round_spec
+from federated.aggregators.terms import Terms, aggregation_of, round_spec
 from federated.aggregators.values import Layout, unpack
 from federated.coordinator import STAGES, Answer, Coordinator, News, arriving, asking
 from federated.errors import TooFewPods
 from federated.journal import Event, LoggedRound
 from federated.links.link import Buffer
-from secure_agg import MaskedSum, ProtocolError, RoundResult, SecureAggError, Server, ServerState
+from secure_agg import (
+    MalformedMessage,
+    MaskedSum,
+    ProtocolError,
+    RoundResult,
+    SecureAggError,
+    Server,
+    ServerState,
+)
 from secure_agg.server import Outgoing
 
+LANE_BYTES = 32
 _LARGE = 1 << 16
 """Vectors longer than this are added up in a thread, so that other answers are taken meanwhile."""
 
@@ -103,6 +112,7 @@ class _Run:
         self._server = Server(spec, coordinator.signer, coordinator.spec.pinned)
         self._lost: dict[str, str] = {}
         self._mail: tuple[Outgoing, ...] = ()
+        self._opening = False
         # The round has a clock of its own, which stands still while this program is down.
         self._zero = coordinator.clock()
 
@@ -115,8 +125,7 @@ class _Run:
             while self._server.result is None:
                 await self._stage()
         except SecureAggError as error:
-            released = self._server_was_opening
-            self._at.journal.end(self._seq, "failed", {"reason": str(error), "released": released})
+            self._at.journal.end(self._seq, "failed", {"reason": str(error), "released": self._opening})
             raise TooFewPods(f"{error} (round {self._exchange.number or 1}: {self._why()})") from None
         return self._combined(self._server.result)
 
@@ -128,7 +137,6 @@ class _Run:
             journal.begin(
                 LoggedRound(self._seq, terms.purpose, self._exchange.number, self._at.clock(), plan)
             )
-        self._opening = False
         self._mail = self._server.start(0.0)
         for event in events:
             if event.kind == "lost":
@@ -141,10 +149,6 @@ class _Run:
                     raise
         if events:
             self._zero = self._at.clock() - events[-1].at
-
-    @property
-    def _server_was_opening(self) -> bool:
-        return self._opening
 
     async def _stage(self) -> None:
         """Ask everybody who is waited for, and take answers until the machine goes on."""
@@ -244,9 +248,11 @@ class _Run:
 
     def _stored_sum(self, event: Event) -> MaskedSum:
         data = self._at.journal.blob(self._blob) or b""
-        lane = np.frombuffer(data[:32], "<u8").copy()
-        bits = 64 if self._exchange.layout.kind == "counts" else (self._at.spec.aggregation or _none()).bits
-        words = np.frombuffer(data, f"<u{bits // 8}", offset=32).copy()
+        if len(data) <= LANE_BYTES:
+            raise MalformedMessage("The stored sum of this round is gone; the pods are asked for it again.")
+        lane = np.frombuffer(data[:LANE_BYTES], "<u8").copy()
+        bits = 64 if self._exchange.layout.kind == "counts" else aggregation_of(self._at.spec).bits
+        words = np.frombuffer(data, f"<u{bits // 8}", offset=LANE_BYTES).copy()
         return MaskedSum(words, lane, event.data.decode().split("\n"))
 
     def _combined(self, result: RoundResult) -> Combined:
@@ -271,10 +277,6 @@ class _Run:
     def _tell(self, text: str, pod: str = "") -> None:
         what = "pod" if pod else "step"
         self._at.tell(News(what, self._exchange.number, 0, pod, text))
-
-
-def _none() -> Any:
-    raise TooFewPods("The task adds up nothing.")
 
 
 def _kept(body: Buffer, state: ServerState) -> Any:

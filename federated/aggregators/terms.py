@@ -87,7 +87,7 @@ def counts_hash(task: TaskSpec) -> bytes:
 
 
 def parameters(task: TaskSpec, layout: Layout) -> Parameters:
-    """Sizes and bounds of secure aggregation for one layout of a task.
+    """Sizes and bounds of secure aggregation for one layout of a task; no sum is opened below the task's quorum.
 
     Raises:
         InvalidArgument: they do not fit together; the message shows the inequality.
@@ -103,7 +103,7 @@ def parameters(task: TaskSpec, layout: Layout) -> Parameters:
         return Parameters(
             length=layout.length,
             clip=float(layout.largest if counts else chosen.clip),
-            minimum_survivors=chosen.minimum_survivors,
+            minimum_survivors=max(chosen.minimum_survivors, task.quorum),
             mode=chosen.mode,
             bits=64 if counts else chosen.bits,
             on_clip="error" if counts else chosen.on_clip,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,7 +83,7 @@ def screen(
 
     if on_unknown not in ("review", "defer"):
         raise UsageError("--on-unknown is not one of review, defer.")
-    with terminal.progress("Patients") as bar, _says_how_to_go_on():
+    with terminal.progress("Patients") as bar, terminal.says_how_to_go_on():
         decisions = run_screening(
             config,
             trial,
@@ -114,15 +112,6 @@ def screen(
             else "Some patients could not be read completely; run the same command again to ask for them anew."
         )
         raise typer.Exit(ExitCode.SOME_UNREAD)
-
-
-@contextmanager
-def _says_how_to_go_on() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        terminal.say("Run the same command again to go on where it stopped.")
-        raise
 
 
 def show(summary: dict[str, Any], out: Path) -> None:

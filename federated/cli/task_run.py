@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +84,7 @@ def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exi
     from federated.local_task import run_task_file
 
     out = out or default_folder(task)
-    with live_rounds() as tell, _says_how_to_go_on():
+    with live_rounds() as tell, terminal.says_how_to_go_on():
         result = asyncio.run(run_task_file(task, pods, out, tell, say=terminal.say, must_exist=must_exist))
     if json:
         terminal.out_json(result.document())
@@ -115,15 +113,6 @@ def _in_the_end(result: TaskResult) -> set[str]:
     if outcome.rounds:
         return set.union(*(set(one.survivors) for one in outcome.rounds))
     return set(outcome.results)
-
-
-@contextmanager
-def _says_how_to_go_on() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        terminal.say("Run the same command again to go on where it stopped.")
-        raise
 
 
 def show_result(result: TaskResult, out: Path) -> None:

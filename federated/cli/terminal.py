@@ -144,6 +144,16 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 400)
 
 
+@contextmanager
+def says_how_to_go_on() -> Iterator[None]:
+    """Around work that can be stopped and gone on with: says so to whoever stops it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Run the same command again to go on where it stopped.")
+        raise
+
+
 class Bar:
     """A progress bar, or nothing at all where nobody looks."""
 

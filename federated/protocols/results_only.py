@@ -15,7 +15,7 @@ import numpy as np
 
 from federated import registry
 from federated.aggregators.secure_rounds import Combined, Exchange
-from federated.aggregators.terms import Purpose, counts_hash
+from federated.aggregators.terms import Purpose, aggregation_of, counts_hash
 from federated.aggregators.values import Layout
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import Workplace, parameters_of
@@ -173,7 +173,7 @@ async def summed_once(
     exchanges = Exchanges(coordinator, cohort, add_up)
     total, weighed = (0.0, None) if purpose == "counts" else await exchanges.weights(1)
     terms = exchanges.terms(purpose, counts_hash(coordinator.spec), total)
-    clip = 1.0 if coordinator.spec.aggregation is None else coordinator.spec.aggregation.clip
+    clip = aggregation_of(coordinator.spec).clip
     combined = await add_up(coordinator, Exchange(terms, layout, 1, {}, b"", clip, weighed))
     files = {} if write is None else dict(write(combined))
     outcome = {

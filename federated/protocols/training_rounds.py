@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from federated.aggregators.secure_rounds import Combined, Exchange
+from federated.aggregators.terms import aggregation_of
 from federated.aggregators.values import (
     model_hash,
     moved,
@@ -109,7 +110,7 @@ class TrainingRounds:
         terms = self._exchanges.terms(
             "update", model_hash(self._at.spec.hash, self._layout.hash, body), total
         )
-        clip = 1.0 if self._at.spec.aggregation is None else self._at.spec.aggregation.clip
+        clip = aggregation_of(self._at.spec).clip
         exchange = Exchange(terms, self._layout, number, {"amount": amount}, body, clip, weighed)
         return await self._add_up(self._at, exchange)
 

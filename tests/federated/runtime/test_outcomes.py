@@ -1,0 +1,119 @@
+"""What a task comes to where not all is well: too few pods, a pod that says nonsense, one that fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from federated import modeller
+from federated.envelope import Header, signed
+from federated.errors import TooFewPods
+from federated.journal import Journal
+from federated.links.in_process import InProcess
+from federated.links.link import Parcel
+from federated.task_spec import Aggregation, Deadlines, Unit
+from tests.federated.runtime import training_stand_in as stand_in
+from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, identity, make_task, with_stand_in
+from tests.federated.runtime.test_weaknesses import Overheard
+
+QUICK = Deadlines(accept=5.0, compute=0.5, step=0.5)
+EQUAL = Aggregation(name=SECURE, minimum_survivors=3)
+
+
+@pytest.fixture
+def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
+    with_stand_in(monkeypatch)
+    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
+    made = Cast(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_no_masked_sum_is_opened_below_the_quorum(cast: Cast) -> None:
+    spec = make_task(aggregation=EQUAL, quorum=5, deadlines=QUICK)
+    with pytest.raises(TooFewPods, match="needs 5"):
+        await modeller.run(cast.coordinator(spec, Overheard(cast, frozenset({"york"}))), cast.signature(spec))
+    for name in NAMES:
+        assert not any(record.released for record in cast.pods[name].state.journal.records)
+
+
+async def test_a_task_that_too_few_pods_ended_is_gone_on_with_by_the_next_start(cast: Cast) -> None:
+    journal = Journal(cast.folder / "modeller")
+    spec = make_task(aggregation=EQUAL, deadlines=QUICK)
+    mute = Overheard(cast, frozenset({"york", "kent"}))
+    with pytest.raises(TooFewPods):
+        await modeller.run(cast.coordinator(spec, mute, journal), cast.signature(spec))
+    outcome = await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec))
+    journal.close()
+    assert [one.survivors for one in outcome.rounds] == [NAMES] * 3
+
+
+async def test_the_modeller_learns_rows_only_where_they_count(cast: Cast) -> None:
+    for nonce, weights in (("0" * 32, "equal"), ("1" * 32, "rows")):
+        link = Overheard(cast)
+        plain = Aggregation(name=PLAIN, weights=weights, minimum_survivors=3)  # type: ignore[arg-type] # one of two
+        spec = make_task(aggregation=plain, nonce=nonce)
+        await modeller.run(cast.coordinator(spec, link), cast.signature(spec))
+        told = [header.note for _, header, _ in link.answers if header.kind == "vector"]
+        assert all(("weight" in note) == (weights == "rows") for note in told)
+        assert told
+
+
+async def test_a_weight_above_the_task_s_is_refused_in_its_pod_also_without_masks(cast: Cast) -> None:
+    link = Overheard(cast)
+    plain = Aggregation(name=PLAIN, weights="rows", minimum_survivors=3, maximum_weight=45.0)
+    spec = make_task(aggregation=plain)
+    outcome = await modeller.run(cast.coordinator(spec, link), cast.signature(spec))
+    assert outcome.rounds[0].survivors == ("bath", "hull", "kent", "leeds")
+    assert not [pod for pod, header, _ in link.answers if pod == "york" and header.kind == "vector"]
+
+
+async def test_one_pod_s_result_that_cannot_be_read_leaves_the_others_standing(cast: Cast) -> None:
+    spec = make_task(aggregation=None, quorum=3)
+
+    def says(name: str, body: bytes) -> Any:
+        async def handle(request: Parcel) -> Parcel:
+            asked = msgspec.msgpack.decode(request.head[64:], type=Header)
+            header = Header(1, asked.task, name, asked.sender, asked.number, "result", {}, 0, b"")
+            return signed(identity(name), header, body)
+
+        return handle
+
+    pods = {name: says(name, b"{not json" if name == "kent" else b'{"n": 1}') for name in NAMES}
+    found = await cast.coordinator(spec, InProcess(pods)).results(NAMES)
+    assert sorted(found) == ["bath", "hull", "leeds", "york"]
+    assert [news.pod for news in cast.news] == ["kent"]
+
+
+async def test_a_fault_in_a_pod_tells_its_place_and_never_what_it_says(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(self: Any, tensors: Any, amount: int, number: int) -> Any:
+        if self._place.pod == "kent":
+            raise KeyError("Mary Miller, 1950-01-01")
+        return stand_in.Trained({name: np.zeros_like(one) + 0.1 for name, one in tensors.items()}, {})
+
+    monkeypatch.setattr(stand_in.Halfway, "train", train)
+    spec = make_task(aggregation=EQUAL)
+    with caplog.at_level(logging.DEBUG):
+        outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
+    assert "Mary" not in caplog.text + str(outcome) + str(cast.news)
+    assert "KeyError in test_outcomes.py" in caplog.text
+    assert outcome.rounds[0].lost["kent"] == "TASK_SETUP_ERROR: The pod failed; its own log says where."
+
+
+async def test_a_pod_that_hears_again_that_a_task_has_ended_has_nothing_to_do(cast: Cast) -> None:
+    spec = make_task(aggregation=EQUAL, algorithms=(Unit(name="bitfount.FederatedModelTraining"),))
+    link = Overheard(cast)
+    desk = cast.coordinator(spec, link)
+    await modeller.run(desk, cast.signature(spec))
+    assert all(spec.hash not in pod._workers for pod in cast.pods.values())
+    await modeller.finish(desk, "done")
+    ends = [header.kind for _, header, _ in link.answers if header.kind == "done"]
+    assert len(ends) == 2 * len(NAMES)
