@@ -98,6 +98,7 @@ class Journal:
     def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
         self.folder = folder
         self._blobs: dict[str, Buffer] = {}
+        self._known: dict[int, LoggedRound] | None = None
         self._lock: sqlite3.Connection | None = None
         try:
             if folder is not None and not read_only:
@@ -165,6 +166,7 @@ class Journal:
         """Store a round before anybody is asked."""
         row = (this.seq, this.purpose, this.number, this.started, msgspec.msgpack.encode(dict(this.plan)))
         self._db.execute("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", row)
+        self._known = None
 
     def end(self, seq: int, state: RoundState, outcome: Mapping[str, Any]) -> None:
         """Store how a round ended, and forget its messages."""
@@ -172,10 +174,16 @@ class Journal:
             packed = msgspec.msgpack.encode(dict(outcome))
             self._db.execute("update rounds set state = ?, outcome = ? where seq = ?", (state, packed, seq))
             self._db.execute("delete from events where seq = ?", (seq,))
+        self._known = None
         self.drop_blob(f"round-{seq}.sum")
 
     def rounds(self) -> list[LoggedRound]:
-        """All rounds, in order."""
+        """All rounds, in order; read once, for nobody else writes them."""
+        if self._known is None:
+            self._known = {one.seq: one for one in self._read_rounds()}
+        return list(self._known.values())
+
+    def _read_rounds(self) -> list[LoggedRound]:
         rows = self._db.execute(
             "select seq, purpose, number, started, plan, state, outcome from rounds order by seq"
         )
