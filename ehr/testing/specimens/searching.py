@@ -44,8 +44,8 @@ async def _as_if_whole(pages: AsyncIterator[Any], collection: Collection) -> Col
     return collection
 
 
-def _all_or_nothing(body: bytes, shape: Any, reading: Any) -> Any:
-    content = read_page(body, shape, reading)
+def _all_or_nothing(*given: Any) -> Any:
+    content = read_page(*given)
     if content.quarantined:
         raise ReadError("an entry of the Bundle cannot be read")
     return content
