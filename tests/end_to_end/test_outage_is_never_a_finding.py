@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ehr.errors import LoginRefused
 from ehr.sandbox import store_of
 from ehr.sandbox.faults import Action, Alien, Body, Fault, Hang, LostPage, Remark, Reset, Status, When
 from ehr.sandbox.server import Sandbox
@@ -102,6 +103,11 @@ def test_an_outage_neither_admits_nor_excludes(stage: Stage, kind: str, fault: s
     stage.ehr.faults = (Fault(action, When(resource_type=kind, page=page)),)
     try:
         after = _screen(stage.pod, stage.clock)
+    except LoginRefused:
+        # Fresh tokens that are refused one after the other end the run: then nobody is decided at all. Whether they
+        # come one after the other depends on which patients are asked for at a time.
+        assert fault == "401"
+        return
     finally:
         stage.ehr.faults = ()
     _assert_nothing_turned(stage.before, after)
