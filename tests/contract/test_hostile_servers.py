@@ -41,7 +41,7 @@ from ehr.sandbox.witness import Asked, TokenLeaked, Witness
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits
 from federated.local import Options, screen_async
-from federated.reports.run import Run
+from federated.reports.run import MatchState, Run
 from tests.contract.wire import condition, page, wired
 from tests.ehr.sandbox.synthetic import observation, small_store
 from tests.ehr.site_folder import Folder, clients
@@ -286,7 +286,9 @@ async def test_whatever_the_server_does_no_decision_is_wrong(tmp_path: Path) -> 
         assert [seen for seen in stage.witness.requests if seen.origin != _origin(stage.ehr)] == []
     pairs = list(zip(undisturbed.patients, disturbed.patients, strict=True))
     for whole, hurt in pairs:
-        assert hurt.ref == whole.ref
+        assert hurt.input_row == whole.input_row
+        # Tokens of all are revoked twice, so a bystander's search may be refused twice: a row without a person.
+        assert hurt.ref == whole.ref or hurt.match is MatchState.UNDETERMINED
         assert hurt.decision in (whole.decision, "undecided", "not_evaluated")
     hurt_ones = sum(hurt.decision != whole.decision for whole, hurt in pairs)
     assert 6 <= hurt_ones <= len(targets)
