@@ -83,10 +83,9 @@ class Reading:
     @property
     def again(self) -> bool:
         """Whether asking again may bring more: the server failed, not the patient."""
-        passing = (State.UNAVAILABLE, State.QUOTA)
         if isinstance(self.match, Undetermined):
-            return self.match.state in passing
-        return self.record is not None and any(kind.state in passing for kind in self.record.kinds.values())
+            return self.match.state.passes
+        return self.record is not None and any(kind.again for kind in self.record.kinds.values())
 
 
 def read_cohort(

@@ -69,6 +69,11 @@ class State(Enum):
         """Whether silence about something means that the server has nothing about it."""
         return self in (State.OK, State.EMPTY)
 
+    @property
+    def passes(self) -> bool:
+        """Whether asking again later may bring more: an outage or a spent quota."""
+        return self in (State.UNAVAILABLE, State.QUOTA)
+
 
 _WORST_LAST = (
     State.EMPTY,
@@ -124,6 +129,7 @@ class Fetched(Generic[T]):
         received: entries of the asked type that came, repeats and quarantined ones included.
         repeats: entries that came again and were dropped.
         quarantined: entries that could not be read and were set aside.
+        cut: a part of it failed in a way that may pass, such as a page during an outage.
     """
 
     items: tuple[T, ...]
@@ -135,6 +141,7 @@ class Fetched(Generic[T]):
     received: int = 0
     repeats: int = 0
     quarantined: int = 0
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if (self.state is State.EMPTY and self.items) or (self.state is State.OK and not self.items):
@@ -156,6 +163,11 @@ class Fetched(Generic[T]):
     def complete(self) -> bool:
         """True for OK and EMPTY: nothing is missing."""
         return self.state.complete
+
+    @property
+    def again(self) -> bool:
+        """Whether asking again may bring more: the server failed for a while, wholly or in a part."""
+        return self.cut or self.state.passes
 
     def require(self) -> tuple[T, ...]:
         """The items of a complete collection.
@@ -237,4 +249,5 @@ def joined(parts: Iterable[Fetched[T]]) -> Fetched[T]:
         received=sum(part.received for part in every),
         repeats=sum(part.repeats for part in every),
         quarantined=sum(part.quarantined for part in every),
+        cut=any(part.again for part in every),
     )

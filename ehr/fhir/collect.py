@@ -96,6 +96,7 @@ class Collection:
             received=self.received,
             repeats=self.repeats,
             quarantined=self.quarantined,
+            cut=any(state.passes for state in self.states),
         )
 
     def _state(self) -> State:
@@ -164,4 +165,5 @@ def merged(parts: Iterable[Fetched[Any]]) -> Fetched[Any]:
         received=whole.received,
         repeats=whole.repeats + unique.repeats,
         quarantined=whole.quarantined,
+        cut=whole.cut,
     )

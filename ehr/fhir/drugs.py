@@ -6,7 +6,6 @@ prove that a drug was given, never that it was not.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,7 +14,9 @@ import msgspec
 
 from ehr.elements import CodeableConcept
 from ehr.fetched import Fetched, Issue, Severity, State
+from ehr.fhir.read import counted
 from ehr.records import Medication
+from ehr.together import together
 
 MOST_READS = 200
 """Medications that are read for one patient; more stay unresolved."""
@@ -34,12 +35,18 @@ class Reader(Protocol):
 async def with_drugs(reader: Reader, fetched: Fetched[Any]) -> Fetched[Any]:
     """Fill in the drugs of requests and statements; PARTIAL with an issue where one stays unknown."""
     wanted = {target for record in fetched.items if (target := _pointed(record)) is not None}
-    concepts = await _read(reader, sorted(wanted)[:MOST_READS])
+    read = await _read(reader, sorted(wanted)[:MOST_READS])
+    concepts = {
+        one: drug.code for one, found in read.items() for drug in found.items if drug.code is not None
+    }
     items = tuple(_filled(record, concepts) for record in fetched.items)
     unknown = sum(record.medication_reference is not None for record in items)
     state = State.PARTIAL if unknown and fetched.state.complete else fetched.state
     issues = (Issue("medication-not-resolved", Severity.ERROR, unknown),) if unknown else ()
-    return replace(fetched, items=items, state=state).with_issues(issues)
+    failed = [found for found in read.values() if found.again]
+    cut = fetched.cut or bool(failed)
+    why = counted(issue for found in failed for issue in found.issues)
+    return replace(fetched, items=items, state=state, cut=cut).with_issues((*issues, *why))
 
 
 def _pointed(record: Any) -> str | None:
@@ -47,16 +54,11 @@ def _pointed(record: Any) -> str | None:
     return target[1] if target is not None and target[0] == "medication" else None
 
 
-async def _read(reader: Reader, ids: list[str]) -> Mapping[str, CodeableConcept]:
+async def _read(reader: Reader, ids: list[str]) -> Mapping[str, Fetched[Medication]]:
     if not ids or not reader.offers("Medication") or not reader.may("Medication"):
         return {}
-    found = await asyncio.gather(*(reader.read(Medication, one) for one in ids))
-    return {
-        one: drug.code
-        for one, fetched in zip(ids, found, strict=True)
-        for drug in fetched.items
-        if drug.code is not None
-    }
+    found = await together(reader.read(Medication, one) for one in ids)
+    return dict(zip(ids, found, strict=True))
 
 
 def _filled(record: Any, concepts: Mapping[str, CodeableConcept]) -> Any:

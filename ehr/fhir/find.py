@@ -78,11 +78,13 @@ class _Search:
             self.too_many = True
             return None
         if not found.complete:
-            self.failures.append(found.state)
+            self.failures.append(State.UNAVAILABLE if found.cut else found.state)
         if found.state in _GOING_ON_IS_USELESS:
             return self._undetermined(found.state)
         self.candidates.update((one.id, one) for one in found.items if one.id)
-        await self._follow_merges()
+        failed = await self._follow_merges()
+        if failed is not None:
+            return self._undetermined(failed)
         result = choose(
             self.person,
             list(self.candidates.values()),
@@ -99,17 +101,16 @@ class _Search:
             return replace(result, issues=(*result.issues, *counted(self.issues)))
         return None
 
-    async def _follow_merges(self) -> None:
+    async def _follow_merges(self) -> State | None:
+        """Read the survivors; the state of one that could not be read for now: that says nothing about the merge."""
         for _ in range(_MERGES_FOLLOWED):
-            missing = survivors_to_read(self.candidates.values())
-            if not missing:
-                return
-            for one in missing:
+            for one in survivors_to_read(self.candidates.values()):
                 read = await self.session.read(Patient, one)
                 if not read.items:
                     self.issues += read.issues
-                    return
+                    return read.state if read.state in _GOING_ON_IS_USELESS else None
                 self.candidates[one] = read.items[0]
+        return None
 
     def conclusion(self) -> MatchResult:
         """What holds after the last search."""

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from ehr.errors import ConfigurationError, DestinationRefused, EHRError
-from ehr.fhir.outcome import MERGED, MERGED_CODE, from_error
+from ehr.fhir.outcome import MERGED, MERGED_CODE, from_error, from_status
 from ehr.fhir.search import Params
 from ehr.identity import Matched, MatchResult, Person, Undetermined
 from ehr.providers.adapter import CohortRef, ServerInfo
@@ -105,12 +105,21 @@ class EpicAdapter(GenericAdapter):
             self._parts.authenticator.check()
             return nothing(*from_error(error, self.profile))
         if survivor is None:
-            return nothing(State.ERROR, Issue("merge-unresolved", Severity.ERROR))
+            return nothing(*self._no_redirect(response))
         found = await self._session.read(Patient, survivor)
         self._parts.authenticator.check()
         if found.items or not found.complete:
             return found
         return nothing(State.ERROR, Issue("merge-unresolved", Severity.ERROR))
+
+    def _no_redirect(self, response: Response) -> tuple[State, Issue]:
+        """Why a merge led nowhere: an outage or a refusal says nothing about the merge."""
+        unresolved = State.ERROR, Issue("merge-unresolved", Severity.ERROR)
+        if response.status < 400:
+            return unresolved
+        codes = outcome_codes(response.body)
+        state, issue = from_status(response.status, codes, self.profile, "read")
+        return unresolved if state.complete or issue.code == MERGED_CODE else (state, issue)
 
     def _redirected_to(self, response: Response) -> str | None:
         """The id of the Patient that a merge points to; None where the answer is no merge.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Self, TypeVar, cast
 
@@ -231,13 +231,17 @@ class GenericAdapter:
         visits, people = await together(work)
         sources = [part for part in (visits, people) if part.state is not State.UNSUPPORTED]
         issue = Issue("practitioner:source-incomplete", Severity.WARNING)
-        sure = all(part.complete for part in sources)
+        sure, cut = all(part.complete for part in sources), any(part.again for part in sources)
         for reference in self._seen_by(visits.items, people.items):
             target = reference.target
             if target is not None and target[0] == "practitioner":
                 found = await self._read(Practitioner, target[1])
-                return found if sure or not found.items else Fetched(found.items, State.PARTIAL, (issue,))
-        return complete(()) if sure else nothing(worst(part.state for part in sources), issue)
+                if sure or not found.items:
+                    return found
+                return Fetched(found.items, State.PARTIAL, (issue,), cut=cut)
+        if sure:
+            return complete(())
+        return replace(nothing(worst(part.state for part in sources), issue), cut=cut)
 
     def _seen_by(self, visits: Iterable[Appointment], people: Iterable[Patient]) -> Iterator[Reference]:
         # Times are compared as moments: as text, two offsets would be out of order.

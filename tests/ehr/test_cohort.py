@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -233,6 +234,14 @@ async def test_an_incomplete_kind_is_counted_by_its_state() -> None:
     (reading,) = await everything(ehr, rows("a"))
     assert reading.failures == {"quota": 1}
     assert reading.again
+
+
+async def test_a_part_of_a_kind_that_an_outage_left_is_asked_again() -> None:
+    part: Fetched[Any] = Fetched(("a",), State.PARTIAL)
+    for found in (part, replace(part, cut=True)):
+        ehr = FakeEHR(reading={Kind.CONDITION: outcome(found)})
+        (reading,) = await everything(ehr, rows("a"))
+        assert reading.again is found.cut
 
 
 @pytest.mark.parametrize("where", ["finding", "reading"])

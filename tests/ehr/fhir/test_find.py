@@ -305,3 +305,21 @@ async def test_matching_needs_the_patient_scope() -> None:
         assert (await session.match(AMY)).state is State.FORBIDDEN
     async with opened(Server({})) as session:
         assert (await session.match(AMY)).state is State.UNSUPPORTED
+
+
+async def test_an_outage_while_a_merge_is_followed_is_no_contradiction() -> None:
+    merged = patient("p1", link=[{"type": "replaced-by", "other": {"reference": "Patient/p2"}}])
+    result, _ = await find({FULL: bundle(merged), "Patient/p2": httpx.Response(503)})
+    assert isinstance(result, Undetermined)
+    assert result.state is State.UNAVAILABLE  # and so is asked again; a contradiction never is
+    assert "merge-unresolved" not in {issue.code for issue in result.issues}
+
+
+async def test_a_search_that_an_outage_cut_is_an_outage() -> None:
+    pages = {
+        FULL: bundle(patient("x", "Shawson"), next="Patient?page=2"),
+        "Patient?page=2": httpx.Response(503),
+    }
+    result, _ = await find(pages)
+    assert isinstance(result, Undetermined)
+    assert result.state is State.UNAVAILABLE

@@ -210,6 +210,16 @@ async def test_an_unknown_drug_could_be_any_drug(pointer: str) -> None:
     assert [(issue.code, issue.count) for issue in found.issues] == [("medication-not-resolved", 1)]
 
 
+async def test_a_drug_that_an_outage_hides_is_to_be_asked_for_again() -> None:
+    request = resource("MedicationRequest", medicationReference={"reference": "Medication/far"})
+    change = {"search_parameters": {"MedicationRequest": frozenset({"patient"}), "Medication": frozenset()}}
+    found = await fetch(
+        MedicationRequest, request, change=change, answers={"Medication/far": answer({}, 503)}
+    )
+    assert (found.state, found.again) == (State.PARTIAL, True)
+    assert {issue.code for issue in found.issues} == {"medication-not-resolved", "http-503"}
+
+
 async def test_no_known_allergies_is_a_statement_and_no_silence() -> None:
     """allergy_no_known_allergies_vs_empty_vs_unknown"""
     statement = {

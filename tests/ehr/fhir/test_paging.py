@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ehr.fetched import Fetched, State
+from ehr.fetched import Fetched, State, complete, joined
 from ehr.fhir.outcome import SearchFailed
 from ehr.fhir.paging import Budget
 from ehr.records import Condition, PatientRef
@@ -175,6 +175,18 @@ async def test_a_failure_midway_leaves_a_part_and_never_a_whole(failure: Any) ->
     )
     assert (found.state, ids(found)) == (State.PARTIAL, ["a"])
     assert found.issues
+
+
+@pytest.mark.parametrize(("status", "again"), [(503, True), (429, True), (403, False), (422, False)])
+async def test_a_part_that_an_outage_left_is_to_be_asked_again(status: int, again: bool) -> None:
+    pages = {
+        "Condition": bundle(condition("a"), next="Condition?page=2"),
+        "Condition?page=2": answer({}, status),
+    }
+    found = await search(pages)
+    assert (found.state, found.again) == (State.PARTIAL, again)
+    assert found.keep([]).again is again
+    assert joined([complete(found.items), found]).again is again
 
 
 async def test_a_link_to_another_host_is_refused_and_nothing_is_sent() -> None:

@@ -212,6 +212,20 @@ async def test_a_survivor_who_is_gone_is_no_empty_record(tmp_path: Path) -> None
             assert (await site.read("patient", PatientRef("ana"))).state is State.ERROR
 
 
+@pytest.mark.parametrize("failing", ["ana", "new"])
+async def test_an_outage_while_a_merge_is_followed_is_an_outage(tmp_path: Path, failing: str) -> None:
+    """Else it would count as a contradiction, which nobody asks about again."""
+    async with wired() as ehr:
+        moved = said(MERGED, "302 Found", Location=f"{ehr.base}/Patient/new")
+        down = said(MERGED | {"issue": []}, "503 Service Unavailable")
+        ehr.answers |= {"Condition": lambda _: moved, "ana": lambda _: moved, "new": lambda _: down}
+        ehr.answers[failing] = lambda _: down
+        config = Folder(tmp_path / "site").write(ehr.base, provider="epic r4")
+        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+            found = await site.conditions(PatientRef("ana"))
+    assert (found.state, found.again) == (State.UNAVAILABLE, True)
+
+
 # --- required categories -----------------------------------------------------------------------------------
 
 
