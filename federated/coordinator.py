@@ -21,6 +21,7 @@ from federated.errors import LinkLost, MessageRefused, TaskRefused, TooFewPods
 from federated.journal import Journal
 from federated.links.link import Buffer, Link, Parcel
 from federated.models.interface import Tensors
+from federated.names import _PodResponseType
 from federated.task_spec import TaskSpec
 from secure_agg import Signer
 
@@ -32,6 +33,7 @@ END_SEQ = 1 << 40
 """Behind all exchanges."""
 RETURN_S = 65.0
 """How long a modeller that was started again waits for its pods: they dial at least once in a minute."""
+_REFUSALS = frozenset(_PodResponseType.__members__) - {_PodResponseType.ACCEPT.name}
 _LOOK_S = 0.05  # a link tells who is there, not when somebody comes
 
 
@@ -122,11 +124,7 @@ class Coordinator:
         except MessageRefused as refused:
             return Answer(pod, None, "TASK_SETUP_ERROR", str(refused))
         if header.kind == "refused":
-            code, sentence = message.note.get("code"), message.note.get("sentence")
-            known = isinstance(code, str) and isinstance(sentence, str)
-            return Answer(
-                pod, None, str(code) if known else "NO_ACCESS", str(sentence)[:500] if known else ""
-            )
+            return Answer(pod, None, *_reason(message.note))
         return Answer(pod, message)
 
     async def results(self, cohort: tuple[str, ...]) -> dict[str, Any]:
@@ -203,6 +201,14 @@ async def arriving(
             return
         for task in sorted(done, key=lambda task: task.result().pod):
             yield task.result()
+
+
+def _reason(note: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and words of a pod's refusal; its words are shown on a terminal, so nothing in them may steer one."""
+    code, sentence = note.get("code"), note.get("sentence")
+    if not isinstance(code, str) or code not in _REFUSALS or not isinstance(sentence, str):
+        return _PodResponseType.NO_ACCESS.name, ""
+    return code, "".join(one if one.isprintable() else " " for one in sentence[:500])
 
 
 def refusal(error: TaskRefused) -> dict[str, str]:

@@ -3,15 +3,19 @@
 An entry is written before anything that follows from it is sent. A modeller that was killed starts again from here:
 it replays the messages of the round that was open, comes to the same state, and asks only for what is missing. SQLite
 keeps entries over a killed process; against a power cut it may lose the last ones, which costs time and never
-safety, because the pods keep journals of their own that reach the disk before they release anything.
+safety, because the pods keep journals of their own that reach the disk before they release anything. An entry that
+is there never names a file that is not.
 
 Large things (the model, a masked sum) lie in files beside the database.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from federated.errors import ConfigurationError
-from federated.one_process import one_process
+from federated.one_process import one_process, owner_only
 
 VERSION = 1
 DATABASE = "task.db"
@@ -92,7 +96,8 @@ class Journal:
         read_only: only look, also while another process works on the task.
 
     Raises:
-        ConfigurationError: what lies there is no such log, or another process works on it.
+        ConfigurationError: what lies there is no such log, another process works on it, or the folder cannot be
+            written; every later write may raise it too, where the disk is full.
     """
 
     def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
@@ -102,15 +107,14 @@ class Journal:
         self._lock: sqlite3.Connection | None = None
         try:
             if folder is not None and not read_only:
-                folder.mkdir(parents=True, exist_ok=True)
                 self._lock = one_process(folder / "task.lock", "another process works on this task")
             self._db = self._opened(read_only)
-        except sqlite3.DatabaseError:
+        except (OSError, sqlite3.Error):
             if self._lock is not None:
                 self._lock.close()
             raise ConfigurationError(
-                "the folder of the task holds a log that cannot be read; nothing was run. Keep it, and give another "
-                "folder."
+                "the folder of the task holds a log that cannot be read or written; nothing was run. Keep it, and "
+                "give another folder."
             ) from None
 
     @property
@@ -119,6 +123,8 @@ class Journal:
         return self.folder is not None
 
     def _opened(self, read_only: bool) -> sqlite3.Connection:
+        if self.folder is not None and not read_only:
+            owner_only(self.folder / DATABASE)
         place = ":memory:" if self.folder is None else str(self.folder / DATABASE)
         db = sqlite3.connect(place, isolation_level=None, timeout=10)
         try:
@@ -145,7 +151,10 @@ class Journal:
 
     def tell(self, name: str, value: Any) -> None:
         """Store a fact of the task."""
-        self._db.execute("insert or replace into about values (?, ?)", (name, msgspec.msgpack.encode(value)))
+        with _writing():
+            self._db.execute(
+                "insert or replace into about values (?, ?)", (name, msgspec.msgpack.encode(value))
+            )
 
     def told(self, name: str, default: Any = None) -> Any:
         """A fact that was stored."""
@@ -154,7 +163,8 @@ class Journal:
 
     def answer(self, pod: str, code: str, sentence: str) -> None:
         """Store what a pod said to the task."""
-        self._db.execute("insert or replace into pods values (?, ?, ?)", (pod, code, sentence))
+        with _writing():
+            self._db.execute("insert or replace into pods values (?, ?, ?)", (pod, code, sentence))
 
     def answers(self) -> dict[str, tuple[str, str]]:
         """Pod to code and sentence, for those that have answered."""
@@ -165,12 +175,13 @@ class Journal:
     def begin(self, this: LoggedRound) -> None:
         """Store a round before anybody is asked."""
         row = (this.seq, this.purpose, this.number, this.started, msgspec.msgpack.encode(dict(this.plan)))
-        self._db.execute("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", row)
+        with _writing():
+            self._db.execute("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", row)
         self._known = None
 
     def end(self, seq: int, state: RoundState, outcome: Mapping[str, Any]) -> None:
         """Store how a round ended, and forget its messages."""
-        with _Transaction(self._db):
+        with _writing(), _Transaction(self._db):
             packed = msgspec.msgpack.encode(dict(outcome))
             self._db.execute("update rounds set state = ?, outcome = ? where seq = ?", (state, packed, seq))
             self._db.execute("delete from events where seq = ?", (seq,))
@@ -203,7 +214,8 @@ class Journal:
     def note(self, seq: int, event: Event) -> None:
         """Store what happened in a round, before anything follows from it."""
         row = (seq, event.kind, event.pod, event.at, event.data)
-        self._db.execute("insert into events (seq, kind, pod, at, data) values (?, ?, ?, ?, ?)", row)
+        with _writing():
+            self._db.execute("insert into events (seq, kind, pod, at, data) values (?, ?, ?, ?, ?)", row)
 
     def events(self, seq: int) -> list[Event]:
         """What happened in a round, in order."""
@@ -211,15 +223,18 @@ class Journal:
         return [Event(*row) for row in rows]
 
     def store_blob(self, name: str, *parts: Buffer) -> None:
-        """Store something large under a name, all of it or nothing."""
+        """Store something large under a name, all of it or nothing; it is on the disk when this returns."""
         if self.folder is None:
             self._blobs[name] = b"".join(parts) if len(parts) > 1 else parts[0]
             return
         waiting = self.folder / f".{name}.part"
-        with waiting.open("wb") as file:
+        with _writing(), open(waiting, "wb", opener=_owners) as file:
             for part in parts:
                 file.write(part)
-        waiting.replace(self.folder / name)
+            file.flush()
+            os.fsync(file.fileno())
+            waiting.replace(self.folder / name)
+            _sync(self.folder)
 
     def blob(self, name: str) -> Buffer | None:
         """What was stored under a name."""
@@ -234,8 +249,34 @@ class Journal:
         """Forget what was stored under a name."""
         if self.folder is None:
             self._blobs.pop(name, None)
-        else:
+            return
+        with _writing():
             (self.folder / name).unlink(missing_ok=True)
+
+
+def _owners(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync(folder: Path) -> None:
+    """A new name in a folder is on the disk only when the folder is; Windows keeps names by itself."""
+    if sys.platform != "win32":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error):
+        raise ConfigurationError(
+            "the log of the task cannot be written: its disk is full, or its folder is gone or read-only. What was "
+            "done before is kept; make room, and the same command goes on."
+        ) from None
 
 
 class _Transaction:
@@ -250,5 +291,18 @@ class _Transaction:
 
 
 def open_existing(folder: Path) -> Journal | None:
-    """The log of a folder to look at, if there is one."""
-    return Journal(folder, read_only=True) if (folder / DATABASE).exists() else None
+    """The log of a folder to look at, if a task was begun there."""
+    if not (folder / DATABASE).exists() or _is_empty(folder / DATABASE):
+        return None
+    journal = Journal(folder, read_only=True)
+    if journal.told("spec") is not None:
+        return journal
+    journal.close()
+    return None
+
+
+def _is_empty(file: Path) -> bool:
+    """Whether a kill came before the first entry."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(file, timeout=10)) as db:
+        return db.execute("select 1 from sqlite_master").fetchone() is None
+    return False

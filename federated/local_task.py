@@ -10,15 +10,14 @@ from typing import Any
 from ehr.pod_file import read_bytes
 from ehr.sync import run_here
 from federated.coordinator import News, Tell
-from federated.errors import ConfigurationError
-from federated.journal import DATABASE
+from federated.errors import ConfigurationError, LinkLost
 from federated.links.in_process import InProcess
 from federated.links.link import Link
 from federated.links.sockets import listen
 from federated.pod import Pod
 from federated.premises import open_pod
 from federated.task_file import TaskFile, load_task, make_spec, modeller_identity
-from federated.task_run import TaskResult, TaskRun, begin, run
+from federated.task_run import TaskResult, TaskRun, begin, is_begun, run
 
 
 def run_task(task: str | Path, pods: Sequence[str | Path] = (), out: str | Path | None = None) -> TaskResult:
@@ -59,7 +58,7 @@ async def run_task_file(
         must_exist: whether there must be an earlier start to go on with.
     """
     task = load_task(path)
-    if must_exist and (out is None or not (out / DATABASE).exists()):
+    if must_exist and (out is None or not is_begun(out)):
         raise ConfigurationError('there is no earlier start in that folder; begin with "trialveil task run".')
     given = prepared(path, out, tell, task)
     async with _link(task, given, pods) as link:
@@ -117,7 +116,12 @@ async def _listening(task: TaskFile, given: TaskRun, held: AsyncExitStack) -> Li
             'the task file has no "modeller.listen", so no pod can dial in; give it, or run pods with --pod.'
         )
     pinned = {pod.name: bytes.fromhex(pod.key) for pod in task.pods}
-    hub = await listen(given.signer, pinned, *address)
+    try:
+        hub = await listen(given.signer, pinned, *address)
+    except LinkLost as error:
+        raise ConfigurationError(
+            f'"modeller.listen" of the task file: {error} Another start of this task may still be running.'
+        ) from None
     held.push_async_callback(hub.close)
     given.tell(News("offer", 0, 0, "", f"listening; waiting for {len(pinned)} pods"))
     return hub

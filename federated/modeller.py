@@ -15,7 +15,7 @@ from federated import registry
 from federated.algorithms.workplace import parameters_of
 from federated.coordinator import END_SEQ, STAGES, Coordinator, News
 from federated.envelope import forget_last_body
-from federated.errors import PolicyRefused, TooFewPods
+from federated.errors import ConfigurationError, FederatedError, PolicyRefused, TooFewPods
 from federated.links.link import Buffer
 from federated.names import _PodResponseType
 from federated.protocols.sides import AddUp, Outcome
@@ -41,7 +41,9 @@ async def run(
     try:
         cohort = await _offered(coordinator, signature)
         outcome = await _run_protocol(coordinator, cohort)
-    except (TooFewPods, PolicyRefused) as error:
+    except ConfigurationError:
+        raise  # the log cannot be written, or is not what it was: what stands in it is gone on with
+    except FederatedError as error:
         coordinator.journal.tell("reason", str(error))
         coordinator.journal.tell("state", "failed")
         # Pods keep the task open where a later start can go on with it.
@@ -95,7 +97,9 @@ async def _offered(coordinator: Coordinator, signature: bytes) -> tuple[str, ...
     body, note = spec.to_bytes(), {"signature": signature}
     known = journal.answers()
     requests = {
-        pod: coordinator.request(pod, 1, "offer", note, body) for pod in spec.names if pod not in known
+        pod: coordinator.request(pod, 1, "offer", note, body)
+        for pod in spec.names
+        if known.get(pod, ("",))[0] != ACCEPT  # an owner may have changed a refusal's reason since
     }
     coordinator.tell(News("offer", 0, 0, "", f"offered to {len(requests)} pods"))
     async for answer in coordinator.ask_all(requests, 1, spec.deadlines.accept):

@@ -24,6 +24,7 @@ from federated.models.files import save
 from federated.models.interface import Tensors
 from federated.protocols.sides import Outcome, RoundOutcome
 from federated.reports import files
+from federated.reports.errors import OutputError
 from federated.signatures import sign_task
 from federated.task_spec import TaskSpec, moment, read_task_spec
 from secure_agg import Signer
@@ -102,6 +103,7 @@ def _begun(run: TaskRun, journal: Journal) -> Begun:
     if journal.told("state") == "done":
         raise ConfigurationError("the task of this folder is done; give another folder for a new run.")
     journal.tell("state", "open")
+    journal.tell("reason", "")
     return Begun(read_task_spec(data), journal.told("signature"), journal, True)
 
 
@@ -173,7 +175,20 @@ class TaskResult:
         return found
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the results; each file whole or not at all."""
+        """Write the results; each file whole or not at all.
+
+        Raises:
+            ConfigurationError: the system refused; the log has everything that the results are made of.
+        """
+        try:
+            return self._write(folder)
+        except (OSError, OutputError):
+            raise ConfigurationError(
+                "the results cannot be written into the folder of the task: its disk is full, or it is gone or "
+                "read-only. Make room, and the same command writes them."
+            ) from None
+
+    def _write(self, folder: Path) -> list[Path]:
         files.ready(folder)
         written = []
         for name, number, tensors in self._models():
@@ -248,6 +263,14 @@ class Status:
     rounds: tuple[Mapping[str, Any], ...]
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a task that can be gone on with, or that has ended."""
+    journal = open_existing(folder)
+    if journal is not None:
+        journal.close()
+    return journal is not None
+
+
 def status(folder: Path) -> Status:
     """Where the task of a folder stands; also while it runs.
 
@@ -255,11 +278,10 @@ def status(folder: Path) -> Status:
         ConfigurationError: there is none.
     """
     journal = open_existing(folder)
-    data = None if journal is None else journal.told("spec")
-    if journal is None or data is None:
+    if journal is None:
         raise ConfigurationError("the folder holds no task; it was never started, or the folder is another.")
     try:
-        spec, answers = read_task_spec(data), journal.answers()
+        spec, answers = read_task_spec(journal.told("spec")), journal.answers()
         pods = {name: answers[name][0] if name in answers else "no answer" for name in spec.names}
         rounds = tuple(
             {
@@ -278,4 +300,4 @@ def status(folder: Path) -> Status:
         journal.close()
 
 
-__all__ = ["Begun", "Status", "TaskResult", "TaskRun", "begin", "moment", "run", "status"]
+__all__ = ["Begun", "Status", "TaskResult", "TaskRun", "begin", "is_begun", "moment", "run", "status"]

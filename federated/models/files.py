@@ -79,7 +79,7 @@ def to_bytes(tensors: Tensors, facts: Mapping[str, str] | None = None) -> bytes:
 
 
 def save(path: Path, tensors: Tensors, facts: Mapping[str, str] | None = None) -> str:
-    """Write a model, whole or not at all.
+    """Write a model for its owner alone, whole or not at all.
 
     Returns:
         The SHA-256 of the file, hexadecimal.
@@ -89,12 +89,16 @@ def save(path: Path, tensors: Tensors, facts: Mapping[str, str] | None = None) -
     """
     data = to_bytes(tensors, facts)
     waiting = path.with_name(f".{path.name}.part")
-    with waiting.open("wb") as file:
+    with open(waiting, "wb", opener=_owners) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     waiting.replace(path)
     return hashlib.sha256(data).hexdigest()
+
+
+def _owners(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def load(path: Path, *, like: Tensors | None = None, sha256: str | None = None) -> SavedModel:

@@ -20,7 +20,8 @@ from federated.aggregators.values import (
 )
 from federated.coordinator import Coordinator, News
 from federated.envelope import body_digest
-from federated.errors import TooFewPods
+from federated.errors import ConfigurationError, TooFewPods
+from federated.journal import LoggedRound
 from federated.links.link import Buffer
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
@@ -126,6 +127,7 @@ class TrainingRounds:
             "report": dict(combined.report),
         }
         outcome["still"] = body_digest(self._so_far.body) == body_digest(body)
+        outcome["model"] = body_digest(body)
         self._at.journal.store_blob(f"model-{number}.bin", body)
         self._at.journal.end(max(one.seq for one in self._at.journal.rounds()), "done", outcome)
         self._count(number, outcome, tensors, body)
@@ -157,12 +159,31 @@ class TrainingRounds:
         found.tensors, found.body = tensors, body
 
     def _restore(self) -> None:
-        """Take up the rounds that were done before this program was killed."""
+        """Take up the rounds that were done before this program was killed.
+
+        Raises:
+            ConfigurationError: the last model, or the best one, is no longer what was stored.
+        """
+        gone: set[int] = set()
         for one in self._at.journal.rounds():
             if one.purpose != "update" or one.state != "done":
                 continue
             # Only the last model and the best one are kept; of the others the metrics are enough.
-            data = self._at.journal.blob(f"model-{one.number}.bin")
-            known = data is not None
-            tensors = tensors_from_bytes(data, self._like) if known else self._so_far.tensors
-            self._count(one.number, one.outcome, tensors, data if data is not None else b"")
+            data = self._stored(one)
+            if data is None:
+                gone.add(one.number)
+            tensors = self._so_far.tensors if data is None else tensors_from_bytes(data, self._like)
+            self._count(one.number, one.outcome, tensors, data or b"")
+        found = self._so_far
+        needed = {one.number for one in found.rounds[-1:]} | ({found.best[0]} if found.best else set())
+        for number in sorted(gone & needed):
+            raise ConfigurationError(
+                f"the folder of the task no longer holds the model of round {number} as it was stored, so the task "
+                "cannot go on; bring the file back, or make a new task in another folder."
+            )
+
+    def _stored(self, one: LoggedRound) -> Buffer | None:
+        data, expected = self._at.journal.blob(f"model-{one.number}.bin"), one.outcome.get("model")
+        if data is not None and expected is not None and body_digest(data) != expected:
+            return None
+        return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ehr.problems import FileErrors, Mark, Problems
 from federated.cli.frame import run
 from federated.identity_file import new_identity
+from federated.journal import Journal
 from federated.task_check import MODEL_FIELDS, check_whole_task, try_sum
 from federated.task_file import AggregatorSection
 from tests.repository.sources import ROOT
@@ -123,3 +125,22 @@ def test_the_check_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "TK125" in {problem["code"] for problem in document["problems"]}
     assert run(["task", "check", str(tmp_path / "none.yaml"), "--json"]) == 5
     assert json.loads(capsys.readouterr().out)["problems"][0]["code"] == "TK101"
+
+
+def test_an_address_that_is_taken_is_a_mistake_of_the_task_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = TASK.replace("name: york, ", f'name: york, listen: "127.0.0.1:{port}", ')
+        assert run(["task", "run", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]) == 5
+    assert "in use" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_was_killed_before_it_was_begun_cannot_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Journal(tmp_path / "out").close()
+    assert run(["task", "resume", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 5
+    assert "no earlier start" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pytest
 
 from federated import modeller
 from federated.envelope import Header, signed
-from federated.errors import TooFewPods
+from federated.errors import PolicyRefused, TooFewPods
 from federated.journal import Journal
 from federated.links.in_process import InProcess
 from federated.links.link import Parcel
@@ -117,3 +117,47 @@ async def test_a_pod_that_hears_again_that_a_task_has_ended_has_nothing_to_do(ca
     await modeller.finish(desk, "done")
     ends = [header.kind for _, header, _ in link.answers if header.kind == "done"]
     assert len(ends) == 2 * len(NAMES)
+
+
+def refusing(name: str, code: Any, sentence: Any) -> Any:
+    async def handle(request: Parcel) -> Parcel:
+        asked = msgspec.msgpack.decode(request.head[64:], type=Header)
+        note = {"code": code, "sentence": sentence}
+        header = Header(1, asked.task, name, asked.sender, asked.number, "refused", note, 0, b"")
+        return signed(identity(name), header)
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence", "told"),
+    [
+        ("NO_DATA", "\x1b]0;owned\x07 no\u202e rows\n", ("NO_DATA", " ]0;owned  no  rows ")),
+        ("ACCEPT", "yes", ("NO_ACCESS", "")),
+        (["NO_DATA"], "no rows", ("NO_ACCESS", "")),
+        ("NO_DATA", 7, ("NO_ACCESS", "")),
+    ],
+)
+async def test_what_a_pod_says_when_it_refuses_cannot_steer_a_terminal(
+    cast: Cast, code: Any, sentence: Any, told: tuple[str, str]
+) -> None:
+    spec = make_task(aggregation=EQUAL)
+    pods = cast.handlers() | {"kent": refusing("kent", code, sentence)}
+    journal = Journal(None)
+    outcome = await modeller.run(
+        cast.coordinator(spec, InProcess(pods), journal), cast.signature(spec), lambda _: None
+    )
+    assert journal.answers()["kent"] == told
+    assert outcome.rounds[0].survivors == ("bath", "hull", "leeds", "york")
+
+
+async def test_pods_that_refused_are_asked_again_by_the_next_start(cast: Cast) -> None:
+    """Their owners may have seen to it; nothing has run yet."""
+    journal, spec = Journal(None), make_task(aggregation=EQUAL)
+    no = {name: refusing(name, "UNAUTHORISED", "Nobody knows this modeller.") for name in NAMES}
+    with pytest.raises(PolicyRefused, match="Every pod refused"):
+        await modeller.run(cast.coordinator(spec, InProcess(no), journal), cast.signature(spec))
+    assert journal.told("state") == "failed"
+    outcome = await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec))
+    assert outcome.rounds[0].survivors == NAMES
+    assert outcome.refused == {}
