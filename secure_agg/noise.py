@@ -134,7 +134,7 @@ class _Table:
         return found
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=3)  # of 2 MiB each: `masks.needed_bytes` counts on less than 8 in all
 def _table(sigma: float) -> _Table:
     return _Table(sigma)
 

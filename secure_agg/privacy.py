@@ -102,7 +102,7 @@ def rounded_sensitivity(l2_bound: float, length: int, *, stochastic: bool = True
 
 def closeness(sigma: float, pods: int) -> float:
     """tau: the largest log-ratio between a sum of discrete Gaussians and one of the same variance."""
-    exponents = (-2 * math.pi**2 * sigma**2 * k / (k + 1) for k in range(1, pods))
+    exponents = (-2 * math.pi**2 * sigma * sigma * k / (k + 1) for k in range(1, pods))
     return 10 * math.fsum(math.exp(each) for each in exponents)
 
 
@@ -114,12 +114,21 @@ def rho_of_sum(sensitivity: float, pod_sigma: float, pods: int, length: int) -> 
         pod_sigma: standard deviation of each pod's noise, in steps.
         pods: how many pods add noise.
         length: coordinates.
+
+    Raises:
+        ParameterError: a number out of range, or noise so small that there is no finite bound.
     """
     if not (sensitivity >= 0 and _positive(pod_sigma) and pods >= 1 and length >= 0):
         raise ParameterError("rho_of_sum needs a sensitivity of 0 or more and sigma and pods above 0.")
     tau = closeness(pod_sigma, pods)
     ratio = sensitivity / (math.sqrt(pods) * pod_sigma)
-    return min(ratio**2 + tau * length / 2, (ratio + tau * math.sqrt(length)) ** 2) / 2
+    whole = ratio + tau * math.sqrt(length)
+    rho = min(ratio * ratio + tau * length / 2, whole * whole) / 2  # products are inf where a power raises
+    if not math.isfinite(rho):
+        raise ParameterError(
+            "sigma of the noise is so small beside the sensitivity that it promises nothing."
+        )
+    return rho
 
 
 def epsilon(rho: float, delta: float) -> float:
@@ -131,8 +140,8 @@ def epsilon(rho: float, delta: float) -> float:
     """
     if not (rho >= 0 and 0 < delta < 1):
         raise ParameterError("epsilon needs rho of 0 or more and delta between 0 and 1.")
-    if rho == 0:
-        return 0.0
+    if rho in (0, math.inf):
+        return float(rho)
     # The best order lies near 1 + sqrt(log(1 / delta) / rho); the function has one valley there.
     centre = math.log(math.sqrt(math.log(1 / delta) / rho))
     low, high = centre - 12, centre + 12

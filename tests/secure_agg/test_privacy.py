@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from secure_agg import noise, privacy
 from secure_agg.errors import BudgetRefused, ParameterError
+from secure_agg.keystream import Cursor, stream_key
 from secure_agg.noise import Sampler, exact
 from secure_agg.parameters import DpSpec
 from tests.secure_agg.vectors import Entropy, seed
@@ -443,3 +446,57 @@ def test_the_largest_deviation_is_2_to_the_50() -> None:
     assert Sampler(2.0**50, seed(1))(3).any()
     with pytest.raises(ParameterError, match="at most 2\\^50"):
         Sampler(math.nextafter(2.0**50, math.inf), seed(1))
+
+
+def test_the_second_64_bits_are_the_next_word_of_a_stream_of_their_own() -> None:
+    for level in (0, 3):
+        bits = noise._Bits(seed(1), level)
+        stream = Cursor(stream_key(seed(1), b"noise-more" + bytes([level]))).words(3, "<u8").tolist()
+        assert [bits.second() for _ in stream] == stream
+        assert bits.first(3).tolist() != stream
+
+
+def test_a_table_reaches_to_1024_and_only_beyond_it_are_there_two() -> None:
+    assert noise._split(1024.0) == [(1, 1024.0)]
+    (low, part), (high, _) = noise._split(math.nextafter(1024.0, math.inf))
+    assert (low, part, high) == (1, 256.0, 128)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_so_many_exact_draws_are_given_as_were_asked_for(count: int) -> None:
+    assert len(exact(Fraction(4), count, Entropy("count"))) == count
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, 1.5, -0.1, math.nan])
+def test_epsilon_is_given_at_a_delta_between_0_and_1(delta: float) -> None:
+    with pytest.raises(ParameterError, match="delta between 0 and 1"):
+        privacy.epsilon(0.5, delta)
+    with pytest.raises(ParameterError, match="delta between 0 and 1"):
+        privacy.epsilon(0.0, delta)
+
+
+@pytest.mark.parametrize("sigma", [1e-160, 1e-200, 1e-300, 5e-324])
+def test_noise_too_small_to_count_promises_nothing(sigma: float) -> None:
+    with pytest.raises(ParameterError, match="promises nothing"):
+        privacy.rho_of_sum(1e9, sigma, 3, 7)
+    with pytest.raises(ParameterError):
+        privacy.plan(msgspec.structs.replace(DP, sigma=sigma), privacy.Round(5, 2, 2.0**20, 7))
+
+
+def test_the_largest_numbers_are_counted_or_said_to_be_endless() -> None:
+    assert privacy.closeness(1e300, 5) == 0
+    assert privacy.rho_of_sum(1.0, 1e300, 5, 7) == 0
+    assert privacy.epsilon(1e300, 1e-6) == pytest.approx(1e300)
+    assert privacy.epsilon(math.inf, 1e-6) == math.inf
+
+
+def test_tables_of_many_deviations_stay_below_8_mib() -> None:
+    """What `masks.needed_bytes` says: of all rounds of a pod, whatever noise each asks for."""
+    noise._table.cache_clear()
+    tracemalloc.start()
+    for number in range(4):
+        Sampler(1024.0 - number, seed(1))(10)
+        Sampler(2.0**50 - number, seed(1))(10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20

@@ -8,11 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from secure_agg import Cast, DpSpec, Parameters, simulate
-from secure_agg.errors import BudgetRefused, PolicyRefused, SpecRefused
+from secure_agg import Cast, DpSpec, Parameters, messages, simulate
+from secure_agg.errors import BudgetRefused, ParameterError, PolicyRefused, SpecRefused
 from secure_agg.journal import PodPolicy, noise_plan
+from secure_agg.keys import sign
+from secure_agg.messages import INVITATION, Invitation
 from secure_agg.specification import read_spec
-from tests.secure_agg.table import Setting, Table, entropy_from, sha
+from secure_agg.transitions import PodState
+from tests.secure_agg.table import MODELLER, Setting, Table, entropy_from, sha
 
 NOISE = DpSpec("distributed_discrete_gaussian", sigma=0.5, delta=1e-6, l2_bound=2.0)
 
@@ -86,3 +89,15 @@ def test_noise_that_promises_nothing_is_refused(dp: DpSpec) -> None:
     spec = Table(noisy()).spec
     with pytest.raises(SpecRefused):
         read_spec(msgspec.structs.replace(spec, dp=dp).to_bytes())
+
+
+@pytest.mark.parametrize("sigma", [1e-200, 5e-324])
+def test_a_pod_refuses_noise_too_small_to_count_by_an_error_of_ours(sigma: float) -> None:
+    """Well formed and well signed, so that it is found by the arithmetic alone."""
+    table = Table(noisy())
+    spec = msgspec.structs.replace(table.spec, dp=msgspec.structs.replace(NOISE, sigma=sigma)).to_bytes()
+    invitation = messages.encode(INVITATION, Invitation(spec, sign(MODELLER, INVITATION, spec)))
+    with pytest.raises(ParameterError, match="noise"):
+        table.ask("bath", invitation)
+    assert table.clients["bath"].state is PodState.ABORTED
+    assert table.journals == {}
