@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -169,3 +172,23 @@ def test_an_identity_needs_32_bytes_and_shows_none() -> None:
         Identity(bytes(31))
     assert repr(Identity(sha("x"))) == "<Identity>"
     assert fingerprint(Identity(sha("x")).public) != fingerprint(Identity(sha("y")).public)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        Secret(sha("s")),
+        Identity(sha("i")),
+        Agreement(sha("a")),
+        Channel(sha("c"), sha("round"), sha("roster"), "hull", "york"),
+    ],
+    ids=lambda secret: type(secret).__name__,
+)
+@pytest.mark.parametrize("dump", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_holds_a_key_shows_its_class_and_is_never_dumped(
+    secret: object, dump: Callable[[object], object]
+) -> None:
+    kind = type(secret).__name__
+    assert repr(secret) == str(secret) == f"<{kind}>"
+    with pytest.raises(TypeError, match=f"^{kind} is a secret and cannot be pickled or copied$"):
+        dump(secret)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from secure_agg.keystream import (
     Cursor,
     KeystreamFault,
     add_keystream,
+    fastest,
     self_test,
     stream_key,
 )
@@ -247,3 +249,28 @@ def test_a_gcm_that_is_refused_is_not_used(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_cursor_shows_nothing() -> None:
     assert repr(Cursor(KEY)) == "Cursor()"
+
+
+def test_the_two_ways_have_the_names_that_a_benchmark_reports() -> None:
+    assert [each.value for each in Backend] == ["aes-256-ctr", "aes-256-gcm"]
+
+
+def test_the_faster_backend_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for chosen in Backend:
+        answers = iter([chosen])
+        monkeypatch.setattr(keystream, "self_test", lambda answers=answers: next(answers))
+        fastest.cache_clear()
+        assert [fastest(), fastest()] == [chosen, chosen]
+    fastest.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+def test_a_long_vector_gets_its_keystream_in_pieces_that_stay_small(dtype: Any) -> None:
+    part = np.zeros(8 * CHUNK_BYTES // np.dtype(dtype).itemsize, dtype)
+    add_keystream(part, seed(1), 1, 0)
+    tracemalloc.start()
+    add_keystream(part, seed(1), -1, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not part.any()
+    assert peak < 2.5 * CHUNK_BYTES  # a piece, and the one before it

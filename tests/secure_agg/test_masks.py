@@ -184,6 +184,7 @@ def test_memory_is_counted_before_it_is_taken() -> None:
     needed = needed_bytes(1_000_000, 32, 4, masks=500)
     assert needed == 4_000_000 + 4 * (1_000_000 + 4 * 8) + 5 * 262_144 + 4 * 500 * 2048
     assert needed_bytes(1000, 32) == 4000 + 4 * 1008 + 32 * 32_768  # one thread, and rounding takes the most
+    assert needed_bytes(1000, 32, masks=500) == 4000 + 4 * 1008 + 2 * 262_144 + 500 * 2048  # one thread
     assert needed_bytes(10, 64, 9, input_bytes=8) == 80 + 8 * 18 + 10 * 262_144 + 9 * 2048
     check_memory(needed, needed)
     with pytest.raises(MemoryRefused, match=f"needs {needed} bytes and {needed - 1} are allowed"):

@@ -314,6 +314,8 @@ def test_the_order_of_rounds_is_kept() -> None:
             enter(wrong, first, third)
     with pytest.raises(RoundRepeated, match="Round 0 of a task names a model before it"):
         enter(later(0, "z", sha("before")))
+    with pytest.raises(RoundRepeated, match="Round 0 of a task names a model before it"):
+        enter(later(0, "z", bytes(31) + b"\x01"))
 
 
 def test_a_model_is_answered_for_once() -> None:

@@ -99,7 +99,9 @@ def test_a_number_that_needs_more_bits_is_refused(value: int) -> None:
         packing().pack([0, 0, value, 0, 0])
 
 
-@pytest.mark.parametrize("row", [[1, 2], [1.0] * 5, [True] * 5, ["1"] * 5])
+@pytest.mark.parametrize(
+    "row", [[1, 2], [1.0] * 5, [True] * 5, ["1"] * 5, [1, 2, 3, 4, 5.0], [True, 1, 1, 1, 1]]
+)
 def test_what_are_no_whole_numbers_are_refused(row: list[object]) -> None:
     with pytest.raises(SchemaMismatchError, match="Nothing was sent"):
         packing().pack(row)  # type: ignore[arg-type]

@@ -421,3 +421,16 @@ def test_an_encoding_that_makes_no_sense_is_not_handed_out() -> None:
             chosen.encoding(5, weighting, weight)  # type: ignore[arg-type]  # two of the three
     with pytest.raises(ParameterError, match="l2_clip"):
         Parameters(length=5, clip=1.0, l2_clip=-1.0).encoding(5)
+
+
+@pytest.mark.parametrize("shares", [3, 5])
+def test_a_sparse_round_leaves_room_for_the_noise_of_its_own_floor(shares: int) -> None:
+    """9 pods, at least 4 in a sum, of which min(shares - 2, 2) may collude: the others' noise is the promise."""
+    dp = DpSpec("distributed_discrete_gaussian", sigma=2.0, delta=1e-6, l2_bound=1.0)
+    chosen = Parameters(
+        length=5, clip=1.0, minimum_survivors=4, mode="semi_honest", graph="sparse", degree=6,
+        sparse_threshold=shares, dp=dp,
+    )  # fmt: skip
+    noise = 2.0 * math.sqrt(9 / (4 - min(shares - 2, 2)))
+    assert chosen._noise(9) == pytest.approx(noise, rel=1e-15)
+    assert chosen.encoding(9).scale == largest_scale(32, 1.0, 9, "equal", noise)

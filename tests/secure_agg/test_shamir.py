@@ -276,3 +276,9 @@ def test_shares_of_one_secret_have_to_be_for_each_holder() -> None:
     for shape in ((3, 1), (2, 1, 16), (3, 1, 16, 1)):
         with pytest.raises(BadShare, match=r"expected \(3, secrets, limbs\)"):
             shamir.combine([1, 2, 3], np.zeros(shape, np.uint32), 3)
+
+
+def test_what_is_kept_for_the_next_round_cannot_be_changed() -> None:
+    for kept in (shamir._powers(5, 3), shamir.lagrange_at_zero((1, 2, 3))):
+        with pytest.raises(ValueError, match="read-only"):
+            kept[...] = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import secure_agg
-from secure_agg import Cast, Parameters, simulate
+from secure_agg import Cast, Parameters, simulate, simulation
+from secure_agg.client import Client
 from secure_agg.errors import (
     GraphNotCertified,
     InputRefused,
@@ -22,7 +24,9 @@ from secure_agg.errors import (
     TooFewPods,
     WeightError,
 )
-from secure_agg.simulation import DROPOUT_POINTS
+from secure_agg.graph import certified
+from secure_agg.simulation import DROPOUT_POINTS, LostAt, _certified
+from secure_agg.transitions import PodState
 from tests.secure_agg.table import NAMES, entropy_from, update
 
 POINTS = (None, *DROPOUT_POINTS[:-1])
@@ -326,3 +330,32 @@ def test_an_update_that_cannot_be_masked_is_the_callers_mistake() -> None:
     with pytest.raises(InputRefused) as refused:
         simulate(Parameters(**SMALL), updates | {"bath": np.full(3, np.nan)})
     assert isinstance(refused.value, ValueError)
+
+
+def test_a_sparse_graph_that_is_left_open_gets_what_is_certified() -> None:
+    fractions = {"sparse_corrupt": 0.02, "sparse_dropped": 0.03}
+    left = Parameters(**SMALL, mode="semi_honest", graph="sparse", **fractions)
+    found = certified(300, 0.02, 0.03)
+    given = _certified(left, 300)
+    assert (given.degree, given.sparse_threshold) == (found.degree, found.threshold)
+    assert msgspec.structs.replace(given, degree=0, sparse_threshold=0) == left
+    assert _certified(given, 200) is given
+    complete = Parameters(**SMALL)
+    assert _certified(complete, 5) is complete
+
+
+@pytest.mark.parametrize("where", DROPOUT_POINTS[1:4])
+def test_a_simulated_pod_that_is_lost_is_closed(where: LostAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Client] = {}
+    original = simulation._pods
+
+    def kept(*given: Any) -> dict[str, Client]:
+        made.update(original(*given))
+        return made
+
+    monkeypatch.setattr(simulation, "_pods", kept)
+    updates = {name: update(name, 3) for name in names(5)}
+    simulate(Parameters(**SMALL), updates, lost={"pod-001": where})
+    assert made["pod-001"].state is PodState.CLOSED
+    assert made["pod-001"]._secrets is None
+    assert made["pod-000"].state is PodState.REVEALED

@@ -366,3 +366,18 @@ def test_a_specification_that_cannot_be_read_says_how_long_it_was() -> None:
             read_spec(data)
     table = Table(Setting(pods=7))
     assert read_spec(table.spec.to_bytes()) == table.spec
+
+
+@pytest.mark.parametrize(
+    ("cohort", "identity", "said"),
+    [
+        (members(2), IDENTITY, "a cohort has 3 to 10000 pods"),
+        (members(7), msgspec.structs.replace(IDENTITY, task=bytes(15)), "task must be 16 bytes"),
+        (members(7, 32), IDENTITY, "A nonce commitment is not 0 bytes"),
+    ],
+)
+def test_a_specification_that_does_not_hold_together_is_not_made(
+    cohort: tuple[Member, ...], identity: RoundIdentity, said: str
+) -> None:
+    with pytest.raises(SpecRefused, match=said):
+        make_spec(Parameters(length=5, clip=1.0, minimum_survivors=3), cohort, identity)
