@@ -40,6 +40,7 @@ algorithm:
     data:
       include: [age, sex]          # columns of the pods' tables, and how they become numbers
       target: status
+      codes: {sex: {"1": 0, "2": 1}} # a column of categories needs its codes here
       center: {age: 62}            # constants of the task, never fitted to one pod's rows
       scale: {age: 9}
 

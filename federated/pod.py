@@ -85,6 +85,7 @@ class Pod:
         entropy: gives unpredictable bytes.
         clock: gives the time, aware.
         threads: for masking; None takes up to four.
+        tell: is told in a sentence what was asked and answered, for the person who watches.
     """
 
     name: str
@@ -96,11 +97,12 @@ class Pod:
     entropy: Callable[[int], bytes] = field(default=os.urandom, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
     threads: int | None = None
+    tell: Callable[[str], None] = field(default=lambda sentence: None, repr=False)
     _workers: dict[bytes, Worker] = field(default_factory=dict, init=False, repr=False)
     _entering: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     _making: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     task_ended: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
-    """Set when a modeller has said that a task is over."""
+    """Set when a modeller has said that a task is over, or this pod has refused one."""
 
     async def handle(self, parcel: Parcel) -> Parcel:
         """The answer to one request; see `federated.links.link.Handler`.
@@ -120,12 +122,17 @@ class Pod:
             answer = await worker.handle(message)
             if worker.ended:
                 self._workers.pop(message.header.task, None)
+                self.tell(f"{worker.spec.name}: the task has ended.")
                 self.task_ended.set()
             return answer
-        except TaskRefused as error:
-            return self._refused(message.header, error)
         except FederatedError as error:
-            return self._refused(message.header, TaskRefused("TASK_SETUP_ERROR", str(error)))
+            refused = error if isinstance(error, TaskRefused) else TaskRefused("TASK_SETUP_ERROR", str(error))
+            offered = message.header.kind == "offer"
+            what = "A task" if offered else f"A request ({message.header.kind})"
+            self.tell(f"{what} of {message.header.sender} was refused ({refused.code}): {refused}")
+            if offered:
+                self.task_ended.set()
+            return self._refused(message.header, refused)
 
     def close(self) -> None:
         """Overwrite secrets of open rounds, and let go of the files."""
@@ -162,6 +169,7 @@ class Pod:
         self._workers[spec.hash] = await asyncio.to_thread(self._made, spec, access)
         self.state.accept(AcceptedTask(spec.hash, data, signature, moment(now)))
         self.owner.note(spec.hash, spec.modeller.name, "accepted", {"code": code})
+        self.tell(f"{spec.name}: the task of {spec.modeller.name} was accepted.")
 
     async def _worker(self, message: Message) -> Worker | None:
         """The task's worker; made anew from what is on the disk where this pod was started again.
@@ -214,6 +222,8 @@ class Pod:
 
         def released(what: str, facts: Mapping[str, Any]) -> None:
             self.owner.released(spec, what, facts)
+            about = f", round {facts['round']}" if facts.get("round") else ""
+            self.tell(f"{spec.name}{about}: what leaves now: {what}.")
 
         desk = Desk(self.signer, self.state, setup, self.entropy, secret, released, self._entering)
         return Worker(spec, self.name, side, desk)

@@ -37,6 +37,8 @@ from federated.screening.load import load_trial
 from federated.screening.lock import digest, lock
 from federated.task_spec import (
     FORMAT,
+    PROJECT,
+    TASK_NAME,
     Aggregation,
     Deadlines,
     Document,
@@ -187,7 +189,7 @@ class TaskFile(Section):
         project: groups tasks in the folders of results.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$")
+    name: str = Field(pattern=f"^{TASK_NAME.pattern}$")
     protocol: UnitSection
     algorithm: UnitSection | None = None
     algorithms: tuple[UnitSection, ...] = ()
@@ -200,7 +202,7 @@ class TaskFile(Section):
     valid_for: Seconds = 7 * 86_400.0
     trial: str | None = None
     documents: dict[str, DocumentSection] = Field(default_factory=dict)
-    project: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    project: str | None = Field(default=None, pattern=f"^{PROJECT.pattern}$")
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskFile:

@@ -23,6 +23,8 @@ FORMAT = "trialveil-task 1"
 SIZE_LIMIT = 4 * 1024 * 1024
 LONGEST_LIFE = timedelta(days=90)
 POD_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
+PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 Weighting = Literal["equal", "rows"]
 OnClip = Literal["error", "clip"]
@@ -227,6 +229,11 @@ def check_task_spec(spec: TaskSpec) -> None:
     created, expires = _instant("created", spec.created), _instant("expires", spec.expires)
     rules: tuple[tuple[bool, str], ...] = (
         (spec.format == FORMAT, f"format must be {FORMAT}"),
+        (
+            TASK_NAME.fullmatch(spec.name) is not None
+            and (spec.project is None or PROJECT.fullmatch(spec.project) is not None),
+            "name and project are 1 to 63 of A-Z, a-z, 0-9, '.', '_', '-' (and spaces in the name)",
+        ),
         (_is_hex(spec.nonce, 32), "nonce must be 32 hexadecimal digits"),
         (
             created < expires <= created + LONGEST_LIFE,

@@ -12,19 +12,30 @@ from federated.cli import terminal
 KeyOut = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="Where the secret half goes; not yet there.")
 ]
+ShownKey = Annotated[
+    Path | None,
+    typer.Option("--show", metavar="FILE", help="Print the public key of this identity; make nothing."),
+]
 
 
-def make_key(out: Path, *, json: bool) -> None:
-    """Make an identity and say its public key.
+def make_key(out: Path, shown: Path | None, *, json: bool) -> None:
+    """Make an identity, or read one, and say its public key.
 
     Raises:
         UsageError: the file exists or cannot be written.
+        ConfigurationError: the one to show cannot be read, others can read it, or it is no identity.
     """
-    from federated.identity_file import new_identity
+    from ehr.settings import Secret
+    from federated.identity_file import new_identity, read_identity
 
-    public = new_identity(out).hex()
+    if shown is not None:
+        public = read_identity(Secret(file=shown.name), shown.parent, shown.name).public.hex()
+        out = shown
+    else:
+        public = new_identity(out).hex()
     if json:
         terminal.out_json({"schema": "trialveil/key/1", "file": str(out), "public": public})
         return
-    terminal.out(f"wrote {out} (secret: stays here)")
+    if shown is None:
+        terminal.out(f"wrote {out} (secret: stays here)")
     terminal.out(f"public key {public}")

@@ -51,7 +51,7 @@ class Board:
         table.add_column("pod")
         table.add_column("")
         for name, text in sorted(self.pods.items()):
-            table.add_row(Text(name), Text(text[:100]))
+            table.add_row(Text(name), Text(terminal.harmless(text[:100])))
         return table
 
 

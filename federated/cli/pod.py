@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from federated.cli import pod_audit, pod_run, terminal
-from federated.cli.identity_key import KeyOut, make_key
+from federated.cli.identity_key import KeyOut, ShownKey, make_key
 from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
@@ -82,14 +82,14 @@ def check(
     terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
 
 
-@app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil pod key --out pod.key"))
-def key(out: KeyOut = Path("pod.key"), json: Json = False) -> None:
+@app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil pod key --out pod.key"))
+def key(out: KeyOut = Path("pod.key"), show: ShownKey = None, json: Json = False) -> None:
     """Make a pod's Ed25519 identity, for its owner alone, and print the public key.
 
     "federation.key" of the pod file names it. The public key goes to the modeller and to the other pods. A file that
     exists is never overwritten.
     """
-    make_key(out, json=json)
+    make_key(out, show, json=json)
 
 
 def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:

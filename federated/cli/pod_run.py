@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from federated.pod import Pod
 
 _WORDS = {
-    ExitCode.DONE: "the task of --until has ended",
+    ExitCode.DONE: "with --once: the first task has ended, or was refused",
     ExitCode.BAD_FILE: "the pod file, a key or the state folder is wrong",
     ExitCode.STOPPED: "stopped; the same command goes on",
 }
@@ -36,7 +37,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     config: Config = POD,
-    once: Annotated[bool, typer.Option("--once", help="End when the first task has ended.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the first task has ended or was refused.")
+    ] = False,
 ) -> None:
     """Run the pod: dial the modeller of POD.yaml, and take part in its tasks as the policy allows.
 
@@ -45,7 +48,7 @@ def run(
     """
     from federated.premises import open_pod
 
-    pod = open_pod(config)
+    pod = replace(open_pod(config), tell=terminal.say)
     try:
         terminal.say(f"{pod.name}: the pod runs; stop it with Ctrl-C.")
         asyncio.run(_serve(pod, config, once))

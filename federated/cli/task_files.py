@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from federated.cli import terminal
-from federated.cli.identity_key import KeyOut, make_key
+from federated.cli.identity_key import KeyOut, ShownKey, make_key
 from federated.cli.mistakes import end_of_check
 from federated.cli.terminal import Json
 from federated.exit_codes import ExitCode
@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=terminal.epilog(DONE, BAD_FILE, example="trialveil task check task.yaml", words=_WORDS)
     )(check)
-    app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil task key --out modeller.key"))(key)
+    app.command(
+        epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil task key --out modeller.key")
+    )(key)
 
 
 def new(
@@ -65,13 +67,13 @@ def check(
     end_of_check([file.name], _problems(file), json=json)
 
 
-def key(out: KeyOut = Path("modeller.key"), json: Json = False) -> None:
+def key(out: KeyOut = Path("modeller.key"), show: ShownKey = None, json: Json = False) -> None:
     """Make the modeller's Ed25519 identity, for its owner alone, and print the public key.
 
     "modeller.key" of the task file names it. The public key goes to the pods. A file that exists is never
     overwritten.
     """
-    make_key(out, json=json)
+    make_key(out, show, json=json)
 
 
 def _problems(file: Path) -> tuple[Problem, ...]:

@@ -38,6 +38,8 @@ state = _State()
 
 _NAME = 48
 """Longest name of ours in a first column; what is longer are words, and may be folded."""
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal or turn the direction of writing; text of EHRs, pods and tasks may hold them."""
 _MISTAKE = re.compile(r"[^\n:]+:\d+:\d+: ")
 
 
@@ -59,9 +61,14 @@ def epilog(*codes: ExitCode, example: str, words: Mapping[ExitCode, str] | None 
     return f"Exit status: {listed}\n\nExample:  {example}"
 
 
+def harmless(text: str) -> str:
+    """The text, with a replacement character for each one that would steer the terminal."""
+    return _STEERING.sub("\ufffd", text)
+
+
 def out(text: str) -> None:
     """Write one result to stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(harmless(text) + "\n")
 
 
 def out_json(document: Mapping[str, Any]) -> None:
@@ -71,7 +78,7 @@ def out_json(document: Mapping[str, Any]) -> None:
         ValueError: the document holds NaN or an infinity.
     """
     plain = (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8"
-    out(json.dumps(document, ensure_ascii=plain, indent=2, allow_nan=False))
+    sys.stdout.write(json.dumps(document, ensure_ascii=plain, indent=2, allow_nan=False) + "\n")
 
 
 def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
@@ -86,14 +93,14 @@ def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
             column, overflow="fold", no_wrap=names and place == 0, min_width=min(len(column), 12)
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(harmless(cell)) for cell in row))
     console(sys.stdout).print(table)
 
 
 def say(text: str) -> None:
     """Tell the person at the keyboard something, on stderr; not with ``-q``."""
     if not state.quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(harmless(text) + "\n")
 
 
 def say_more(text: str) -> None:
@@ -108,7 +115,7 @@ def complain(text: str) -> None:
     A list of mistakes (``file:line:column: …``) stays as it is, so that editors find the places.
     """
     prefix = "" if _MISTAKE.match(text) else "trialveil: "
-    sys.stderr.write(f"{prefix}{text}\n")
+    sys.stderr.write(f"{prefix}{harmless(text)}\n")
 
 
 def where(error: BaseException) -> None:

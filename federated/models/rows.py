@@ -119,7 +119,8 @@ def _check_columns(known: Mapping[str, SemanticType], inputs: tuple[str, ...], s
             raise _incompatible(f"column {name!r} is {known[name]}; a model takes numbers and categories")
         if known[name] == "categorical" and not coded:
             raise _incompatible(
-                f"column {name!r} is categorical, and the task states no codes or levels for it"
+                f"column {name!r} is categorical, and the task states no codes or levels for it "
+                "(arguments.data.codes or .levels)"
             )
     if selection.target in selection.levels:
         raise _incompatible("the target has levels; expected codes")

@@ -363,3 +363,22 @@ def test_of_several_errors_the_one_nobody_expected_counts(
     shown = capsys.readouterr().err
     assert "RuntimeError" in shown
     assert "Mary" not in shown
+
+
+def test_text_of_others_does_not_steer_the_terminal(
+    command: Callable[[Raiser], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names and sentences of EHRs, pods and tasks are shown; their control characters are not."""
+
+    def act() -> None:
+        terminal.out("a\x1b[2Jb\tc\nd\u202ee")
+        terminal.out_table(["Name"], [["x\x9b31my"]])
+        terminal.say("s\x07\x1b]0;title\x07")
+        raise PolicyRefused("no\x1b[8m")
+
+    command(act)
+    frame.run(["act"])
+    said = capsys.readouterr()
+    assert "a\ufffd[2Jb\tc\nd\ufffde" in said.out and "x\ufffd31my" in said.out
+    assert "s\ufffd\ufffd]0;title\ufffd" in said.err and "no\ufffd[8m" in said.err
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(said.out + said.err)

@@ -67,3 +67,18 @@ def test_a_key_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_wrong_file_ends_with_5(tmp_path: Path, text: str) -> None:
     (tmp_path / "pod.yaml").write_text(text, encoding="utf-8")
     assert run(["pod", "check", str(tmp_path / "pod.yaml")]) == 5
+
+
+@pytest.mark.parametrize("group", ["pod", "task"])
+def test_the_public_key_of_an_identity_is_shown_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], group: str
+) -> None:
+    out = tmp_path / "k"
+    run([group, "key", "--out", str(out)])
+    made, before = capsys.readouterr().out.splitlines()[-1], out.read_bytes()
+    assert run([group, "key", "--show", str(out)]) == 0
+    assert capsys.readouterr().out == f"{made}\n"
+    assert out.read_bytes() == before
+    assert run([group, "key", "--show", str(tmp_path / "none")]) == 5
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "none").exists()

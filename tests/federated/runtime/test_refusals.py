@@ -365,3 +365,24 @@ async def test_a_pod_that_lies_within_the_clip_cannot_be_seen(
     outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
     assert all(one.survivors == NAMES and not one.lost for one in outcome.rounds)
     assert float(outcome.model["first"][0]) > 1.2, "the lie is in the model, and nobody can say whose it was"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "a\x1b[2Jb"}, {"name": ""}, {"name": "x" * 64}, {"project": "../up"}, {"project": "a\nb"}],
+)
+async def test_a_task_whose_name_is_none_is_refused_by_the_pod(cast: Cast, wrong: dict[str, str]) -> None:
+    """A name is shown on the terminal of each pod's owner, and a project names a folder."""
+    talk = Talk(cast, make_task(aggregation=EQUAL, **wrong))
+    assert (await talk.offer()).code == "TASK_SETUP_ERROR"
+
+
+async def test_the_pod_s_owner_is_told_what_was_asked_and_answered(cast: Cast) -> None:
+    told: list[str] = []
+    pod = cast.pods["bath"] = replace(cast.start("bath"), tell=told.append)
+    await Talk(cast, make_task(aggregation=EQUAL, name="")).offer()
+    assert told[-1].startswith("A task of modeller was refused (TASK_SETUP_ERROR): ")
+    assert pod.task_ended.is_set()
+    talk = Talk(cast)
+    assert (await talk.offer()).message is not None
+    assert told[-1] == "halfway: the task of modeller was accepted."
