@@ -19,8 +19,8 @@ def test_a_modeller_killed_at_any_moment_and_started_again_ends_with_the_same_mo
 
 
 def test_a_pod_killed_in_a_round_misses_that_round_alone(tmp_path: Path) -> None:
-    # Its 28th durable act is that it has entered the first round; the modeller has no answer yet.
-    seen = killed_task(tmp_path, {"kent": [Moment(28)]}, epochs=3, names=FOUR, apart=False)
+    # Its 29th durable act is that it has entered the first round; the modeller has no answer yet.
+    seen = killed_task(tmp_path, {"kent": [Moment(29)]}, epochs=3, names=FOUR, apart=False)
     assert not seen.faults
     assert [kill.who for kill in seen.kills] == ["kent"]
     assert seen.kills[0].last_act == "after insert into masked"
