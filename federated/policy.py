@@ -330,6 +330,7 @@ def check_release(policy: Policy, spec: TaskSpec, what: str, round_number: int =
         (round_number < policy.maximum_rounds, "maximum_rounds"),
         (not (what.startswith("plain") and policy.secure_aggregation), "secure_aggregation"),
         (what.startswith("masked") or leaving(spec) <= policy.leaves, "leaves"),
+        (not (what.startswith("result") and spec.aggregation is not None), "secure_aggregation"),
         (what.split(" ")[0] in {"masked", "plain", "result"}, "leaves"),
     )
     for holds, rule in rules:

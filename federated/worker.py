@@ -19,7 +19,7 @@ import msgspec
 from ehr.errors import EHRError
 from federated.aggregators.mean import checked
 from federated.aggregators.secure_pod import Given, MaskedRound
-from federated.aggregators.terms import Purpose, aggregation_of, weights_layout
+from federated.aggregators.terms import Asked, Purpose, aggregation_of, weights_layout
 from federated.aggregators.values import Layout, pack
 from federated.coordinator import refusal
 from federated.envelope import Answered, Header, Message, signed
@@ -133,42 +133,45 @@ class Worker:
 
     async def _begin(self, message: Message) -> Parcel:
         """Compute, enter the masked round, and give its first message; or the vector itself where masks are off."""
-        purpose = _purpose(message)
-        aggregation = aggregation_of(self.spec)
-        layout, given = await self._given(purpose, message)
+        asked = Asked(_purpose(message), int(message.note.get("round", 0)), message.body)
+        aggregation, layout = aggregation_of(self.spec), self._layout(asked)
+        invitation = bytes(message.note["invitation"]) if self.spec.secure else b""
+        entered = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
+        terms = entered.agreed(invitation, asked, layout) if self.spec.secure else None
+        given = await self._given(asked, message)
         if message.header.number != self._last:
             raise TaskRefused(
                 "TASK_TIMEOUT", "The modeller went on before this pod had computed. Nothing was sent."
             )
-        facts = {"purpose": purpose, "numbers": layout.length, "round": message.note.get("round", 0)}
-        if not self.spec.secure:
+        facts = {"purpose": asked.purpose, "numbers": layout.length, "round": asked.number}
+        if terms is None:
             return await self._plain(message.header.number, layout, given, aggregation, facts)
         self._end_round()
-        self._round = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
-        self._seq = int(message.note["seq"])
-        invitation = bytes(message.note["invitation"])
+        self._round, self._seq = entered, int(message.note["seq"])
         async with self._desk.entering:
-            self._desk.released(f"masked {purpose}", facts)
+            self._desk.released(f"masked {asked.purpose}", facts)
             journal, store = self._desk.state.journal, self._desk.state.store
-            advert, _ = await asyncio.to_thread(
-                self._round.begin, invitation, purpose, layout, given, journal, store
-            )
+            advert = await asyncio.to_thread(entered.begin, invitation, terms, layout, given, journal, store)
         return self._say(message.header.number, "sum", {}, advert)
 
-    async def _given(self, purpose: Purpose, message: Message) -> tuple[Layout, Given]:
-        if purpose == "weights":
-            return weights_layout(self.spec), Given({"rows": int(self._side.weight)})
+    def _layout(self, asked: Asked) -> Layout:
+        if asked.purpose == "weights":
+            return weights_layout(self.spec)
         layout = self._side.layout()
-        if (layout.kind == "counts") != (purpose == "counts"):
+        if (layout.kind == "counts") != (asked.purpose == "counts"):
             raise TaskRefused(
                 "TASK_SETUP_ERROR", "The request is for another kind of result than the task gives."
             )
-        values = await self._side.give(message.note, message.body)
-        return layout, Given(values, self._side.weight, self._rounding(message))
+        return layout
 
-    def _rounding(self, message: Message) -> bytes:
+    async def _given(self, asked: Asked, message: Message) -> Given:
+        if asked.purpose == "weights":
+            return Given({"rows": int(self._side.weight)})
+        values = await self._side.give(message.note, message.body)
+        return Given(values, self._side.weight, self._rounding(asked.number))
+
+    def _rounding(self, number: int) -> bytes:
         """The seed of this pod's rounding: of its key, the task and the round, and of nothing else."""
-        number = int(message.note.get("round", 0))
         return hashlib.sha256(b"trialveil/rounding" + self._desk.secret + number.to_bytes(8, "big")).digest()
 
     async def _plain(
@@ -195,6 +198,10 @@ class Worker:
         return self._say(message.header.number, "sum", {}, answer, sealed=upload)
 
     async def _result(self, message: Message) -> Parcel:
+        if self.spec.aggregation is not None:
+            raise TaskRefused(
+                "NO_ACCESS", "The task adds up; this pod returns nothing of its own. Nothing was sent."
+            )
         found = await self._side.result(message.note)
         body = msgspec.json.encode(found, order="deterministic")
         self._desk.released("result", {"bytes": len(body)})

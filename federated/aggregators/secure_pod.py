@@ -7,9 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
-from federated.aggregators.terms import COHORT_LIMIT, Purpose, Terms, aggregation_of, check_round
+from federated.aggregators.terms import (
+    COHORT_LIMIT,
+    Asked,
+    Terms,
+    aggregation_of,
+    check_round,
+    schema_of,
+)
 from federated.aggregators.values import Layout, pack
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused, TaskRefused
 from federated.links.link import Buffer
@@ -80,22 +85,36 @@ class MaskedRound:
     ) -> None:
         self._task, self._setup, self._entropy, self._clock = task, setup, entropy, clock
         self._client: Client | None = None
-        self._journal_seen: PodJournal | None = None
+        self._schema = b""
+
+    def agreed(self, invitation: bytes, asked: Asked, layout: Layout) -> Terms:
+        """What the round is, where it is the task's own; nothing need be computed for one that is not.
+
+        Args:
+            invitation: as the modeller sent it.
+            asked: what the request is for.
+            layout: of what this pod adds.
+
+        Raises:
+            TaskRefused: the round differs from what the task and the request say.
+        """
+        self._schema = schema_of(layout, asked.number)
+        return check_round(self._task, layout, asked, read_invitation(invitation))
 
     def begin(
         self,
         invitation: bytes,
-        purpose: Purpose,
+        terms: Terms,
         layout: Layout,
         given: Given,
         journal: PodJournal,
         store: Store,
-    ) -> tuple[bytes | memoryview, Terms]:
+    ) -> bytes | memoryview:
         """Enter the round with an update, or refuse it before anything was sent.
 
         Args:
             invitation: as the modeller sent it.
-            purpose: what the request is for.
+            terms: what `agreed` has found.
             layout, given: what this pod adds.
             journal: all rounds that this pod has entered.
             store: keeps the next journal on the disk before the answer may be sent.
@@ -103,23 +122,20 @@ class MaskedRound:
         Raises:
             TaskRefused, PolicyRefused, BudgetSpent: with the reason, in words that hold no value.
         """
-        terms = check_round(self._task, layout, purpose, read_invitation(invitation))
         try:
-            vector = pack(layout, given.values, aggregation_of(self._task).clip)
-            contribution = self._contribution(vector, layout, terms, given)
+            contribution = self._contribution(layout, terms, given)
             self._client = Client(self._setup, journal, self._entropy)
             step = self._client.start(invitation, contribution, self._clock())
         except (SecureAggError, InvalidArgument) as error:
             raise refused(error) from None
-        return _only(step, store), terms
+        return _only(step, store)
 
-    def _contribution(self, vector: NDArray[Any], layout: Layout, terms: Terms, given: Given) -> Contribution:
-        weight = given.weight if terms.total_weight else 1.0
+    def _contribution(self, layout: Layout, terms: Terms, given: Given) -> Contribution:
         return Contribution(
-            vector,
+            pack(layout, given.values, aggregation_of(self._task).clip),
             terms.model_hash,
-            layout.hash,
-            weight,
+            self._schema,
+            given.weight if terms.total_weight else 1.0,
             tensors=layout.tensors,
             rounding_seed=given.rounding_seed,
         )

@@ -108,7 +108,7 @@ class _Run:
     def __init__(self, coordinator: Coordinator, exchange: Exchange) -> None:
         self._at, self._exchange = coordinator, exchange
         self._seq = exchange.terms.seq
-        spec = round_spec(coordinator.spec, exchange.layout, exchange.terms)
+        spec = round_spec(coordinator.spec, exchange.layout, exchange.terms, exchange.number)
         self._server = Server(spec, coordinator.signer, coordinator.spec.pinned)
         self._lost: dict[str, str] = {}
         self._mail: tuple[Outgoing, ...] = ()

@@ -1,7 +1,9 @@
 """What a round of secure aggregation must look like, given the task: built by the modeller, rebuilt by every pod.
 
-A pod takes from a round only what differs from round to round (cohort, place, model, total weight). Everything else
-it computes from the signed task and its own layout, and refuses a round that says otherwise.
+A pod takes from a round only what differs from round to round (cohort, place, total weight). Everything else it
+computes from the signed task, its own layout and the request that brought the round, and refuses a round that says
+otherwise. So the masks of two pods cancel only if both were asked for the same: a modeller that sent the others
+another model, or asked them to train for nothing, would have the sum of one pod alone.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from federated.aggregators.values import Layout
+from federated.aggregators.values import Layout, model_hash
 from federated.errors import InvalidArgument, TaskRefused
+from federated.links.link import Buffer
 from federated.task_spec import Aggregation, TaskSpec
 from secure_agg import (
     DpSpec,
@@ -53,6 +56,21 @@ class Terms:
     total_weight: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a pod is asked for, as the request says it.
+
+    Attributes:
+        purpose: what is added up.
+        number: of the training round, from 1; 0 for none.
+        body: the model that the round begins with; empty where there is none.
+    """
+
+    purpose: Purpose
+    number: int = 0
+    body: Buffer = field(default=b"", repr=False)
+
+
 def weights_layout(task: TaskSpec) -> Layout:
     """One exact number: how many rows a pod has."""
     from federated.aggregators.values import counts_layout
@@ -86,6 +104,20 @@ def counts_hash(task: TaskSpec) -> bytes:
     return hashlib.sha256(b"trialveil/counts" + task.hash).digest()
 
 
+def begun_with(task: TaskSpec, layout: Layout, asked: Asked, seq: int) -> bytes:
+    """What a round binds of what it begins with, 32 bytes: of the model, where the request brings one."""
+    if asked.purpose == "weights":
+        return weights_hash(task, seq)
+    if asked.purpose == "counts" or not memoryview(asked.body).nbytes:
+        return counts_hash(task)
+    return model_hash(task.hash, layout.hash, asked.body)
+
+
+def schema_of(layout: Layout, number: int) -> bytes:
+    """What a round binds of its vector and of the training behind it, 32 bytes."""
+    return hashlib.sha256(b"trialveil/schema" + layout.hash + number.to_bytes(8, "big")).digest()
+
+
 def parameters(task: TaskSpec, layout: Layout) -> Parameters:
     """Sizes and bounds of secure aggregation for one layout of a task; no sum is opened below the task's quorum.
 
@@ -115,8 +147,14 @@ def parameters(task: TaskSpec, layout: Layout) -> Parameters:
         raise InvalidArgument(str(error)) from None
 
 
-def round_spec(task: TaskSpec, layout: Layout, terms: Terms) -> RoundSpec:
+def round_spec(task: TaskSpec, layout: Layout, terms: Terms, number: int) -> RoundSpec:
     """The specification of one round.
+
+    Args:
+        task: signed and accepted.
+        layout: of the vector.
+        terms: what differs between the rounds of one task.
+        number: of the training round, from 1; 0 for none.
 
     Raises:
         InvalidArgument: the numbers do not fit together.
@@ -124,8 +162,9 @@ def round_spec(task: TaskSpec, layout: Layout, terms: Terms) -> RoundSpec:
     if len(terms.cohort) > COHORT_LIMIT:
         raise InvalidArgument(f"the cohort has {len(terms.cohort)} pods; a task has at most {COHORT_LIMIT}")
     chosen = parameters(task, layout)
+    schema = schema_of(layout, number)
     identity = RoundIdentity(
-        sa1_task(task, terms.purpose), terms.seq, terms.model_hash, layout.hash, terms.previous
+        sa1_task(task, terms.purpose), terms.seq, terms.model_hash, schema, terms.previous
     )
     try:
         return make_spec(chosen, members(task.pinned, terms.cohort), identity, _encoding(chosen, terms))
@@ -151,27 +190,30 @@ def members(pinned: Mapping[str, bytes], cohort: tuple[str, ...]) -> list[Member
     return [Member(name, fingerprint(pinned[name])) for name in cohort]
 
 
-def check_round(task: TaskSpec, layout: Layout, purpose: Purpose, spec: RoundSpec) -> Terms:
+def check_round(task: TaskSpec, layout: Layout, asked: Asked, spec: RoundSpec) -> Terms:
     """Refuse a round that is not the task's own.
 
     Args:
         task: signed and accepted.
         layout: what this pod will give.
-        purpose: what the message that brought the round says it is for.
+        asked: what the request that brought the round is for.
         spec: the round, as the modeller signed it.
 
     Raises:
         TaskRefused: it differs from what the task says.
     """
+    purpose, rows = asked.purpose, aggregation_of(task).weights == "rows"
     weighted = purpose == "update" and spec.encoding.weighting == "weights_first"
     total = spec.encoding.maximum_weight if weighted else 0.0
-    by_rows = purpose == "update" and aggregation_of(task).weights == "rows"
-    terms = Terms(purpose, spec.round, spec.names, spec.model_hash, spec.previous_model_hash, total)
+    about = begun_with(task, layout, asked, spec.round)
+    terms = Terms(purpose, spec.round, spec.names, about, spec.previous_model_hash, total)
     try:
-        same = round_spec(task, layout, terms) == spec
-    except InvalidArgument:
+        same = round_spec(task, layout, terms, asked.number) == spec
+    except (InvalidArgument, OverflowError):
         same = False
-    if not same or weighted != by_rows or not math.isfinite(total):
+    # Rows are asked for only where they count.
+    fits = {"update": weighted is rows, "weights": rows, "counts": True}[purpose]
+    if not same or not fits or not math.isfinite(total):
         raise TaskRefused(
             "TASK_SETUP_ERROR", "A round is not what the signed task says. Nothing was computed or sent."
         )

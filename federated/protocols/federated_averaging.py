@@ -84,6 +84,7 @@ class _PodSide:
     def __init__(self, parameters: Parameters, place: Workplace) -> None:
         module, chosen = _component(place.spec)
         self._place, self._auto_eval = place, parameters.auto_eval
+        self._amounts = parameters.amounts(*module.planned(chosen))
         model: Model = module.model(chosen)
         self._like = model.tensors()
         self._metrics = dict(model.metrics) if parameters.auto_eval else {}
@@ -94,12 +95,16 @@ class _PodSide:
         return reals_layout(self._like, self._metrics)
 
     async def give(self, note: Mapping[str, Any], body: Buffer) -> Mapping[str, Any]:
-        amount, number = int(note["amount"]), int(note["round"])
+        number = int(note["round"])
+        planned = self._amounts[number - 1] if 1 <= number <= len(self._amounts) else 0
+        # A modeller that let one pod train and the others not would have the sum of that one alone.
+        if not planned or note["amount"] != planned:
+            raise _refused("a round asks for other training than the task has planned")
         try:
             tensors = tensors_from_bytes(body, self._like)
         except InvalidArgument as error:
             raise TaskRefused("TASK_SETUP_ERROR", str(error)) from None
-        trained = await asyncio.to_thread(self._trainer.train, tensors, amount, number)
+        trained = await asyncio.to_thread(self._trainer.train, tensors, planned, number)
         self._place.observe("update", trained.update)
         metrics = {name: trained.metrics.get(name, math.nan) for name in self._metrics}
         return with_metrics(trained.update, metrics)

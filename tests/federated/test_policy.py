@@ -385,6 +385,8 @@ def test_what_leaves_is_checked_again_when_it_leaves() -> None:
             check_release(policy(), task(), what, number)
     with pytest.raises(TaskRefused, match="leaves"):
         check_release(policy(leaves=frozenset()), counting(), "result")
+    with pytest.raises(TaskRefused, match="secure_aggregation"):
+        check_release(policy(), counting(), "result")
 
 
 def test_masked_rounds_get_the_owners_floors() -> None:

@@ -65,7 +65,7 @@ class Talk:
             "update", seq, cohort, changed.pop("about", model_hash(self.spec.hash, layout.hash, body))
         )
         terms = replace(terms, previous=changed.pop("previous", bytes(32)))
-        spec = round_spec(changed.pop("of", self.spec), layout, terms)
+        spec = round_spec(changed.pop("of", self.spec), layout, terms, changed.pop("number", seq))
         spec = msgspec.structs.replace(spec, **changed)
         data = spec.to_bytes()
         return frame(INVITATION, Invitation(data, sign(identity(MODELLER), INVITATION, data))), body
@@ -136,7 +136,9 @@ async def test_a_modeller_that_swaps_a_key_is_refused(cast: Cast) -> None:
     tensors = model(Parameters()).tensors()
     layout = reals_layout(tensors, {"loss": 100.0, "auc": 1.0})
     invitation = (
-        Server(round_spec(talk.spec, layout, terms), identity(MODELLER), talk.spec.pinned).start(0.0)[0].data
+        Server(round_spec(talk.spec, layout, terms, 1), identity(MODELLER), talk.spec.pinned)
+        .start(0.0)[0]
+        .data
     )
     answer = await talk.compute(invitation, tensors_to_bytes(tensors))
     assert answer.message is None

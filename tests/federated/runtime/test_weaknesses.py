@@ -328,7 +328,7 @@ def test_w05_a_sum_that_could_wrap_is_refused_before_the_round_is_made() -> None
     heavy = Aggregation(name=SECURE, weights="rows", minimum_survivors=3, maximum_weight=4e18)
     spec = task(aggregation=heavy)
     with pytest.raises(InvalidArgument, match="wrap"):
-        round_spec(spec, weights_layout(spec), Terms("weights", 1, NAMES, b"m" * 32))
+        round_spec(spec, weights_layout(spec), Terms("weights", 1, NAMES, b"m" * 32), 1)
 
 
 def test_every_weakness_has_its_test_or_waits_for_its_part() -> None:

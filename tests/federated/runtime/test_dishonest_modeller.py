@@ -1,0 +1,149 @@
+"""A modeller that departs from its program to see one pod's numbers: it ends in a refusal, never in a sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from federated import modeller
+from federated.aggregators.terms import (
+    Asked,
+    Terms,
+    check_round,
+    counts_hash,
+    round_spec,
+    weights_hash,
+    weights_layout,
+)
+from federated.aggregators.values import Layout, counts_layout, tensors_to_bytes
+from federated.coordinator import STAGES, Coordinator
+from federated.errors import TaskRefused, TooFewPods
+from federated.links.in_process import InProcess
+from federated.links.link import Buffer
+from federated.task_spec import Aggregation, TaskSpec, Unit
+from tests.federated.algorithms.places import OwnerWithTable, source
+from tests.federated.algorithms.test_model_evaluation import EVALUATION
+from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task, with_stand_in
+from tests.federated.runtime.training_stand_in import Parameters, model
+
+EQUAL = Aggregation(name=SECURE, weights="equal", minimum_survivors=3)
+ROWS = Aggregation(name=SECURE, weights="rows", minimum_survivors=3, maximum_weight=1000.0)
+VICTIM = "kent"
+Change = Callable[[str, Mapping[str, Any], Buffer], tuple[Mapping[str, Any], Buffer]]
+
+
+@pytest.fixture
+def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
+    with_stand_in(monkeypatch)
+    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
+    made = Cast(tmp_path)
+    yield made
+    made.close()
+
+
+def training(epochs: int, **changed: Any) -> TaskSpec:
+    unit = Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": epochs})
+    return make_task(algorithms=(unit,), **({"aggregation": EQUAL} | changed))
+
+
+class Bent(Coordinator):
+    """Asks all pods but one for something else."""
+
+    def __init__(self, honest: Coordinator, change: Change) -> None:
+        super().__init__(**{one.name: getattr(honest, one.name) for one in fields(honest)})
+        object.__setattr__(self, "_change", change)
+
+    def request(self, pod: str, number: int, kind: Any, note: Mapping[str, Any], body: Buffer = b"") -> Any:
+        if kind == "compute" and pod != VICTIM:
+            note, body = self.__dict__["_change"](pod, note, body)
+        return super().request(pod, number, kind, note, body)
+
+
+def other_model(pod: str, note: Mapping[str, Any], body: Buffer) -> tuple[Mapping[str, Any], Buffer]:
+    """A model from which the others would not move."""
+    end = {"kent": 0.75, "bath": 0.25, "hull": 0.5, "leeds": 1.0, "york": 1.25}[pod]
+    return note, tensors_to_bytes(
+        {name: array + end for name, array in model(Parameters()).tensors().items()}
+    )
+
+
+ELSE: dict[str, Change] = {
+    "no training": lambda pod, note, body: ({**note, "amount": 0}, body),
+    "more training": lambda pod, note, body: ({**note, "amount": 1000}, body),
+    "another round": lambda pod, note, body: ({**note, "round": 2}, body),
+    "a round that is not planned": lambda pod, note, body: ({**note, "round": 9}, body),
+    "another model": other_model,
+}
+
+
+@pytest.mark.parametrize("what", ELSE)
+async def test_pods_that_are_asked_for_different_things_are_in_no_sum_together(cast: Cast, what: str) -> None:
+    """Otherwise the others would add nothing, and the sum would be one pod's update."""
+    spec = training(4)
+    bent = Bent(cast.coordinator(spec), ELSE[what])
+    with pytest.raises(TooFewPods):
+        await modeller.run(bent, cast.signature(spec))
+    assert not any(one.released for pod in cast.pods.values() for one in pod.state.journal.records)
+    assert sum(len(pod.state.journal.records) > 0 for pod in cast.pods.values()) <= 1
+
+
+def agreed(spec: TaskSpec, layout: Layout, asked: Asked, terms: Terms) -> Terms:
+    return check_round(spec, layout, asked, round_spec(spec, layout, terms, asked.number))
+
+
+def test_counts_and_rows_are_added_once_under_the_one_hash_that_stands_for_them() -> None:
+    """A second sum of the same numbers, without one pod, would be that pod's by subtraction."""
+    layout = counts_layout(["evaluated"], 1000)
+    first = Terms("counts", 1, NAMES, counts_hash(training(1)))
+    assert agreed(training(1), layout, Asked("counts", 1), first) == first
+    with pytest.raises(TaskRefused):
+        agreed(training(1), layout, Asked("counts", 1), Terms("counts", 2, NAMES, b"h" * 32))
+    rows = training(1, aggregation=ROWS)
+    with pytest.raises(TaskRefused):
+        agreed(rows, weights_layout(rows), Asked("weights", 1), Terms("weights", 2, NAMES, b"h" * 32))
+
+
+async def test_rows_are_not_added_where_every_pod_counts_the_same(cast: Cast) -> None:
+    spec = training(1)
+    layout = weights_layout(spec)
+    terms = Terms("weights", 1, NAMES, weights_hash(spec, 1))
+    with pytest.raises(TaskRefused):
+        agreed(spec, layout, Asked("weights", 1), terms)
+
+
+async def ask(cast: Cast, spec: TaskSpec, kind: Any, number: int, **note: Any) -> Any:
+    desk = cast.coordinator(spec, InProcess(cast.handlers()))
+    return await desk.ask("bath", desk.request("bath", number, kind, note), number)
+
+
+async def offered(cast: Cast, spec: TaskSpec) -> None:
+    desk = cast.coordinator(spec, InProcess(cast.handlers()))
+    request = desk.request("bath", 1, "offer", {"signature": cast.signature(spec)}, spec.to_bytes())
+    answer = await desk.ask("bath", request, 1)
+    assert answer.message is not None, answer.sentence
+
+
+@pytest.mark.parametrize("aggregator", [SECURE, PLAIN])
+async def test_a_task_that_adds_up_returns_nothing_of_one_pod(
+    cast: Cast, tmp_path: Path, aggregator: str
+) -> None:
+    cast.start("bath")
+    owner = OwnerWithTable(name="bath", tables={"bath": source(tmp_path / "bath", 200)})
+    object.__setattr__(cast.pods["bath"], "owner", owner)
+    spec = make_task(
+        protocol=Unit(name="bitfount.ResultsOnly"),
+        algorithms=(Unit(name="bitfount.ModelEvaluation", arguments=EVALUATION),),
+        aggregation=msgspec.structs.replace(EQUAL, name=aggregator),
+    )
+    await offered(cast, spec)
+    answer = await ask(cast, spec, "result", STAGES)
+    assert (answer.message, answer.code) == (None, "NO_ACCESS")
+    assert "result" not in [what for what, _ in owner.left]
+    alone = msgspec.structs.replace(spec, aggregation=None, nonce="1" * 32)
+    await offered(cast, alone)
+    assert (await ask(cast, alone, "result", STAGES)).message is not None
