@@ -2,6 +2,10 @@
 
 The same request may come again, because a connection broke or the modeller was started again: it gets the same
 answer, and nothing is done twice. An older or another request under a known number is refused.
+
+A round that this pod's own rows do not allow (training that runs away, a number beyond the clip, a weight above the
+total) is the last of the task for it. A modeller that could go on would learn from one refusal after the other how
+large the rows are: each round brings a model of its choice.
 """
 
 from __future__ import annotations
@@ -31,6 +35,9 @@ from federated.task_spec import Aggregation, TaskSpec
 from secure_agg import PodSetup, Signer
 
 logger = logging.getLogger(__name__)
+
+OF_ROWS = "INCOMPATIBLE_DATASOURCE"
+"""The code of a refusal whose reason are this pod's own rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Worker:
     """
 
     def __init__(self, spec: TaskSpec, pod: str, side: PodSide, desk: Desk) -> None:
-        self.spec, self.ended = spec, False
+        self.spec, self.ended, self._stopped = spec, False, False
         self._pod, self._side, self._desk = pod, side, desk
         self._last = 0
         self._last_head = b""
@@ -97,6 +104,8 @@ class Worker:
         number = message.header.number
         try:
             async with self._turn:
+                if self._stopped and message.header.kind != "finish":
+                    raise TaskRefused("UNAUTHORISED", "The task has ended in this pod.")
                 return await self._handlers[message.header.kind](self, message)
         except PolicyRefused as error:
             code = error if isinstance(error, TaskRefused) else TaskRefused("NO_ACCESS", str(error))
@@ -138,7 +147,10 @@ class Worker:
         invitation = bytes(message.note["invitation"]) if self.spec.secure else b""
         entered = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
         terms = entered.agreed(invitation, asked, layout) if self.spec.secure else None
-        given = await self._given(asked, message)
+        try:
+            given = await self._given(asked, message)
+        except TaskRefused as error:
+            raise self._stop(error) from None
         if message.header.number != self._last:
             raise TaskRefused(
                 "TASK_TIMEOUT", "The modeller went on before this pod had computed. Nothing was sent."
@@ -151,8 +163,20 @@ class Worker:
         async with self._desk.entering:
             self._desk.released(f"masked {asked.purpose}", facts)
             journal, store = self._desk.state.journal, self._desk.state.store
-            advert = await asyncio.to_thread(entered.begin, invitation, terms, layout, given, journal, store)
+            try:
+                advert = await asyncio.to_thread(
+                    entered.begin, invitation, terms, layout, given, journal, store
+                )
+            except TaskRefused as error:
+                raise (self._stop(error) if error.code == OF_ROWS else error) from None
         return self._say(message.header.number, "sum", {}, advert)
+
+    def _stop(self, error: TaskRefused) -> TaskRefused:
+        """End the task in this pod, where its own rows are the reason; gives the error back."""
+        if error.code in (OF_ROWS, "TASK_SETUP_ERROR", "NO_DATA"):
+            self._stopped = True
+            self._desk.state.ended(self.spec.hash, "stopped", error.code)
+        return error
 
     def _layout(self, asked: Asked) -> Layout:
         if asked.purpose == "weights":
@@ -180,14 +204,12 @@ class Worker:
         # Only where rows count does the modeller learn how many there are.
         by_rows = chosen.weights == "rows"
         if by_rows and not 0 < given.weight <= chosen.maximum_weight:
-            raise TaskRefused(
-                "INCOMPATIBLE_DATASOURCE", "This pod's weight is above the task's. Nothing was sent."
-            )
+            raise self._stop(TaskRefused(OF_ROWS, "This pod's weight is above the task's. Nothing was sent."))
         try:
             packed = await asyncio.to_thread(pack, layout, given.values, chosen.clip)
             vector = checked(packed, layout, self.spec)
         except InvalidArgument as error:
-            raise TaskRefused("INCOMPATIBLE_DATASOURCE", str(error)) from None
+            raise self._stop(TaskRefused(OF_ROWS, str(error))) from None
         self._desk.released(f"plain {facts['purpose']}", facts)
         return self._say(number, "vector", {"weight": given.weight} if by_rows else {}, vector.data.cast("B"))
 
@@ -211,7 +233,10 @@ class Worker:
         self._end_round()
         await self._side.finish(message.note, message.body)
         reason = message.note.get("reason")
-        self._desk.state.ended(self.spec.hash, "done", str(reason)[:80] if isinstance(reason, str) else "")
+        if not self._stopped:
+            self._desk.state.ended(
+                self.spec.hash, "done", str(reason)[:80] if isinstance(reason, str) else ""
+            )
         self.ended = True
         return self._say(message.header.number, "done", {})
 

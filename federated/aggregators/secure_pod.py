@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from secure_agg import (
     PodJournal,
     PodSetup,
     PodState,
+    RangeError,
     RoundSpec,
     SecureAggError,
     Step,
@@ -35,6 +37,8 @@ from secure_agg import (
 )
 from secure_agg import PolicyRefused as RoundPolicyRefused
 from secure_agg.messages import INVITATION, Invitation, decode
+
+logger = logging.getLogger(__name__)
 
 Store = Callable[[PodJournal], None]
 
@@ -169,6 +173,12 @@ def refused(error: SecureAggError | InvalidArgument) -> PolicyRefused | BudgetSp
     """An error of a round as a pod says it; its words name parts and sizes, never values."""
     if isinstance(error, BudgetRefused):
         return BudgetSpent(str(error))
+    if isinstance(error, RangeError):
+        # Its words say how large the largest number is: that is for the pod's owner.
+        logger.warning("A masked sum was refused in this pod: %s", error)
+        return TaskRefused(
+            "INCOMPATIBLE_DATASOURCE", "A number lies beyond the clip of the task. Nothing was sent."
+        )
     code = "NO_ACCESS" if isinstance(error, RoundPolicyRefused | CohortRefused) else "TASK_SETUP_ERROR"
     if isinstance(error, InputRefused | InvalidArgument):
         code = "INCOMPATIBLE_DATASOURCE"

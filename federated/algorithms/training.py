@@ -1,11 +1,13 @@
 """``FederatedModelTraining``: the part of a pod in training by rounds.
 
 The arrays come with each round; the pod trains on its own training rows, and gives the difference with the metrics
-on its validation rows. Nothing is kept from one round to the next.
+on its validation rows. Nothing is kept from one round to the next. Fewer rows than the pod's smallest cell give
+neither: a step on one row is that row.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from federated.algorithms.results import collect as modeller
@@ -82,9 +84,11 @@ class RowsTrainer:
         reading = read(place.data, parameters.data)
         self._rows, self._validation = reading.part("train"), reading.part("validation")
         self.weight, self.metric_rows = len(self._rows), len(self._validation)
-        if not self.weight:
+        if self.weight < place.smallest_cell:
+            # The same words for none and for a few.
             raise TaskRefused(
-                "NO_DATA", "The data source has no training row for this task. Nothing was run."
+                "NO_DATA",
+                "The data source has fewer training rows for this task than may count. Nothing was run.",
             )
         self._measure_what_can_be()
 
@@ -103,7 +107,12 @@ class RowsTrainer:
         before = self._model.tensors()
         seed = self._place.seed("training", round_number)
         guarded("Training", self._model.fit, self._rows, amount, seed)
-        return Trained(difference(self._model.tensors(), before), measured(self._model, self._validation))
+        return Trained(difference(self._model.tensors(), before), self._metrics())
+
+    def _metrics(self) -> dict[str, float]:
+        if self.metric_rows < self._place.smallest_cell:
+            return dict.fromkeys(self._model.metrics, math.nan)
+        return measured(self._model, self._validation)
 
 
 def trainer(parameters: Parameters, place: Workplace) -> RowsTrainer:

@@ -69,7 +69,7 @@ class Workplace:
     def results(self) -> Path:
         """This task's folder in this pod, or that of one step; made if it is missing."""
         folder = (self.folder or self.context.get_task_results_dir()) / self.part
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     def seed(self, *parts: object) -> bytes:

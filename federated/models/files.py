@@ -89,6 +89,7 @@ def save(path: Path, tensors: Tensors, facts: Mapping[str, str] | None = None) -
     """
     data = to_bytes(tensors, facts)
     waiting = path.with_name(f".{path.name}.part")
+    waiting.unlink(missing_ok=True)  # of a run that was killed; its rights do not count
     with open(waiting, "wb", opener=_owners) as file:
         file.write(data)
         file.flush()

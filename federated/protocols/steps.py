@@ -98,7 +98,7 @@ def document_of(spec: TaskSpec, parameters: Parameters) -> StepDocument:
         inside.kind != "steps" or hashlib.sha256(inside.text.encode()).hexdigest() != inside.digest
     ):
         raise _refused("The task's step document is not the one of its digest")
-    data = inside.text.encode() if inside is not None else brought(name) if ":" in name else packaged(name)
+    data = inside.text.encode() if inside is not None else _own_document(name, parameters)
     if data is None:
         raise _refused("The task holds no step document of the name that it asks for, nor does this package")
     try:
@@ -110,6 +110,11 @@ def document_of(spec: TaskSpec, parameters: Parameters) -> StepDocument:
     if named != [registry.find(step.use).name for step in document.steps]:
         raise _refused("The task's algorithms are not those of its step document, in order")
     return document
+
+
+def _own_document(name: str, parameters: Parameters) -> bytes | None:
+    """A document of a plug-in or of this package; a task cannot say what is imported."""
+    return brought(name) if parameters.steps is None and ":" in name else packaged(name)
 
 
 def _refused(sentence: str) -> TaskRefused:

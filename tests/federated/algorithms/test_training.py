@@ -139,6 +139,25 @@ def test_a_pod_without_training_rows_says_so(tmp_path: Path) -> None:
         assert caught.value.code == "NO_DATA"
 
 
+def test_few_rows_give_no_update_and_no_metrics(tmp_path: Path) -> None:
+    """An update of one row is that row, and a weight of three is a count of three."""
+    none = source(tmp_path / "none", split={"train": 0, "validation": 50, "test": 50})
+    few = source(tmp_path / "few", 120, split={"train": 4, "validation": 48, "test": 48})
+    assert 0 < len(read_rows(few, parameters().data, "train")) < 11
+    said = []
+    for data in (none, few):
+        with pytest.raises(TaskRefused) as caught:
+            training.trainer(parameters(), place(data, "FederatedModelTraining"))
+        said.append((caught.value.code, str(caught.value)))
+    assert said[0] == said[1], "none and few look the same"
+    data = source(tmp_path / "some", 120, split={"train": 92, "validation": 4, "test": 4})
+    trainer = training.trainer(parameters(), place(data, "FederatedModelTraining"))
+    assert 0 < trainer.metric_rows < 11
+    trained = trainer.train(training.model(parameters()).tensors(), 1, 1)
+    assert set(trained.metrics) == {"loss", "accuracy", "auc"}
+    assert all(np.isnan(value) for value in trained.metrics.values())
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,18 @@ def test_the_same_model_gives_the_same_bytes_however_it_lies_in_memory() -> None
     facts = {str(number): "x" for number in range(20)}
     turned = {**TENSORS, "weights": np.asfortranarray(TENSORS["weights"])}
     assert to_bytes(TENSORS, facts) == to_bytes(turned, dict(reversed(facts.items())))
+
+
+def test_a_model_is_its_owner_s_alone_whatever_lay_in_its_place(tmp_path: Path) -> None:
+    file, waiting = tmp_path / "m.safetensors", tmp_path / ".m.safetensors.part"
+    for left in (file, waiting):
+        left.write_bytes(b"of a run that was killed")
+        left.chmod(0o666)
+    save(file, TENSORS)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    waiting.symlink_to(tmp_path / "elsewhere")
+    save(file, TENSORS)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 class Bomb:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ from federated.aggregators.terms import (
     weights_layout,
 )
 from federated.aggregators.values import Layout, counts_layout, tensors_to_bytes
+from federated.algorithms.workplace import Trained
 from federated.coordinator import STAGES, Coordinator
 from federated.errors import TaskRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.links.link import Buffer
+from federated.protocols import steps
+from federated.protocols.steps import document_of
 from federated.task_spec import Aggregation, TaskSpec, Unit
 from tests.federated.algorithms.places import OwnerWithTable, source
 from tests.federated.algorithms.test_model_evaluation import EVALUATION
 from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task, with_stand_in
-from tests.federated.runtime.training_stand_in import Parameters, model
+from tests.federated.runtime.training_stand_in import Halfway, Parameters, model
 
 EQUAL = Aggregation(name=SECURE, weights="equal", minimum_survivors=3)
 ROWS = Aggregation(name=SECURE, weights="rows", minimum_survivors=3, maximum_weight=1000.0)
@@ -147,3 +151,64 @@ async def test_a_task_that_adds_up_returns_nothing_of_one_pod(
     alone = msgspec.structs.replace(spec, aggregation=None, nonce="1" * 32)
     await offered(cast, alone)
     assert (await ask(cast, alone, "result", STAGES)).message is not None
+
+
+def of_pod(cast: Cast, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Any], Any]) -> None:
+    """Let the victim's training come to something else."""
+    real = Halfway.train
+
+    def train(self: Any, tensors: Any, amount: int, number: int) -> Any:
+        trained = real(self, tensors, amount, number)
+        return harm(trained) if self._place.pod == VICTIM else trained
+
+    monkeypatch.setattr(Halfway, "train", train)
+
+
+def too_large(trained: Trained) -> Trained:
+    return replace(trained, update={**trained.update, "first": trained.update["first"] + 7.654321})
+
+
+def runs_away(trained: Trained) -> Trained:
+    raise TaskRefused("TASK_SETUP_ERROR", "Training failed: it ran away. Nothing was sent.")
+
+
+@pytest.mark.parametrize("harm", [too_large, runs_away])
+@pytest.mark.parametrize("name", [SECURE, PLAIN])
+async def test_a_round_that_a_pod_s_rows_do_not_allow_is_its_last_of_the_task(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Any], Any], name: str
+) -> None:
+    """With a model of its choice in each round a modeller would find the largest value, refusal by refusal."""
+    of_pod(cast, monkeypatch, harm)
+    spec = training(3, aggregation=msgspec.structs.replace(EQUAL, name=name))
+    outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
+    assert [VICTIM in one.survivors for one in outcome.rounds] == [False] * 3
+    assert not outcome.rounds[0].lost[VICTIM].startswith("UNAUTHORISED")
+    assert [one.lost[VICTIM].split(":")[0] for one in outcome.rounds[1:]] == ["UNAUTHORISED"] * 2
+    known = cast.pods[VICTIM].state.task(spec.hash)
+    assert known is not None
+    assert known.state == "stopped"
+    cast.start(VICTIM)
+    answer = await cast.coordinator(spec).ask(
+        VICTIM, cast.coordinator(spec).request(VICTIM, 900, "compute", {}), 900
+    )
+    assert (answer.message, answer.code) == (None, "UNAUTHORISED")
+
+
+async def test_how_large_an_update_is_is_told_to_the_pod_s_owner_only(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_pod(cast, monkeypatch, too_large)
+    spec = training(1)
+    outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
+    why = outcome.rounds[0].lost[VICTIM]
+    assert why == "INCOMPATIBLE_DATASOURCE: A number lies beyond the clip of the task. Nothing was sent."
+    assert not any(digit in str(cast.news) for digit in ("7.", "8.", "fits"))
+    assert "largest absolute value" in caplog.text
+
+
+async def test_a_task_cannot_say_what_a_pod_imports(cast: Cast) -> None:
+    """``module:attribute`` is how a plug-in's document is found; the name is the registry's, not the task's."""
+    unit = Unit(name="bitfount.InferenceAndCSVReport", arguments={"steps": "this:s"})
+    with pytest.raises(TaskRefused, match="holds no step document"):
+        document_of(make_task(protocol=unit), steps.Parameters(steps="this:s"))
+    assert "this" not in sys.modules
