@@ -48,14 +48,20 @@ Known = tuple[tuple[int, ...], Code | None]
 
 
 class Case:
-    """One patient while a plan is decided; ``found`` holds what each leaf found."""
+    """One patient while a plan is decided.
 
-    __slots__ = ("buckets", "clock", "eye", "found", "record")
+    Attributes:
+        found: what each leaf found.
+        newest: the last second that records of a kind can be about, once it was asked for.
+    """
+
+    __slots__ = ("buckets", "clock", "eye", "found", "newest", "record")
 
     def __init__(self, record: PatientRecord, clock: Clock, leaves: int) -> None:
         self.record = record
         self.clock = clock
         self.buckets: dict[Kind, Sequence[list[Entry]]] = {}
+        self.newest: dict[Kind, int] = {}
         self.eye: Eye | None = None
         self.found: list[Any] = [None] * leaves
 

@@ -144,11 +144,18 @@ class Grader:
 
     def _newest(self, case: Case) -> int:
         """The last second that a record can be about: a day after it was read, for clocks differ."""
-        fetched = case.record.kinds.get(self._kind)
-        if self._kind is Kind.APPOINTMENT or fetched is None or fetched.fetched_at is None:
-            return END
-        read = case.clock.interval(fetched.fetched_at.isoformat())
-        return END if read is None else read.hi + DAY_S
+        known = case.newest.get(self._kind)
+        if known is None:
+            known = case.newest[self._kind] = _newest(self._kind, case)
+        return known
+
+
+def _newest(kind: Kind, case: Case) -> int:
+    fetched = case.record.kinds.get(kind)
+    if kind is Kind.APPOINTMENT or fetched is None or fetched.fetched_at is None:
+        return END
+    read = case.clock.interval(fetched.fetched_at.isoformat())
+    return END if read is None else read.hi + DAY_S
 
 
 def _surely(rule: TimeRule) -> tuple[int, int]:
