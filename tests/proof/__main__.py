@@ -2,6 +2,7 @@
 
 python -m tests.proof                            everything at full size
 python -m tests.proof --only mutation --sample 200
+python -m tests.proof --only mutation --again    the survivors of earlier samples
 python -m tests.proof --only independent-server
 python -m tests.proof --only authorization-server
 python -m tests.proof --only dropouts --minutes 10
@@ -39,6 +40,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=int, metavar="N", help="try N mutants, drawn by chance, instead of all"
     )
+    parser.add_argument(
+        "--again", action="store_true", help="mutation: try the survivors of earlier samples, draw none"
+    )
     parser.add_argument("--minutes", type=float, default=inf, help="begin no mutant or dropout after so many")
     parser.add_argument("--seed", type=int, default=1, help="for the sample")
     parser.add_argument("--workers", type=int, default=2, help="processes at once")
@@ -66,6 +70,10 @@ def main(given: Sequence[str] | None = None) -> int:
         modules = tuple(chosen.module or mutation.TARGETS)
         effort = mutation.Effort(chosen.sample, chosen.seed, chosen.workers, chosen.minutes)
         for name, members in mutation.groups(modules).items():
+            if chosen.again:
+                share = mutation.again(name, chosen.workers)
+                held |= {} if share is None else {name: share >= mutation.GOAL}
+                continue
             tally = mutation.run(effort, members)
             held[name] = mutation.report(tally, chosen.seed, name=name) >= mutation.GOAL
     if "independent-server" in parts:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import sys
 import tomllib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-from tests.proof import page
+from tests.proof import mutation_page, page, samples
 from tests.proof.mutator import Key, Mutant, mutants
 from tests.proof.trials_of_mutants import Verdict, baseline, load_libraries, run_all
 
@@ -170,28 +170,36 @@ class Effort:
 
 def run(effort: Effort, modules: Sequence[str] = tuple(TARGETS)) -> Tally:
     """Try the mutants."""
-    load_libraries()
     picked, count = chosen(effort.sample, effort.seed, modules)
+    broken, verdicts = try_all(picked, effort.workers, effort.minutes, modules)
+    return Tally(count, broken, verdicts)
+
+
+def try_all(
+    picked: Sequence[Mutant], workers: int, minutes: float, modules: Sequence[str] = ()
+) -> tuple[tuple[str, ...], dict[Mutant, Verdict]]:
+    """The files of tests that were set aside, and the verdict on each mutant."""
+    load_libraries()
+    modules = modules or sorted({mutant.module for mutant in picked})
     plain = _plain_runs(modules)
     broken = tuple(sorted(name for name, verdict in plain.items() if verdict.killed))
     tests = {module: [name for name in tests_of(module) if name not in broken] for module in modules}
     limits = {
         module: 20.0 + 4 * sum(plain[name].seconds for name in names) for module, names in tests.items()
     }
-    tally = Tally(count, broken)
     work = [(mutant, tests[mutant.module], limits[mutant.module]) for mutant in picked]
+    verdicts: dict[Mutant, Verdict] = {}
+    for mutant, verdict in run_all(ROOT, work, workers, _tell, minutes):
+        verdicts[mutant] = verdict
+        if len(verdicts) % 25 == 0:
+            survived = sum(not each.killed for each in verdicts.values())
+            _say(f"{len(verdicts)} of {len(work)}: {survived} survived")
+    return broken, verdicts
 
-    def tell(mutant: Mutant, verdict: Verdict) -> None:
-        if not verdict.killed:
-            _say(
-                f"  survived: {mutant.module}:{mutant.line} {mutant.kind}: {mutant.before} -> {mutant.after}"
-            )
 
-    for mutant, verdict in run_all(ROOT, work, effort.workers, tell, effort.minutes):
-        tally.verdicts[mutant] = verdict
-        if len(tally.verdicts) % 25 == 0:
-            _say(f"{len(tally.verdicts)} of {len(work)}: {len(tally.survivors)} survived")
-    return tally
+def _tell(mutant: Mutant, verdict: Verdict) -> None:
+    if not verdict.killed:
+        _say(f"  survived: {mutant.module}:{mutant.line} {mutant.kind}: {mutant.before} -> {mutant.after}")
 
 
 def _plain_runs(modules: Sequence[str]) -> dict[str, Verdict]:
@@ -208,58 +216,41 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _aside(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    listed = ", ".join(f"`{name}`" for name in names)
-    return [f"Not used, because it failed on the unchanged code when this page was made: {listed}."]
+def drawn(tally: Tally, seed: int) -> samples.Sample:
+    """What was seen, to be kept."""
+    return samples.Sample(
+        day=samples.today(),
+        commit=samples.commit(),
+        seed=seed,
+        all_there_are=tally.all_there_are,
+        tried=dict(sorted(Counter(mutant.module for mutant in tally.verdicts).items())),
+        slow=sum(verdict.how == "timeout" for verdict in tally.verdicts.values()),
+        survivors=tuple(map(samples.survivor, tally.survivors)),
+        set_aside=tally.set_aside,
+    )
 
 
-def report(tally: Tally, seed: int, folder: Path = page.FOLDER, name: str = "mutation") -> float:
-    """Write the page; gives the share that was killed, known survivors left out."""
-    reasons = accepted()
-    tried: Counter[str] = Counter(mutant.module for mutant in tally.verdicts)
-    left: dict[str, list[Mutant]] = defaultdict(list)
-    for mutant in tally.survivors:
-        left[mutant.module].append(mutant)
-    known = [mutant for mutant in tally.survivors if mutant.key in reasons]
-    total, survived = len(tally.verdicts), len(tally.survivors)
-    share = (total - survived) / max(1, total - len(known))
-    slow = sum(verdict.how == "timeout" for verdict in tally.verdicts.values())
-    whole = total == tally.all_there_are
-    scope = (
-        "every mutant was tried"
-        if whole
-        else f"a random sample of {total} of {tally.all_there_are} mutants (seed {seed})"
-    )
-    rows = [
-        (f"`{module}`", tried[module], tried[module] - len(left[module]),
-         sum(m.key in reasons for m in left[module]), sum(m.key not in reasons for m in left[module]))
-        for module in TARGETS if tried[module]
-    ]  # fmt: skip
-    listed = [
-        (f"`{m.module}:{m.function}`", m.kind, f"`{m.before[:70]}`", f"`{m.after[:70]}`",
-         reasons.get(m.key, "**not yet judged**"))
-        for m in tally.survivors
-    ]  # fmt: skip
-    raw = (total - survived) / max(1, total)
-    page.write(
-        name,
-        "Mutation: do the tests notice a wrong change?",
-        [
-            f"**{share:.1%} killed** of the mutants that can change what the code does ({raw:.1%} of all that were "
-            f"tried, {survived} survived, {len(known)} of them with a reason below); the goal is {GOAL:.0%}.",
-            f"Scope: {scope}. A mutant is one small change to one module: a comparison or call swapped, a bound "
-            "moved by one, a condition negated, a constant changed, a result dropped, a statement removed. It is "
-            f"killed when a test of the modules' own fails or does not end in time ({slow} of them). Messages of "
-            "errors, docstrings, types and the `strict` of a zip are not changed.",
-            *_aside(tally.set_aside),
-            page.table(("module", "tried", "killed", "survived, with a reason", "survived, without"), rows),
-            "## Survivors",
-            page.table(("where", "change", "before", "after", "why it survives"), listed)
-            if listed
-            else "None.",
-        ],
-        folder,
-    )
-    return share
+def report(tally: Tally, seed: int, name: str = "mutation") -> float:
+    """Keep the sample and write the page; gives the share that was killed, known survivors left out."""
+    return mutation_page.write(name, samples.add(name, drawn(tally, seed)), accepted(), GOAL)
+
+
+def noticed(killed: Mapping[Mutant, bool]) -> dict[Key, bool]:
+    """Whether every change that has this name was killed: two of one line can look alike."""
+    found: dict[Key, bool] = {}
+    for mutant, each in killed.items():
+        found[mutant.key] = each and found.get(mutant.key, True)
+    return found
+
+
+def again(name: str, workers: int = 2) -> float | None:
+    """Try the survivors of all samples on the code and the tests of now; None where no sample was kept."""
+    before = samples.read(name)
+    if not before:
+        _say(f"{name}: no sample is kept in {samples.FOLDER.name}; nothing was tried")
+        return None
+    tried = samples.still_there(before)
+    verdicts = try_all(tried, workers, inf)[1] if tried else {}
+    now = samples.checked(before, noticed({mutant: each.killed for mutant, each in verdicts.items()}))
+    samples.write(name, now)
+    return mutation_page.write(name, now, accepted(), GOAL)
