@@ -22,6 +22,8 @@ LANE_SCALE = 2**40
 NOISE_TAIL = 12.0
 """Standard deviations of noise that a word leaves room for: a wrap is rarer than 2^-100."""
 
+_LARGEST_SCALE = 2.0**1023  # of a float
+
 Mode = Literal["active", "semi_honest"]
 Bits = Literal[16, 32, 64]
 Weighting = Literal["equal", "weights_first", "per_round"]
@@ -125,16 +127,19 @@ def largest_scale(bits: Bits, clip: float, pods: int, weighting: Weighting, nois
             f"{pods} pods do not fit into {bits}-bit words: {_inequality(bits, clip, 1 / clip, pods, weighting)}. "
             "Use wider words or fewer pods."
         )
-    scale = 2.0 ** math.floor(math.log2(room / clip))
+    scale = 2.0 ** math.floor(math.log2(min(room / clip, _LARGEST_SCALE)))
     while not fits(bits, clip, scale, pods, weighting, noise):
         scale /= 2
+        if scale == 0:
+            raise ParameterError(f"No step is short enough for such noise in {bits}-bit words. Ask for less.")
     return scale
 
 
 def fits(bits: Bits, clip: float, scale: float, pods: int, weighting: Weighting, noise: float = 0.0) -> bool:
     """Whether the sum of ``pods`` encoded updates, with its noise, stays inside the signed range of a word."""
     if bits == 64:
-        return pods * (int(clip) + 1) + int(NOISE_TAIL * noise) < 2**63
+        tail = NOISE_TAIL * noise
+        return math.isfinite(tail) and pods * (int(clip) + 1) + int(tail) < 2**63
     one = clip * scale + pods if weighting == "weights_first" else pods * (clip * scale + 1)
     return bool(one + NOISE_TAIL * noise * scale < 2.0 ** (bits - 1))
 

@@ -434,3 +434,27 @@ def test_a_sparse_round_leaves_room_for_the_noise_of_its_own_floor(shares: int) 
     noise = 2.0 * math.sqrt(9 / (4 - min(shares - 2, 2)))
     assert chosen._noise(9) == pytest.approx(noise, rel=1e-15)
     assert chosen.encoding(9).scale == largest_scale(32, 1.0, 9, "equal", noise)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_noise_that_no_word_has_room_for_is_refused(bits: Any) -> None:
+    """The search for a scale ends, and with an error of ours."""
+    dp = DpSpec("distributed_discrete_gaussian", sigma=1.7e308, delta=1e-6, l2_bound=1.0)
+    with pytest.raises(ParameterError, match=r"such noise|could wrap"):
+        Parameters(length=5, clip=1.0, minimum_survivors=3, bits=bits, dp=dp).encoding(7)
+    assert not fits(bits, 1.0, 1.0, 7, "equal", math.inf)
+
+
+def test_a_tiny_clip_has_the_largest_scale_that_a_float_has() -> None:
+    assert largest_scale(32, 5e-324, 5, "equal") == 2.0**1023
+    check_encoding(Parameters(length=5, clip=5e-324, minimum_survivors=3).encoding(5), 5)
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_a_specification_with_endless_noise_is_refused_as_one(bits: Any) -> None:
+    spec = Table(Setting(parameters={"bits": bits})).spec
+    dp = DpSpec("distributed_discrete_gaussian", sigma=1.7e308, delta=1e-6, l2_bound=1e9)
+    spec = msgspec.structs.replace(spec, dp=dp, encoding=msgspec.structs.replace(spec.encoding, l2_clip=1.0))
+    with pytest.raises(SpecRefused, match="could wrap"):
+        read_spec(spec.to_bytes())
