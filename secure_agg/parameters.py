@@ -54,7 +54,8 @@ class Encoding(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
     Attributes:
         bits: width of a word: 32; 16 (half the bytes, Hadamard-rotated); 64 (exact, integers only).
-        clip: largest absolute value of a coordinate; for 64 bits the largest absolute integer.
+        clip: largest absolute value of a coordinate; for 16 bits of the rotated update, so that one coordinate
+            of the update itself may be larger; for 64 bits the largest absolute integer.
         scale: steps per unit, a power of two; 1 for 64 bits. One step is ``1 / scale``.
         weighting: "equal" (every pod counts 1), "weights_first" (the relative weights of all
             pods sum to at most 1) or "per_round" (each relative weight is at most 1).
@@ -183,7 +184,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     Attributes:
         length: coordinates of an update.
-        clip: largest absolute value of a coordinate.
+        clip: largest absolute value of a coordinate; with 16 bits, of the rotated update (see `Encoding`).
         minimum_survivors: pods whose updates must be in a sum; 5 unless the owners agree on less, never below 3.
         mode: "active" (default) or "semi_honest"; the latter trusts the server to follow the protocol.
         bits: 32 (default), 16 (half the bytes) or 64 (exact integers).
