@@ -33,7 +33,7 @@ from federated.pod import Pod
 from federated.premises import Around, open_pod
 from federated.reports.federation import Discrimination, FunnelSum, ServerView
 from federated.reports.histograms import histogram_of_values, histogram_of_words
-from federated.reports.run import Run
+from federated.reports.run import ALIVE, Run
 from federated.screening.criteria import Trial
 from federated.screening.lock import digest, lock
 from federated.task_run import TaskResult
@@ -137,7 +137,7 @@ def count_together(trial: Trial, keys: Keys, files: Mapping[str, Path], out: Pat
     parameters = parameters_of(criteria_match.Parameters, unit)
     sums = {name: int(part) for name, part in combined.parts.items()}
     _, counts = criteria_match.totals_of(parameters, result.spec, sums, len(combined.survivors))
-    names = {criterion.id: criterion.text for criterion in trial.criteria}
+    names = {criterion.id: criterion.text for criterion in (*trial.criteria, ALIVE)}
     return Counted(FunnelSum(counts, names, len(files), 3), runs)
 
 
