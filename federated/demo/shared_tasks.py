@@ -137,7 +137,7 @@ def count_together(trial: Trial, keys: Keys, files: Mapping[str, Path], out: Pat
     parameters = parameters_of(criteria_match.Parameters, unit)
     sums = {name: int(part) for name, part in combined.parts.items()}
     _, counts = criteria_match.totals_of(parameters, result.spec, sums, len(combined.survivors))
-    names = {criterion.id: criterion.text for criterion in (*trial.criteria, ALIVE)}
+    names = {criterion.id: criterion.text for criterion in trial.criteria} | {ALIVE.id: ALIVE.text}
     return Counted(FunnelSum(counts, names, len(files), 3), runs)
 
 
