@@ -32,7 +32,9 @@ RESULT_SEQ = 1
 END_SEQ = 1 << 40
 """Behind all exchanges."""
 RETURN_S = 65.0
-"""How long a modeller that was started again waits for its pods: they dial at least once in a minute."""
+"""How long a modeller that was started again waits for its pods at most: they dial at least once in a minute."""
+RETURN_AT_LEAST_S = 5.0
+"""And at least: for a pod's first wait, and its greeting."""
 _REFUSALS = frozenset(_PodResponseType.__members__) - {_PodResponseType.ACCEPT.name}
 _LOOK_S = 0.05  # a link tells who is there, not when somebody comes
 
@@ -131,36 +133,45 @@ class Coordinator:
         """What each pod returns by itself, from those that answer in time.
 
         Raises:
-            TooFewPods: fewer than the quorum.
+            TooFewPods: fewer than the quorum; the next start asks the others again.
         """
         kept = self.journal.told("results")
         if kept is not None:
             return dict(read_json(kept))
-        number = RESULT_SEQ * STAGES
-        requests = {pod: self.request(pod, number, "result", {}) for pod in cohort}
-        found: dict[str, Any] = {}
+        tries, so_far = self.journal.told("results so far", (0, b"{}"))
+        found, missing = dict(read_json(so_far)), dict[str, str]()
+        # A pod that has failed gives the same answer to the same request for ever, so a new try is a new one.
+        number = RESULT_SEQ * STAGES + tries
+        requests = {pod: self.request(pod, number, "result", {}) for pod in cohort if pod not in found}
         async for answer in self.ask_all(requests, number, self.spec.deadlines.compute):
-            if answer.message is None:
-                self.tell(News("pod", 0, 0, answer.pod, answer.sentence or answer.code))
-                continue
             try:
-                found[answer.pod] = read_json(answer.message.body)
-            except MessageRefused as refused:
-                self.tell(News("pod", 0, 0, answer.pod, str(refused)))
+                found[answer.pod] = _result(answer)
+            except MessageRefused as why:
+                missing[answer.pod] = str(why)
+                self.tell(News("pod", 0, 0, answer.pod, str(why)))
+        found = dict(sorted(found.items()))
+        body = msgspec.json.encode(found)
         if len(found) < self.spec.quorum:
+            self.journal.tell("results so far", (tries + 1, body))
             raise TooFewPods(
                 f"{len(found)} of {len(cohort)} pods returned a result; the task needs {self.spec.quorum}."
+                + "".join(f" {pod}: {why}" for pod, why in sorted(missing.items()))
             )
-        found = dict(sorted(found.items()))
-        self.journal.tell("results", msgspec.json.encode(found))
+        self.journal.tell("results", body)
         return found
 
     async def come_back(self, pods: Iterable[str]) -> None:
-        """Wait a while for pods that lost this program when it was killed, so that none misses a round by that."""
-        pods, until = frozenset(pods), self.clock() + RETURN_S
+        """Wait a while for pods that lost this program when it was killed, so that none misses a round by that.
+
+        A pod waits up to twice as long before it dials again as it has been alone so far (see
+        `federated.links.dial.Backoff`); who has not come by then was away before, and is asked when it comes.
+        """
+        pods, wait_s = frozenset(pods), min(RETURN_S, 2 * self.journal.quiet_s + RETURN_AT_LEAST_S)
+        until = self.clock() + wait_s
         away = pods - self.link.connected
         if away:
-            self.tell(News("step", 0, 0, "", f"waiting for {len(away)} pods to come back"))
+            words = f"waiting up to {wait_s:.0f} s for {len(away)} pods to come back"
+            self.tell(News("step", 0, 0, "", words))
         while away and self.clock() < until:
             await asyncio.sleep(_LOOK_S)
             away = pods - self.link.connected
@@ -201,6 +212,12 @@ async def arriving(
             return
         for task in sorted(done, key=lambda task: task.result().pod):
             yield task.result()
+
+
+def _result(answer: Answer) -> Any:
+    if answer.message is None:
+        raise MessageRefused(answer.sentence or answer.code)
+    return read_json(answer.message.body)
 
 
 def _reason(note: Mapping[str, Any]) -> tuple[str, str]:

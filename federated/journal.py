@@ -11,9 +11,11 @@ Large things (the model, a masked sum) lie in files beside the database.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -95,6 +97,9 @@ class Journal:
             need not survive.
         read_only: only look, also while another process works on the task.
 
+    Attributes:
+        quiet_s: seconds from the last entry to this start; infinite where that cannot be known.
+
     Raises:
         ConfigurationError: what lies there is no such log, another process works on it, or the folder cannot be
             written; every later write may raise it too, where the disk is full.
@@ -102,6 +107,7 @@ class Journal:
 
     def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
         self.folder = folder
+        self.quiet_s = math.inf if folder is None else _quiet_s(folder)
         self._blobs: dict[str, Buffer] = {}
         self._known: dict[int, LoggedRound] | None = None
         self._lock: sqlite3.Connection | None = None
@@ -125,8 +131,9 @@ class Journal:
     def _opened(self, read_only: bool) -> sqlite3.Connection:
         if self.folder is not None and not read_only:
             owner_only(self.folder / DATABASE)
-        place = ":memory:" if self.folder is None else str(self.folder / DATABASE)
-        db = sqlite3.connect(place, isolation_level=None, timeout=10)
+        place = "file::memory:" if self.folder is None else (self.folder / DATABASE).absolute().as_uri()
+        # Who only looks must not change when the file was last written.
+        db = sqlite3.connect(place + "?mode=ro" * read_only, isolation_level=None, timeout=10, uri=True)
         try:
             known = db.execute("pragma user_version").fetchone()[0]
             if known == 0 and not read_only and not db.execute("select 1 from sqlite_master").fetchone():
@@ -254,6 +261,14 @@ class Journal:
             (self.folder / name).unlink(missing_ok=True)
 
 
+def _quiet_s(folder: Path) -> float:
+    """Infinite for a log that is not there, and where the clock was set back."""
+    files = [file.stat() for file in (folder / DATABASE, folder / f"{DATABASE}-wal") if file.exists()]
+    # An empty one was made by somebody who only looked.
+    passed = time.time() - max((found.st_mtime for found in files if found.st_size), default=-math.inf)
+    return passed if passed >= 0 else math.inf
+
+
 def _owners(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
@@ -303,6 +318,7 @@ def open_existing(folder: Path) -> Journal | None:
 
 def _is_empty(file: Path) -> bool:
     """Whether a kill came before the first entry."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(file, timeout=10)) as db:
+    place = file.absolute().as_uri() + "?mode=ro"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(place, timeout=10, uri=True)) as db:
         return db.execute("select 1 from sqlite_master").fetchone() is None
     return False

@@ -182,6 +182,15 @@ async def _connected(modeller: Modeller, timeout_s: float) -> socket.socket:
     raise OSError
 
 
+def _why(error: Exception) -> str:
+    """What its owner can look into; no address."""
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return ": the name of its machine is not known"
+    if isinstance(error, ConnectionRefusedError):
+        return ": its machine answers, and nothing listens at its port"
+    return ": its machine did not answer in time" if isinstance(error, TimeoutError) else ""
+
+
 def _server_name(host: str) -> str | None:
     """What is sent in clear before TLS begins: the host's name, which firewalls may ask for; no address."""
     try:
@@ -199,8 +208,8 @@ async def _one_connection(line: _Line, settings: Settings, told: Told) -> Except
     """Connect once and serve until the connection ends; why it did."""
     try:
         connection = await _connected(line.modeller, settings.greeting_s)
-    except (OSError, UnicodeError, OverflowError):  # the last two: a host or port that cannot be
-        return LinkLost("The modeller's program cannot be reached.")
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two: a host or port that cannot be
+        return LinkLost(f"The modeller's program cannot be reached{_why(error)}.")
     wrap = partial(_wrapped, pod_context(), _server_name(line.modeller.host))
     try:
         with closed_on_failure(connection):

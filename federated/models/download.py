@@ -146,8 +146,9 @@ def _body(answer: httpx.Response, file: IO[bytes], how: Fetching, ends: float) -
     if answer.status_code != 200:
         raise _refused(f"cannot be fetched (HTTP {answer.status_code})")
     digest, size = hashlib.sha256(), 0
-    # Raw: what is compressed is not opened, so its size is the size.
-    for part in answer.iter_raw(1 << 16):
+    # Raw: what is compressed is not opened, so its size is the size. As it comes: pieces of a size of ours would let
+    # a server that sends a byte at a time outlast the clock.
+    for part in answer.iter_raw():
         size += len(part)
         if size > how.largest:
             raise _refused(f"has more than the {how.largest} bytes that are allowed")

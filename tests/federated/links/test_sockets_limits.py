@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 
 import pytest
@@ -107,7 +108,15 @@ async def test_a_host_name_that_is_none_is_a_modeller_that_cannot_be_reached(hos
         modeller = Modeller(host, 1, MODELLER.public)
         async with dialled(hub, modeller=modeller, backoff=Backoff(sleep=sleep)) as said:
             await paused.wait()
-            assert "cannot be reached" in said[0]
+            assert "cannot be reached: the name of its machine is not known" in said[0]
+
+
+async def test_a_port_at_which_nobody_listens_is_told_from_a_name_that_is_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    async with hub_at() as hub, dialled(hub, modeller=Modeller("127.0.0.1", port, MODELLER.public)) as said:
+        await until(lambda: len(said) > 0)
+    assert "nothing listens at its port" in said[0]
 
 
 async def test_a_pod_goes_on_where_no_thread_can_be_started_for_a_connection(monkeypatch) -> None:

@@ -145,6 +145,14 @@ def test_what_comes_too_slowly_is_refused(store: Store, how: Callable[..., Fetch
     refused("within 10 s", store.urls(), digest(MODEL), how(seconds=10.0, clock=lambda: next(times)))
 
 
+def test_a_server_that_sends_a_few_bytes_at_a_time_does_not_outlast_the_clock(
+    store: Store, how: Callable[..., Fetching]
+) -> None:
+    store.answers["/model"] = (200, {"Content-Length": str(len(MODEL))}, MODEL[:10])
+    times = iter([0.0, 11.0])
+    refused("within 10 s", store.urls(), digest(MODEL), how(seconds=10.0, clock=lambda: next(times)))
+
+
 def test_a_redirect_on_the_same_server_is_followed_to_its_bound(
     store: Store, how: Callable[..., Fetching]
 ) -> None:

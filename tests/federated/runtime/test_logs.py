@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import resource
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,6 +21,7 @@ from federated import modeller
 from federated.cli.frame import run as command
 from federated.errors import ConfigurationError
 from federated.journal import Event, Journal, open_existing
+from federated.links.in_process import InProcess
 from federated.models.files import save
 from federated.pod_state import FILE, AcceptedTask, PodState
 from federated.protocols.sides import Outcome
@@ -152,3 +157,35 @@ async def test_a_model_that_is_no_longer_what_was_stored_is_not_gone_on_with(
         await modeller.run(cast.coordinator(spec, journal=log), cast.signature(spec))
     log.close()
     cast.close()
+
+
+@pytest.mark.parametrize(("away_s", "waits_s"), [(0, 5), (10, 25), (3600, 65), (-3600, 65), (None, 65)])
+async def test_a_modeller_waits_for_its_pods_by_how_long_it_was_away(
+    tmp_path: Path, away_s: float | None, waits_s: int
+) -> None:
+    """Pods double their waits: one that lost this program has dialled again by then, or was away before."""
+    Journal(tmp_path / "task").close()
+    assert open_existing(tmp_path / "task") is None  # who only looks leaves the time of the last entry alone
+    if away_s is not None:
+        then = time.time() - away_s
+        os.utime(tmp_path / "task" / "task.db", (then, then))
+    log = Journal(None if away_s is None else tmp_path / "task")
+    cast, seconds = Cast(tmp_path), itertools.count()
+    desk = replace(cast.coordinator(make_task(THREE), InProcess({}), log), clock=lambda: float(next(seconds)))
+    await desk.come_back(THREE)
+    log.close()
+    assert waits_s <= next(seconds) <= waits_s + 3
+
+
+def test_looking_at_a_log_leaves_it_as_it_is(tmp_path: Path) -> None:
+    log = Journal(tmp_path)
+    log.tell("spec", b"")
+    log.close()
+    os.utime(tmp_path / "task.db", (1e9, 1e9))
+    found = open_existing(tmp_path)
+    assert found is not None
+    found.close()
+    assert (tmp_path / "task.db").stat().st_mtime == 1e9
+    log = Journal(tmp_path)
+    assert log.quiet_s > 1e8
+    log.close()

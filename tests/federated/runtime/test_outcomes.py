@@ -91,6 +91,34 @@ async def test_one_pod_s_result_that_cannot_be_read_leaves_the_others_standing(c
     assert [news.pod for news in cast.news] == ["kent"]
 
 
+async def test_pods_that_failed_are_asked_for_their_result_again_by_the_next_start(cast: Cast) -> None:
+    """The same request would get the same refusal for ever, also where the owner has seen to it meanwhile."""
+    spec, journal = make_task(aggregation=None, quorum=5), Journal(None)
+    asked: list[tuple[str, int]] = []
+    mended = False
+
+    def says(name: str) -> Any:
+        known: dict[int, Parcel] = {}
+
+        async def handle(request: Parcel) -> Parcel:
+            asking = msgspec.msgpack.decode(request.head[64:], type=Header)
+            asked.append((name, asking.number))
+            kind, note, body = "result", {}, b'{"n": 1}'
+            if name == "kent" and not mended:
+                kind, note, body = "refused", {"code": "NO_DATA", "sentence": "No rows."}, b""
+            header = Header(1, asking.task, name, asking.sender, asking.number, kind, note, 0, b"")
+            return known.setdefault(asking.number, signed(identity(name), header, body))
+
+        return handle
+
+    desk = cast.coordinator(spec, InProcess({name: says(name) for name in NAMES}), journal)
+    with pytest.raises(TooFewPods, match=r"4 of 5 .* kent: No rows\."):
+        await desk.results(NAMES)
+    mended = True
+    assert sorted(await desk.results(NAMES)) == sorted(NAMES)
+    assert [pod for pod, _ in asked[5:]] == ["kent"]
+
+
 async def test_a_fault_in_a_pod_tells_its_place_and_never_what_it_says(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
