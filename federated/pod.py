@@ -166,9 +166,11 @@ class Pod:
             self.owner.note(spec.hash, spec.modeller.name, "refused", {"code": code})
             raise TaskRefused(code, sentence)
         # Everything is tried before the task is accepted, so that a pod that says yes can keep it.
-        self._workers[spec.hash] = await asyncio.to_thread(self._made, spec, access)
-        self.state.accept(AcceptedTask(spec.hash, data, signature, moment(now)))
+        worker = await asyncio.to_thread(self._made, spec, access)
+        # The owner's log first: whatever a pod remembers as accepted stands there.
         self.owner.note(spec.hash, spec.modeller.name, "accepted", {"code": code})
+        self.state.accept(AcceptedTask(spec.hash, data, signature, moment(now)))
+        self._workers[spec.hash] = worker
         self.tell(f"{spec.name}: the task of {spec.modeller.name} was accepted.")
 
     async def _worker(self, message: Message) -> Worker | None:

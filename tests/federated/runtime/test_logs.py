@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 
 from federated import modeller
 from federated.cli.frame import run as command
+from federated.envelope import opened
 from federated.errors import ConfigurationError
 from federated.journal import Event, Journal, open_existing
 from federated.links.in_process import InProcess
@@ -189,3 +191,28 @@ def test_looking_at_a_log_leaves_it_as_it_is(tmp_path: Path) -> None:
     log = Journal(tmp_path)
     assert log.quiet_s > 1e8
     log.close()
+
+
+async def test_a_task_that_could_not_be_remembered_or_logged_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the owner's log nor in the pod's file may it be missing, however often it is offered."""
+    cast, spec = Cast(tmp_path), make_task()
+    with_stand_in(monkeypatch)
+    pod = cast.start("kent")
+    owner = cast.owners["kent"]
+    desk = cast.coordinator(spec)
+    offer = desk.request("kent", 1, "offer", {"signature": cast.signature(spec)}, spec.to_bytes())
+
+    def fails(*_: Any) -> None:
+        raise ConfigurationError("The disk is full.")
+
+    for part, name in ((owner, "note"), (pod.state, "accept")):
+        with monkeypatch.context() as patch:
+            patch.setattr(part, name, fails)
+            answers = [opened(await pod.handle(offer), spec.pinned) for _ in range(2)]
+        assert [one.header.kind for one in answers] == ["refused"] * 2
+        assert not pod._workers
+        assert not list(pod.state.tasks())
+    assert opened(await pod.handle(offer), spec.pinned).header.kind == "accepted"
+    cast.close()
