@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -203,10 +204,27 @@ class TaskResult:
             }
             save(folder / name, tensors, facts)
             written.append(folder / name)
-        for name, content in self.outcome.files.items():
+        for name, content in (self._page() | dict(self.outcome.files)).items():
             written.append(files.write(folder / name, [content]))
         text = json.dumps(self.document(), ensure_ascii=False, indent=2) + "\n"
         return [*written, files.write(folder / RESULT, [text])]
+
+    def _page(self) -> dict[str, str]:
+        """What was trained, as a page for people; a sum of counts has brought its own."""
+        from federated.reports.task_page import TrainedRound, head_of, rounds_page
+
+        outcome = self.outcome
+        if not outcome.rounds:
+            return {}
+        times: Counter[str] = Counter(name for one in outcome.rounds for name in one.survivors)
+        fates = {name: f"in {count} of {len(outcome.rounds)} rounds" for name, count in times.items()}
+        rounds = [
+            TrainedRound(one.number, one.survivors, one.lost, one.weight, one.metrics)
+            for one in outcome.rounds
+        ]
+        best = None if outcome.best is None else outcome.best[0]
+        head = head_of(self.spec, fates | dict(outcome.refused))
+        return {"report.html": rounds_page(head, rounds, reason=outcome.reason, best=best)}
 
     def _models(self) -> list[tuple[str, int, Tensors]]:
         rounds, best = self.outcome.rounds, self.outcome.best

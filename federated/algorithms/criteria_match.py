@@ -39,8 +39,9 @@ from federated.algorithms.run_heads import added_up, site_head, trial_head, valu
 from federated.algorithms.screening_start import Wanted, begin, execution
 from federated.algorithms.workplace import Workplace
 from federated.errors import InvalidArgument, NameWaits, TaskRefused
-from federated.reports.counts import cells_of, counts_of, csv_text, document
-from federated.reports.run import Run
+from federated.reports.counts import cells_of, counts_of, csv_text, document, text
+from federated.reports.federation import FunnelSum
+from federated.reports.run import ALIVE, Run
 from federated.reports.write import write_site
 from federated.screening.criteria import Trial
 from federated.screening.load import read_trial
@@ -215,17 +216,23 @@ def totals_of(
 
 
 def written(parameters: Parameters, spec: TaskSpec, combined: Combined) -> dict[str, str]:
-    """The files that the modeller gets of a sum: ``counts.json`` and ``counts.csv``, after the small-cell rule.
+    """The files that the modeller gets of a sum, after the small-cell rule: for programs, tables and people.
 
     Raises:
         TaskRefused, CheckFailed, InvalidArgument: as `totals_of`.
     """
+    from federated.reports.task_page import counts_page, head_of
+
     sums = {name: int(part) for name, part in combined.parts.items()}
     trial, counts = totals_of(parameters, spec, sums, len(combined.survivors))
     found = document(counts, trial, combined.survivors)
+    names = {criterion.id: criterion.text for criterion in trial.criteria} | {ALIVE.id: ALIVE.text}
+    head = head_of(spec, dict.fromkeys(combined.survivors, "in the sum") | dict(combined.lost))
     return {
         "counts.json": json.dumps(found, ensure_ascii=False, indent=2) + "\n",
         "counts.csv": csv_text(counts),
+        "counts.txt": text(counts),
+        "report.html": counts_page(head, FunnelSum(counts, names, len(spec.names), head.minimum)),
     }
 
 

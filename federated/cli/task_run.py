@@ -127,10 +127,14 @@ def show_result(result: TaskResult, out: Path) -> None:
         ]
         terminal.out_table(["Round", "Pods", *names], rows)
     if outcome.counts is not None:
-        terminal.out(f"sum over {len(outcome.counts.survivors)} pods")
+        terminal.out(
+            outcome.files.get("counts.txt", f"sum over {len(outcome.counts.survivors)} pods").rstrip("\n")
+        )
     for pod, why in sorted(outcome.refused.items()):
         terminal.out(f"refused by {pod}: {why}")
     terminal.out(f"results: {out}")
+    if outcome.rounds or "report.html" in outcome.files:
+        terminal.out(f"report: {out / 'report.html'}")
 
 
 def show_status(found: Status) -> None:

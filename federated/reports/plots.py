@@ -106,7 +106,7 @@ def bars(histogram: Histogram, x: tuple[float, float], y: tuple[float, float], t
 
 def line(estimates: Sequence[Estimate], x: Axis, y: Axis) -> str:
     """The points of a polyline, one a round, the first at x = 1."""
-    return _points((x.at(number), y.at(one.value)) for number, one in enumerate(estimates, start=1))
+    return points((x.at(number), y.at(one.value)) for number, one in enumerate(estimates, start=1))
 
 
 def ribbon(estimates: Sequence[Estimate], x: Axis, y: Axis) -> str:
@@ -116,7 +116,7 @@ def ribbon(estimates: Sequence[Estimate], x: Axis, y: Axis) -> str:
     held = list(enumerate(estimates, start=1))
     above = [(x.at(number), y.at(one.high)) for number, one in held if one.high is not None]
     below = [(x.at(number), y.at(one.low)) for number, one in reversed(held) if one.low is not None]
-    return _points([*above, *below])
+    return points([*above, *below])
 
 
 def reach(estimates: Sequence[Estimate], step: float = 0.05) -> tuple[float, float]:
@@ -126,8 +126,9 @@ def reach(estimates: Sequence[Estimate], step: float = 0.05) -> tuple[float, flo
     return round(low * step, 10), round(max(high, low + 1) * step, 10)
 
 
-def _points(points: Iterable[Point]) -> str:
-    return " ".join(f"{x},{y}" for x, y in points)
+def points(places: Iterable[Point]) -> str:
+    """Coordinates as SVG has them."""
+    return " ".join(f"{x},{y}" for x, y in places)
 
 
 def _step(least: float) -> float:

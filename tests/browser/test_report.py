@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from federated.reports.run import CriterionHead, PatientResult, Run
+from federated.reports.task_page import TrainedRound, counts_page, head_of, rounds_page
 from federated.reports.write import write_overview, write_site
 from federated.screening.evidence import Decision
 from tests.fakes import federations, runs
+from tests.federated.runtime.cast import make_task
 
 VISIBLE = "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).length"
 CONTROLS = "button, select, input"
@@ -37,6 +39,12 @@ def site(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_site(run, folder)
     both = [run, runs.run(20, seed=5, site="south")]
     write_overview(both, folder / "all", {run.site.pseudonym: "../report.html"}, federations.federation())
+    rounds = [TrainedRound(n, ("a", "b"), {"c": "LOST"}, 9.0, {"loss": 1 / n, "auc": 0.6}) for n in (1, 2, 3)]
+    head = head_of(make_task(), {"bath": "in 3 of 3 rounds"})
+    (folder / "trained.html").write_text(rounds_page(head, rounds, reason="done"), encoding="utf-8")
+    counted = federations.federation().funnel
+    assert counted is not None
+    (folder / "counted.html").write_text(counts_page(head, counted), encoding="utf-8")
     return folder
 
 
@@ -109,7 +117,7 @@ def test_a_script_that_is_not_ours_does_not_run(page: Any) -> None:
     assert "Content Security Policy" in " ".join(entry["message"] for entry in page.get_log("browser"))
 
 
-@pytest.mark.parametrize("name", ["report.html", "all/overview.html"])
+@pytest.mark.parametrize("name", ["report.html", "all/overview.html", "trained.html", "counted.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 320])
 def test_axe_finds_nothing(page: Any, site: Path, name: str, scheme: str, width: int) -> None:

@@ -49,7 +49,7 @@ def write_task(folder: Path, trial: Trial, keys: Keys) -> Path:
 
 
 def test_only_what_passed_the_small_cell_rule_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRIALVEIL_TASK_RESULTS_DIR", str(tmp_path / "results"))
     trial, keys = load_trial(TRIAL), make_keys(tmp_path, [clinic.name for clinic in THREE])
@@ -59,6 +59,11 @@ def test_only_what_passed_the_small_cell_rule_is_written(
         given = [part for pod in pods for part in ("--pod", str(pod))]
         task = write_task(tmp_path, trial, keys)
         assert run(["-q", "task", "run", str(task), *given, "--out", str(out)]) == 0
+    shown_there = capsys.readouterr().out
+    assert (
+        out / "counts.txt"
+    ).read_text() in shown_there and "3 pods, no number below 11 is shown" in shown_there
+    assert "only the sum over 3 of 3 pods could be read" in (out / "report.html").read_text(encoding="utf-8")
     counts = json.loads((out / "counts.json").read_text())
     assert counts["schema"] == "trialveil/counts/1"
     shown = [number for number in _numbers(counts) if number is not None]
@@ -66,7 +71,7 @@ def test_only_what_passed_the_small_cell_rule_is_written(
     assert all(number == 0 or number >= 11 for number in shown)
     result = json.loads((out / "result.json").read_text())
     assert result["sum"]["values"] == {}
-    assert result["sum"]["files"] == ["counts.csv", "counts.json"]
+    assert result["sum"]["files"] == ["counts.csv", "counts.json", "counts.txt", "report.html"]
     # Each pod has its own whole report, and nobody else has it.
     assert len(list((tmp_path / "results").rglob("report.html"))) == 3
 

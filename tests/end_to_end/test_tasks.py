@@ -40,7 +40,8 @@ def test_the_command_runs_a_task_and_says_what_came_out(
     out = tmp_path / "out"
     assert run(["task", "run", str(made.task), *pods, "--out", str(out)]) == 0
     shown = capsys.readouterr()
-    assert "events: done" in shown.out
+    assert "events: done" in shown.out and f"report: {out / 'report.html'}" in shown.out
+    assert "auc after each round" in (out / "report.html").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert run(["-q", "task", "run", str(made.task), *pods]) == 0
     assert (tmp_path / "task-events" / "result.json").exists()
