@@ -61,11 +61,20 @@ class ModellerSection(Section):
         key: the modeller's public key.
         address: where its program listens; this pod dials out to it. None for a pod that runs in the modeller's own
             process.
+        proxy: an HTTP proxy of the hospital through which ``address`` is reached, ``host:port``; it opens a tunnel
+            (CONNECT) and sees TLS only. None dials directly; variables of the environment are not looked at.
     """
 
     name: ParticipantName
     key: PublicKey
     address: Address | None = None
+    proxy: Address | None = None
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> ModellerSection:
+        if self.proxy is not None and self.address is None:
+            raise ValueError('"proxy" leads to "address", which is missing')
+        return self
 
     @property
     def public(self) -> bytes:
@@ -76,6 +85,11 @@ class ModellerSection(Section):
     def host_and_port(self) -> tuple[str, int] | None:
         """``address`` in its two parts."""
         return None if self.address is None else split_address(self.address)
+
+    @property
+    def proxy_host_and_port(self) -> tuple[str, int] | None:
+        """``proxy`` in its two parts."""
+        return None if self.proxy is None else split_address(self.proxy)
 
 
 class FederationSection(Section):

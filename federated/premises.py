@@ -238,7 +238,8 @@ async def dialled(pod: Pod, path: Path, told: Callable[[str], None]) -> None:
     address = None if federation is None else federation.modeller.host_and_port
     if federation is None or address is None:
         raise ConfigurationError('the pod file has no "federation.modeller.address" to dial.')
-    await dial(Modeller(*address, federation.modeller.public), pod.signer, pod.name, pod.handle, told=told)
+    modeller = Modeller(*address, federation.modeller.public, federation.modeller.proxy_host_and_port)
+    await dial(modeller, pod.signer, pod.name, pod.handle, told=told)
 
 
 def pod_status(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from federated.links.frames import AT_ONCE, Header, Kind, frame
 from federated.links.greeting import greet_hub
 from federated.links.link import Handler, Parcel
 from federated.links.pinned_tls import certificate_hash, pod_context
+from federated.links.proxy import NoTunnel, open_tunnel
 from federated.links.wire import Settings, Steps, Wire, closed_on_failure
 from secure_agg import Signer
 
@@ -53,11 +54,13 @@ class Modeller:
     Attributes:
         host, port: where its hub listens.
         key: its pinned Ed25519 public key.
+        proxy: host and port of an HTTP proxy that leads there; None dials directly.
     """
 
     host: str
     port: int
     key: bytes
+    proxy: tuple[str, int] | None = None
 
 
 Told = Callable[[str], None]
@@ -164,26 +167,41 @@ class _Line:
 
 
 async def _connected(modeller: Modeller, timeout_s: float) -> socket.socket:
-    """A TCP connection to the hub, over the first of its addresses that answers."""
-    loop = asyncio.get_running_loop()
+    """A connection that leads to the hub, directly or through a proxy's tunnel."""
     async with asyncio.timeout(timeout_s):
-        found = await loop.getaddrinfo(modeller.host, modeller.port, type=socket.SOCK_STREAM)
-        for last, (family, kind, protocol, _, address) in enumerate(found, 1 - len(found)):
-            connection = socket.socket(family, kind, protocol)
-            connection.setblocking(False)
-            try:
-                await loop.sock_connect(connection, address)
-            except BaseException as error:
-                connection.close()
-                if not isinstance(error, OSError) or last == 0:
-                    raise
-            else:
-                return connection
+        if modeller.proxy is None:
+            return await _tcp(modeller.host, modeller.port)
+        try:
+            connection = await _tcp(*modeller.proxy)
+        except (OSError, UnicodeError, OverflowError):
+            raise NoTunnel("the hospital's proxy does not answer") from None
+        with closed_on_failure(connection):
+            await open_tunnel(connection, modeller.host, modeller.port)
+        return connection
+
+
+async def _tcp(host: str, port: int) -> socket.socket:
+    """A TCP connection, over the first of the host's addresses that answers."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for last, (family, kind, protocol, _, address) in enumerate(found, 1 - len(found)):
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        try:
+            await loop.sock_connect(connection, address)
+        except BaseException as error:
+            connection.close()
+            if not isinstance(error, OSError) or last == 0:
+                raise
+        else:
+            return connection
     raise OSError
 
 
 def _why(error: Exception) -> str:
     """What its owner can look into; no address."""
+    if isinstance(error, NoTunnel):
+        return f": {error}"
     if isinstance(error, socket.gaierror | UnicodeError):
         return ": the name of its machine is not known"
     if isinstance(error, ConnectionRefusedError):
