@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from federated.access_types import MODEL_INFERENCE, AccessCheckResult, ResourceLimit
 from federated.allowances import Policy
 from federated.budgets import Budgets, History, TaskEntry
-from federated.disclosure import models_named
+from federated.disclosure import models_named, source_of
 from federated.errors import ConfigurationError, FederatedError, MessageRefused, TaskRefused
 from federated.names import _PodResponseType as Code
 from federated.policy import Facts, Reason, Verdict, decide
@@ -113,13 +113,13 @@ def _decided(spec: TaskSpec, gate: Gate, now: datetime) -> Verdict:
 
 
 def _entry(spec: TaskSpec, gate: Gate, now: datetime) -> TaskEntry:
-    mine = [pod.data for pod in spec.participants if pod.name == gate.pod]
+    invited = any(pod.name == gate.pod for pod in spec.participants)
     return TaskEntry(
         hash=spec.hash,
         modeller=spec.modeller.public,
         nonce=spec.nonce,
         day=now.astimezone(UTC).date().isoformat(),
-        source=(mine[0] if mine else None) or "",
+        source=source_of(spec, gate.pod) if invited else "",
         cohort=frozenset(spec.pinned.values()),
     )
 

@@ -181,7 +181,8 @@ class Budgets:
     def _history(self, db: sqlite3.Connection, task: TaskEntry) -> History:
         others = "from tasks where hash <> ? and "
         nonce = f"select count(*) {others} modeller = ? and nonce = ?"
-        today = f"select count(*) {others} day = ?"
+        # A clock that went back does not give the day's tasks out again.
+        today = f"select count(*) {others} day >= ?"
         earlier = f"select distinct cohort {others} modeller = ? and source = ?"
         cohorts = db.execute(earlier, (task.hash, task.modeller, task.source)).fetchall()
         return History(
@@ -231,7 +232,8 @@ class Budgets:
     def admit_counts(self, source: str, counted: Counted, smallest: int) -> None:
         """Remember counts that are about to leave, unless subtraction from earlier ones would show few people.
 
-        The same answer to the same question over the same people may leave again.
+        The same answer to the same question over the same people may leave again. People are compared over all data
+        sources: the same ones may stand in several.
 
         Args:
             source: name of the data source, or "" for the EHR.
@@ -270,12 +272,13 @@ def _pieces(data: bytes, size: int) -> list[bytes]:
 
 
 def _answers(db: sqlite3.Connection, source: str) -> list[Counted]:
+    """All earlier answers; a cohort of another source is another one, unless it is known who was counted."""
     found = []
-    rows = db.execute("select id, plan, cohort, counts from answers where source = ?", (source,)).fetchall()
-    for number, plan, cohort, counts in rows:
+    rows = db.execute("select id, source, plan, cohort, counts from answers").fetchall()
+    for number, of, plan, cohort, counts in rows:
         who = db.execute("select name, who from members where answer = ?", (number,)).fetchall()
         members = {name: frozenset(_pieces(data, MEMBER_BYTES)) for name, data in who}
-        found.append(Counted(plan, cohort, json.loads(counts), members))
+        found.append(Counted(plan, cohort if of == source else f"{of}/{cohort}", json.loads(counts), members))
     return found
 
 

@@ -24,12 +24,14 @@ class Counted:
         counts: by name, as they leave: a small one is 0 already.
         members: who stands behind each count, by the same names: keyed pseudonyms, which never leave; empty where it
             is not known.
+        units: how many of what is counted one person can be, such as 2 eyes.
     """
 
     plan: str
     cohort: str
     counts: Mapping[str, int] = field(repr=False)
     members: Mapping[str, frozenset[bytes]] = field(default_factory=dict, repr=False)
+    units: int = 1
 
 
 def shortened(pseudonyms: Iterable[str]) -> frozenset[bytes]:
@@ -48,10 +50,10 @@ def too_close(new: Counted, old: Counted, smallest: int) -> tuple[str, str] | No
     Returns:
         Both names; None where no difference tells anything.
     """
-    same_cohort = new.cohort == old.cohort
+    same_cohort, few = new.cohort == old.cohort, (smallest - 1) * new.units + 1
     for name, count in new.counts.items():
         for before, known in old.counts.items():
-            if not (count and known and 0 < abs(count - known) < smallest):
+            if not (count and known and 0 < abs(count - known) < few):
                 continue
             members = new.members.get(name), old.members.get(before)
             if members[0] is None or members[1] is None:

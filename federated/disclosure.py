@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from federated.errors import UnknownName
 from federated.names import AlgorithmType
-from federated.registry import Entry
+from federated.registry import Entry, find
 from federated.task_spec import TaskSpec, Unit
 
 Leaves = Literal["counts", "updates", "metrics", "model_results", "row_export"]
@@ -42,6 +43,8 @@ class Disclosure:
 
 UNKNOWN = Disclosure()
 A = AlgorithmType
+_MAY_READ = frozenset({A.EHRPatientQueryAlgorithm.name})
+"""What reads a data source where the task names one, and needs none."""
 
 
 def _kinds(*kinds: Leaves) -> frozenset[Leaves]:
@@ -85,6 +88,23 @@ def canonical(entry: Entry) -> str:
 def disclosure(name: str) -> Disclosure:
     """What is known of an algorithm by its canonical name."""
     return DISCLOSURES.get(name, UNKNOWN)
+
+
+def source_of(spec: TaskSpec, pod: str) -> str:
+    """The data source that a task can read in a pod; "" where it reads the EHR alone.
+
+    A name that no algorithm reads by is none: under it a modeller could ask the same people twice, as two sources.
+    """
+    names = [_canonical_name(unit) for unit in spec.algorithms]
+    reads = any(disclosure(name).data or name in _MAY_READ or name not in DISCLOSURES for name in names)
+    return (spec.participant(pod).data or "") if reads else ""
+
+
+def _canonical_name(unit: Unit) -> str:
+    try:
+        return canonical(find(unit.name))
+    except UnknownName:
+        return ""
 
 
 def stays(protocol: str, spec: TaskSpec) -> bool:

@@ -27,7 +27,7 @@ from federated.protocols.sides import PodSide
 from federated.signatures import check_task_signature
 from federated.task_spec import TaskSpec, moment, read_task_spec, task_hash
 from federated.types import AccessCheckResult
-from federated.worker import Desk, Worker
+from federated.worker import Desk, Worker, as_refusal
 from secure_agg import PodPolicy, PodSetup, Signer
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Pod:
                 self.task_ended.set()
             return answer
         except FederatedError as error:
-            refused = error if isinstance(error, TaskRefused) else TaskRefused("TASK_SETUP_ERROR", str(error))
+            refused = as_refusal(error)
             offered = message.header.kind == "offer"
             what = "A task" if offered else f"A request ({message.header.kind})"
             self.tell(f"{what} of {message.header.sender} was refused ({refused.code}): {refused}")

@@ -218,7 +218,11 @@ def rounds_planned(spec: TaskSpec) -> int:
 
 
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    """A whole number as a component reads it, which takes "7" and 7.0 for 7."""
+    try:
+        return int(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _rounds(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:

@@ -18,6 +18,7 @@ from federated.audit import Audit, Event
 from federated.budgets import Budgets
 from federated.config import PodFile, read_pod
 from federated.datasources.tables import open_table
+from federated.disclosure import source_of
 from federated.errors import ConfigurationError, TaskRefused
 from federated.identity_file import read_identity
 from federated.links.sockets import Modeller, dial
@@ -124,7 +125,7 @@ class Premises:
             smallest_cell=self.policy.smallest_cell,
             leaves=self.policy.leaves,
             admit_counts=lambda counted: self.budgets.admit_counts(
-                name or "", counted, self.policy.smallest_cell
+                source_of(spec, self.gate.pod), counted, self.policy.smallest_cell
             ),
             folder=self.results or context.get_task_results_dir() / self.gate.pod,
             observe=self.observe,

@@ -26,8 +26,17 @@ from federated.aggregators.secure_pod import Given, MaskedRound
 from federated.aggregators.terms import Asked, Purpose, aggregation_of, weights_layout
 from federated.aggregators.values import Layout, pack
 from federated.coordinator import refusal
-from federated.envelope import Answered, Header, Message, signed
-from federated.errors import FederatedError, InvalidArgument, PolicyRefused, TaskRefused
+from federated.envelope import Answered, Header, Message, body_digest, signed
+from federated.errors import (
+    CheckFailed,
+    ConfigurationError,
+    FederatedError,
+    InvalidArgument,
+    MissingExtra,
+    NameWaits,
+    PolicyRefused,
+    TaskRefused,
+)
 from federated.links.link import Buffer, Parcel
 from federated.pod_state import PodState
 from federated.protocols.sides import PodSide
@@ -86,6 +95,8 @@ class Worker:
         self._round: MaskedRound | None = None
         self._seq = 0
         self._turn = asyncio.Lock()
+        # Of rounds without masks; of masked ones the journal knows.
+        self._models: dict[int, bytes] = {}
 
     async def handle(self, message: Message) -> Parcel:
         """The answer to a verified request of this task; for a repeated one the same bytes again."""
@@ -107,11 +118,8 @@ class Worker:
                 if self._stopped and message.header.kind != "finish":
                     raise TaskRefused("UNAUTHORISED", "The task has ended in this pod.")
                 return await self._handlers[message.header.kind](self, message)
-        except PolicyRefused as error:
-            code = error if isinstance(error, TaskRefused) else TaskRefused("NO_ACCESS", str(error))
-            return self._refused(number, code)
         except FederatedError as error:
-            return self._refused(number, TaskRefused("TASK_SETUP_ERROR", str(error)))
+            return self._refused(number, as_refusal(error))
         except EHRError as error:
             logger.error("The EHR could not be read for a task (%s).", _where(error))
             return self._refused(
@@ -147,6 +155,10 @@ class Worker:
         invitation = bytes(message.note["invitation"]) if self.spec.secure else b""
         entered = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
         terms = entered.agreed(invitation, asked, layout) if self.spec.secure else None
+        if terms is None and self._models.setdefault(asked.number, body_digest(message.body)) != body_digest(
+            message.body
+        ):
+            raise TaskRefused("NO_ACCESS", "This pod has answered for another model in this round.")
         try:
             given = await self._given(asked, message)
         except TaskRefused as error:
@@ -256,6 +268,21 @@ class Worker:
         "result": _result,
         "finish": _finish,
     }
+
+
+def as_refusal(error: FederatedError) -> TaskRefused:
+    """An error of ours as the modeller is told it: what is wrong with the pod's own files is for its owner."""
+    if isinstance(error, TaskRefused):
+        return error
+    if isinstance(error, PolicyRefused):
+        return TaskRefused("NO_ACCESS", str(error))
+    of_task = isinstance(error, NameWaits | MissingExtra)
+    if isinstance(error, ConfigurationError | CheckFailed) and not of_task:
+        logger.error("A task was refused: %s", error)
+        return TaskRefused(
+            "TASK_SETUP_ERROR", "The pod's own files or settings cannot be used; its log says why."
+        )
+    return TaskRefused("TASK_SETUP_ERROR", str(error))
 
 
 def _where(error: BaseException) -> str:

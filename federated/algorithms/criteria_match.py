@@ -68,6 +68,9 @@ __all__ = [
     "written",
 ]
 
+FEWEST = 1_000_000
+"""What ``maximum_count`` is at least: under a low one a pod's refusal would tell how many patients it has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
@@ -88,7 +91,7 @@ class Parameters:
     index_date: date | None = None
     on_unknown: Literal["review", "defer"] = "review"
     tool_version: str = "0"
-    maximum_count: int = 1_000_000
+    maximum_count: int = FEWEST
     smallest_cell: int = DEFAULT
 
 
@@ -176,9 +179,9 @@ def layout(parameters: Parameters, spec: TaskSpec) -> Layout:
     Raises:
         TaskRefused: as `trial_of`, or the parameters hold limits that cannot be kept.
     """
-    if parameters.smallest_cell < LOWEST or not 1 <= parameters.maximum_count < 2**40:
+    if parameters.smallest_cell < LOWEST or not FEWEST <= parameters.maximum_count < 2**40:
         raise TaskRefused(
-            "TASK_SETUP_ERROR", f"smallest_cell must be {LOWEST} or more, and maximum_count 1 to 2^40."
+            "TASK_SETUP_ERROR", f"smallest_cell must be {LOWEST} or more, and maximum_count {FEWEST} to 2^40."
         )
     names = vector_names(cells_of(trial_of(parameters, spec)))
     return counts_layout(names, parameters.maximum_count)

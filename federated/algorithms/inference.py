@@ -22,11 +22,12 @@ from federated.algorithms.evaluation import ready
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
 from federated.algorithms.workplace import Workplace
-from federated.errors import InvalidArgument, TaskRefused
+from federated.differencing import Counted
+from federated.errors import InvalidArgument, PolicyRefused, TaskRefused
 from federated.models.catalogue import ModelChoice
 from federated.models.guarded import predicted
 from federated.models.interface import Model, Rows
-from federated.models.postprocessing import Columns, Postprocessor, processed
+from federated.models.postprocessing import Columns, Postprocessor, check_names, processed
 from federated.models.rows import Part, read
 from federated.models.selection import Selection
 from federated.models.weights import Weights
@@ -64,6 +65,7 @@ class Parameters:
             raise ValueError("data names a target; nothing is compared with one here")
         if len(set(self.class_outputs)) < len(self.class_outputs) or "row" in self.class_outputs:
             raise ValueError('class_outputs names a column twice, or calls one "row"')
+        check_names(self.class_outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,19 @@ def _inferred(parameters: Parameters, place: Workplace) -> WorkerResult[Predicti
         if count:
             logger.warning("%d rows have no prediction: %s", count, reason)
     result = Predictions(file, granted, len(rows), reading.left_out, state)
-    few = 0 < granted < place.smallest_cell
-    return WorkerResult(result, {"state": state, "predictions": None if few else granted})
+    return WorkerResult(result, {"state": state, "predictions": _told(place, granted)})
+
+
+def _told(place: Workplace, count: int) -> int | None:
+    """The number of predictions, where it may be told: a task chooses by its codes whose rows are counted."""
+    if 0 < count < place.smallest_cell:
+        return None
+    cohort = f"predictions/{'' if place.data is None else place.data.name}"
+    try:
+        place.admit_counts(Counted("", cohort, {"predictions": count}))
+    except PolicyRefused:
+        return None
+    return count
 
 
 def _reserved(parameters: Parameters, place: Workplace, wanted: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -15,6 +16,19 @@ from federated.errors import InvalidArgument
 
 Columns = dict[str, NDArray[np.float64]]
 _STRICT = {"extra": "forbid"}
+
+
+_NAME = re.compile(r"\w[\w .()/%+-]{0,99}")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse a name of a column that a spreadsheet could take for a formula, or that is no word.
+
+    Raises:
+        ValueError: a name is none.
+    """
+    if not all(_NAME.fullmatch(name) for name in names):
+        raise ValueError("a column's name begins with a letter, digit or _ and has at most 100 characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,9 @@ class Rename:
 
     kind: Literal["rename"]
     columns: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        check_names(self.columns.values())
 
     def __call__(self, found: Columns) -> Columns:
         for name in self.columns:
@@ -59,6 +76,7 @@ class Threshold:
     def __post_init__(self) -> None:
         if not math.isfinite(self.at):
             raise ValueError("at must be finite")
+        check_names([self.name])
 
     def __call__(self, found: Columns) -> Columns:
         if self.name in found:

@@ -75,7 +75,7 @@ def counts_of(run: Run, trial: Trial, smallest: int) -> PodCounts:
     vector = released(cells, table, (smallest - 1) * most + 1, secret)
     members = _members(counted, trial, cells, vector)
     shown = {name: number for name, number in vector.named().items() if name in members}
-    return PodCounts(vector, Counted(run.trial.plan_digest, cohort, shown, members))
+    return PodCounts(vector, Counted(run.trial.plan_digest, cohort, shown, members, most))
 
 
 def _units(run: Run) -> Iterator[tuple[str, Outcome]]:

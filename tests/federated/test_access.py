@@ -15,7 +15,7 @@ import pytest
 from federated.access import Gate, check_access
 from federated.errors import InvalidArgument
 from federated.names import _PodResponseType as Code
-from federated.task_spec import Aggregation, Document, TaskSpec
+from federated.task_spec import Aggregation, Document, TaskSpec, moment
 from federated.types import InferenceLimits, ModelURLs
 from tests.fakes.tasks import NOW, PODS, TRIAL, counting, gate, identity, participant, policy, signed, task
 
@@ -116,6 +116,23 @@ def test_w10_a_modeller_cannot_shrink_the_cohort_from_task_to_task(at: Gate) -> 
     assert code(wide, at) is Code.ACCEPT
     assert code(task(nonce="1" * 32), at) is Code.NO_ACCESS
     assert code(counting(nonce="2" * 32), at) is Code.ACCEPT  # over other data
+
+
+def test_w10_a_data_source_that_nothing_reads_makes_no_other_data(at: Gate) -> None:
+    """The same patients of the EHR would be counted with one hospital and without it."""
+    six = (*PODS, "oban")
+    at = replace(at, policy=policy(peers={name: identity(name).public for name in six}))
+    assert code(counting(), at) is Code.ACCEPT
+    wide = tuple(participant(name, "heart") for name in sorted(six))
+    assert code(counting(nonce="1" * 32, participants=wide), at) is Code.NO_ACCESS
+
+
+def test_a_clock_that_went_back_gives_no_tasks_out_again(tmp_path: Path) -> None:
+    at = gate(tmp_path, policy(tasks_per_day=1))
+    assert code(task(), at) is Code.ACCEPT
+    yesterday = NOW - timedelta(days=1)
+    early = task(nonce="1" * 32, created=moment(yesterday), expires=moment(NOW))
+    assert code(early, at, yesterday) is Code.NO_ACCESS
 
 
 def test_limits_and_urls_are_read_from_an_accepted_answer(tmp_path: Path) -> None:

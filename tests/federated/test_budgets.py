@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,23 @@ def test_a_cohort_that_grew_by_few_people_gives_none_of_them_away(tmp_path: Path
     budgets.admit_counts("", counted("p", "monday", members={"all": range(100)}, all=100), 11)
     with pytest.raises(PolicyRefused):
         budgets.admit_counts("", counted("p", "tuesday", members={"all": range(101)}, all=101), 11)
+
+
+def test_the_same_people_in_two_sources_are_the_same_people(tmp_path: Path) -> None:
+    budgets = Budgets(tmp_path)
+    budgets.admit_counts("", counted("p", "ehr", members={"all": range(100)}, all=100), 11)
+    with pytest.raises(PolicyRefused):
+        budgets.admit_counts("list", counted("q", "list", members={"all": range(97)}, all=97), 11)
+    budgets.admit_counts("list", counted("q", "list", members={"all": range(80)}, all=80), 11)
+
+
+def test_eyes_are_told_apart_by_people(tmp_path: Path) -> None:
+    """Six people with two eyes each are twelve eyes, and six people."""
+    before = counted("p", members={"passed": range(100)}, passed=200)
+    after = replace(counted("q", members={"passed": range(94)}, passed=188), units=2)
+    assert too_close(after, before, 11) == ("passed", "passed")
+    far = replace(counted("q", members={"passed": range(89)}, passed=178), units=2)
+    assert too_close(far, before, 11) is None
 
 
 def test_counts_that_are_not_shown_give_nothing_away() -> None:

@@ -251,10 +251,16 @@ def test_a_document_is_what_its_text_is_and_not_what_it_says() -> None:
 
 @pytest.mark.parametrize(
     ("total", "between", "rounds"),
-    [({"epochs": 100}, {}, 100), ({"steps": 1001}, {"steps": 10}, 101), ({}, {}, 1)],
+    [
+        ({"epochs": 100}, {}, 100),
+        ({"steps": 1001}, {"steps": 10}, 101),
+        ({"epochs": "100"}, {}, 100),
+        ({"epochs": 100.0}, {"epochs": "2"}, 50),
+        ({}, {}, 1),
+    ],
 )
 def test_more_rounds_than_the_owner_allows_are_refused_before_the_first(
-    total: dict[str, int], between: dict[str, int], rounds: int
+    total: dict[str, Any], between: dict[str, Any], rounds: int
 ) -> None:
     arguments = {f"{name}_between_parameter_updates": count for name, count in between.items()}
     protocol = Unit(name="bitfount.FederatedAveraging", arguments=arguments)

@@ -129,6 +129,22 @@ async def test_a_small_number_of_predictions_is_not_told(tmp_path: Path) -> None
     assert result.leaves == {"state": "LIMITS_EXCEEDED", "predictions": None}
 
 
+async def test_numbers_of_predictions_that_differ_by_few_rows_are_not_both_told(tmp_path: Path) -> None:
+    """A task that has no code for one value counts the rows without it; the difference is a few people."""
+    ledger = Budgets(tmp_path)
+
+    async def told(**data: Any) -> Any:
+        where = at(tmp_path, Asked(), admit_counts=lambda counted: ledger.admit_counts("pod", counted, 11))
+        result = await run(where, data=INFERENCE["data"] | data)
+        return result.leaves["predictions"], len(table(result))
+
+    assert await told() == (49, 49)
+    assert await told() == (49, 49)
+    assert await told(impute={"age": 60}) == (None, 50)
+    assert (await told(codes={"sex": {"F": 0}}))[0] not in (None, 49)
+    ledger.close()
+
+
 async def test_outputs_have_the_names_of_the_task_and_are_postprocessed_in_order(tmp_path: Path) -> None:
     steps = [
         {"kind": "threshold", "column": "death", "at": 0.5, "name": "likely"},
@@ -170,6 +186,9 @@ async def test_a_mistake_in_the_task_costs_no_prediction(
     [
         ({"data": DATA}, "target"),
         ({"class_outputs": ["a", "a"]}, "twice"),
+        ({"class_outputs": ['=HYPERLINK("http://x/"&A2)']}, "name begins"),
+        ({"postprocessors": [{"kind": "rename", "columns": {"prediction": "@x"}}]}, "name begins"),
+        ({"postprocessors": [{"kind": "threshold", "column": "x", "at": 0, "name": "+1"}]}, "name begins"),
         ({"postprocessors": [{"kind": "shout"}]}, "postprocessors"),
         ({"postprocessors": [{"kind": "threshold", "column": "x", "at": "nan", "name": "y"}]}, "finite"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
@@ -24,7 +25,7 @@ from federated.aggregators.terms import (
 from federated.aggregators.values import Layout, counts_layout, tensors_to_bytes
 from federated.algorithms.workplace import Trained
 from federated.coordinator import STAGES, Coordinator
-from federated.errors import TaskRefused, TooFewPods
+from federated.errors import ConfigurationError, TaskRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.links.link import Buffer
 from federated.protocols import steps
@@ -199,7 +200,8 @@ async def test_how_large_an_update_is_is_told_to_the_pod_s_owner_only(
 ) -> None:
     of_pod(cast, monkeypatch, too_large)
     spec = training(1)
-    outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
+    with caplog.at_level(logging.WARNING):
+        outcome = await modeller.run(cast.coordinator(spec), cast.signature(spec))
     why = outcome.rounds[0].lost[VICTIM]
     assert why == "INCOMPATIBLE_DATASOURCE: A number lies beyond the clip of the task. Nothing was sent."
     assert not any(digit in str(cast.news) for digit in ("7.", "8.", "fits"))
@@ -212,3 +214,41 @@ async def test_a_task_cannot_say_what_a_pod_imports(cast: Cast) -> None:
     with pytest.raises(TaskRefused, match="holds no step document"):
         document_of(make_task(protocol=unit), steps.Parameters(steps="this:s"))
     assert "this" not in sys.modules
+
+
+async def test_a_round_without_masks_is_answered_for_one_model(cast: Cast) -> None:
+    """The number of a round is the modeller's word; under the same one it could ask as often as it likes."""
+    spec = training(2, aggregation=msgspec.structs.replace(EQUAL, name=PLAIN))
+    await offered(cast, spec)
+    desk = cast.coordinator(spec, InProcess(cast.handlers()))
+    start = model(Parameters()).tensors()
+
+    async def asked(number: int, moved: float, of: int = 1) -> str:
+        body = tensors_to_bytes({name: array + moved for name, array in start.items()})
+        note = {"seq": 1, "purpose": "update", "round": of, "amount": 1}
+        answer = await desk.ask("bath", desk.request("bath", number, "compute", note, body), number)
+        return answer.code
+
+    assert await asked(20, 0.0) == ""
+    assert await asked(21, 0.0) == "", "begun anew after too few answered"
+    assert await asked(22, 0.001) == "NO_ACCESS"
+    assert await asked(23, 0.001, of=2) == ""
+    assert await asked(24, 0.002, of=3) == "TASK_SETUP_ERROR"
+
+
+async def test_what_is_wrong_with_a_pod_s_own_files_is_told_to_its_owner_only(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise ConfigurationError("/srv/lungs/patients.csv:7: the header has two names")
+
+    spec = training(1)
+    cast.start("bath")
+    monkeypatch.setattr(cast.owners["bath"], "workplace", fails)
+    desk = cast.coordinator(spec, InProcess(cast.handlers()))
+    request = desk.request("bath", 1, "offer", {"signature": cast.signature(spec)}, spec.to_bytes())
+    with caplog.at_level(logging.ERROR):
+        answer = await desk.ask("bath", request, 1)
+    assert "its log says why" in answer.sentence
+    assert "patients.csv" in caplog.text
+    assert "patients.csv" not in answer.sentence
