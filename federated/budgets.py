@@ -41,6 +41,10 @@ _TABLES = (
     "create table members (answer integer not null references answers (id), name text not null, who blob not null, "
     "primary key (answer, name)) strict",
 )
+_OPENED = (
+    "create table if not exists opened (question blob not null, cohort blob not null, counts text not null, "
+    "primary key (question, cohort, counts)) strict"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,21 @@ class Charge:
     rho: float
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A sum of counts that this pod helps to open.
+
+    Attributes:
+        question: what was counted, 32 bytes.
+        cohort: raw public keys of the pods in the sum.
+        counts: this pod's part, by name.
+    """
+
+    question: bytes
+    cohort: frozenset[bytes] = field(repr=False)
+    counts: Mapping[str, int] = field(repr=False)
+
+
 class Budgets:
     """The ledger of one pod; for several threads and processes.
 
@@ -110,6 +129,8 @@ class Budgets:
     def __init__(self, folder: Path, quotas: Mapping[str, int] | None = None) -> None:
         self.quotas = dict(quotas or {})
         self._ledger = Ledger(folder / FILE, _TABLES, APPLICATION, VERSION)
+        with self._ledger.transaction() as db:
+            db.execute(_OPENED)  # a ledger of an earlier release lacks it
 
     def close(self) -> None:
         """Let go of the file; may be called again."""
@@ -256,6 +277,36 @@ class Budgets:
                         "A count differs from an earlier answer by fewer people than may be seen. Nothing was sent."
                     )
             _remember(db, source, counted)
+
+    def admit_opening(self, opened: Opened, change: int) -> None:
+        """Remember a sum that is about to be opened, unless an earlier one would give another pod's counts away.
+
+        The same question over nearly the same pods: where this pod's number has not changed, the difference of the
+        two sums is the number of the pods that are in one of them only.
+
+        Args:
+            opened: see `Opened`.
+            change: pods by which two sums must differ, if they differ.
+
+        Raises:
+            PolicyRefused: they differ by fewer. Nothing may be sent.
+        """
+        cohort = b"".join(sorted(opened.cohort))
+        with self._ledger.transaction() as db:
+            earlier = "select cohort, counts from opened where question = ?"
+            for pods, counts in db.execute(earlier, (opened.question,)).fetchall():
+                changed = len(opened.cohort ^ frozenset(_pieces(pods, 32)))
+                if 0 < changed < change and _shared(json.loads(counts), opened.counts):
+                    raise PolicyRefused(
+                        f"The same was counted before over pods that differ by {changed}; the difference would be "
+                        "theirs. Nothing was sent."
+                    )
+            row = (opened.question, cohort, json.dumps(dict(opened.counts), sort_keys=True))
+            db.execute("insert into opened values (?, ?, ?) on conflict do nothing", row)
+
+
+def _shared(old: Mapping[str, int], new: Mapping[str, int]) -> bool:
+    return any(count and old.get(name) == count for name, count in new.items())
 
 
 def _used(db: sqlite3.Connection, model: str) -> int:

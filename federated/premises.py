@@ -15,7 +15,7 @@ from federated.access import Gate, check_access
 from federated.algorithms.workplace import Workplace
 from federated.allowances import Policy, make_policy, pod_policy
 from federated.audit import Audit, Event
-from federated.budgets import Budgets
+from federated.budgets import Budgets, Opened
 from federated.config import PodFile, read_pod
 from federated.datasources.tables import open_table
 from federated.disclosure import source_of
@@ -28,6 +28,7 @@ from federated.pod_state import FILE, PodState
 from federated.policy import check_release
 from federated.screening.load import read_trial
 from federated.screening.lock import digest
+from federated.screening.summed_counts import HELD
 from federated.task_spec import Document, TaskSpec, read_task_spec
 from federated.types import (
     AccessCheckResult,
@@ -154,6 +155,12 @@ class Premises:
     def released(self, spec: TaskSpec, what: str, facts: Mapping[str, Any]) -> None:
         """See `federated.pod.Owner.released`."""
         check_release(self.policy, spec, what, max(0, int(facts.get("round", 0)) - 1))
+        if "names" in facts:
+            cohort = frozenset(spec.pinned[name] for name in facts["names"])
+            # Whether a number is held back is no number of anybody.
+            counts = {name: int(one) for name, one in facts["counts"].items() if not name.startswith(HELD)}
+            opened = Opened(question(spec), cohort, counts)
+            self.budgets.admit_opening(opened, self.policy.minimum_change)
         left = {name: value for name, value in facts.items() if type(value) is int}
         self.audit.note(self.clock(), Event(what, spec.hash, spec.modeller.name, left=left))
 
@@ -213,6 +220,13 @@ def open_pod(path: Path, around: Around = Around()) -> Pod:
         )
         held.pop_all()
         return pod
+
+
+def question(spec: TaskSpec) -> bytes:
+    """What a task counts, whatever else it says: its protocol, algorithms and documents."""
+    names = [spec.protocol.name, *(unit.name for unit in spec.algorithms)]
+    digests = sorted(document.digest for document in spec.documents.values())
+    return hashlib.sha256("\n".join([*names, *digests]).encode()).digest()
 
 
 def digest_of(document: Document) -> str:

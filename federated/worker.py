@@ -97,6 +97,7 @@ class Worker:
         self._turn = asyncio.Lock()
         # Of rounds without masks; of masked ones the journal knows.
         self._models: dict[int, bytes] = {}
+        self._counts: Mapping[str, int] = {}
 
     async def handle(self, message: Message) -> Parcel:
         """The answer to a verified request of this task; for a repeated one the same bytes again."""
@@ -172,6 +173,7 @@ class Worker:
             return await self._plain(message.header.number, layout, given, aggregation, facts)
         self._end_round()
         self._round, self._seq = entered, int(message.note["seq"])
+        self._counts = given.values if asked.purpose == "counts" else {}
         async with self._desk.entering:
             self._desk.released(f"masked {asked.purpose}", facts)
             journal, store = self._desk.state.journal, self._desk.state.store
@@ -228,8 +230,15 @@ class Worker:
     async def _sum(self, message: Message) -> Parcel:
         if self._round is None or int(message.note.get("seq", 0)) != self._seq:
             raise TaskRefused("TASK_TIMEOUT", "This pod is no longer in the round; it was started again.")
-        answer, upload = await asyncio.to_thread(self._round.step, message.body, self._desk.state.store)
+        step, store = self._round.step, self._desk.state.store
+        answer, upload = await asyncio.to_thread(step, message.body, store, self._opening)
         return self._say(message.header.number, "sum", {}, answer, sealed=upload)
+
+    def _opening(self, pods: tuple[str, ...]) -> None:
+        """Before this pod helps to open a sum of counts: who is in it, and what this pod's part is."""
+        if self._counts:
+            facts = {"pods": len(pods), "names": pods, "counts": self._counts}
+            self._desk.released("masked sum opened", facts)
 
     async def _result(self, message: Message) -> Parcel:
         if self.spec.aggregation is not None:

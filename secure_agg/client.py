@@ -98,6 +98,11 @@ class Client:
         """Where this pod is."""
         return self._state
 
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """The pods in the sum that this one has made ready to open; empty before."""
+        return self._survivors if self._state in (PodState.REVEALED, PodState.CLOSED) else ()
+
     def start(self, invitation: Data, contribution: Contribution, now: float) -> Step:
         """Enter a round with an update, or refuse it before anything was sent.
 

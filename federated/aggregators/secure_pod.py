@@ -144,16 +144,27 @@ class MaskedRound:
             rounding_seed=given.rounding_seed,
         )
 
-    def step(self, data: Buffer, store: Store) -> tuple[bytes | memoryview, bool]:
+    def step(
+        self, data: Buffer, store: Store, opening: Callable[[tuple[str, ...]], None]
+    ) -> tuple[bytes | memoryview, bool]:
         """The answer to the modeller's next message, and whether it is the masked upload.
+
+        Args:
+            data: the message.
+            store: as for `begin`.
+            opening: is told who is in the sum before this pod helps to open it; may refuse.
 
         Raises:
             TaskRefused: the round is over for this pod.
+            PolicyRefused: as ``opening``; nothing was sent, and the round is over.
         """
         if self._client is None:
             raise TaskRefused("TASK_SETUP_ERROR", "No round was entered.")
         try:
-            message = _only(self._client.receive(memoryview(data), self._clock()), store)
+            step = self._client.receive(memoryview(data), self._clock())
+            if self._client.opened:
+                opening(self._client.opened)
+            message = _only(step, store)
         except SecureAggError as error:
             raise refused(error) from None
         return message, self._client.state is PodState.UPLOADED

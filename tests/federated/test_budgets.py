@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from federated.budgets import FILE, Budgets, Charge
+from federated.budgets import FILE, Budgets, Charge, Opened
 from federated.differencing import Counted, shortened, too_close
 from federated.errors import BudgetSpent, ConfigurationError, InvalidArgument, PolicyRefused
 from secure_agg.privacy import epsilon
@@ -195,6 +195,43 @@ def test_eyes_are_told_apart_by_people(tmp_path: Path) -> None:
     assert too_close(after, before, 11) == ("passed", "passed")
     far = replace(counted("q", members={"passed": range(89)}, passed=178), units=2)
     assert too_close(far, before, 11) is None
+
+
+def pods(*names: str) -> frozenset[bytes]:
+    return frozenset(name.encode().ljust(32) for name in names)
+
+
+FIVE = ("bath", "hull", "kent", "leeds", "york")
+
+
+def test_the_same_is_not_counted_again_without_one_pod(tmp_path: Path) -> None:
+    """The difference of both sums would be what that one pod has."""
+    counts = {"evaluated": 200, "eligible": 30, "lost": 0}
+    budgets = Budgets(tmp_path)
+    budgets.admit_opening(Opened(b"q", pods(*FIVE), counts), 2)
+    budgets.close()
+    budgets = Budgets(tmp_path)
+    for few in (FIVE[:4], FIVE[1:], (*FIVE, "oban")):
+        with pytest.raises(PolicyRefused, match="differ by 1"):
+            budgets.admit_opening(Opened(b"q", pods(*few), counts | {"eligible": 41}), 2)
+    budgets.admit_opening(Opened(b"q", pods(*FIVE), counts), 2)
+    budgets.admit_opening(Opened(b"q", pods(*FIVE[:3]), counts), 2)
+    budgets.admit_opening(Opened(b"other", pods(*FIVE[:4]), counts), 2)
+    grown = {"evaluated": 250, "eligible": 44, "lost": 0}
+    budgets.admit_opening(Opened(b"q", pods(*FIVE[1:]), grown), 2)
+    budgets.close()
+
+
+def test_a_ledger_of_an_earlier_release_remembers_sums_from_now_on(tmp_path: Path) -> None:
+    Budgets(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("drop table opened")
+    db.close()
+    budgets = Budgets(tmp_path)
+    budgets.admit_opening(Opened(b"q", pods(*FIVE), {"evaluated": 20}), 2)
+    with pytest.raises(PolicyRefused):
+        budgets.admit_opening(Opened(b"q", pods(*FIVE[1:]), {"evaluated": 20}), 2)
+    budgets.close()
 
 
 def test_counts_that_are_not_shown_give_nothing_away() -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from federated import modeller
+from federated import modeller, registry
 from federated.aggregators.terms import (
     Asked,
     Terms,
@@ -23,17 +24,22 @@ from federated.aggregators.terms import (
     weights_layout,
 )
 from federated.aggregators.values import Layout, counts_layout, tensors_to_bytes
-from federated.algorithms.workplace import Trained
+from federated.algorithms.results import WorkerResult
+from federated.algorithms.workplace import Trained, Workplace
+from federated.allowances import Policy
+from federated.audit import Audit
+from federated.budgets import Budgets
 from federated.coordinator import STAGES, Coordinator
 from federated.errors import ConfigurationError, TaskRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.links.link import Buffer
+from federated.premises import Premises
 from federated.protocols import steps
 from federated.protocols.steps import document_of
 from federated.task_spec import Aggregation, TaskSpec, Unit
 from tests.federated.algorithms.places import OwnerWithTable, source
 from tests.federated.algorithms.test_model_evaluation import EVALUATION
-from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task, with_stand_in
+from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, OpenOwner, make_task, with_stand_in
 from tests.federated.runtime.training_stand_in import Halfway, Parameters, model
 
 EQUAL = Aggregation(name=SECURE, weights="equal", minimum_survivors=3)
@@ -252,3 +258,71 @@ async def test_what_is_wrong_with_a_pod_s_own_files_is_told_to_its_owner_only(
     assert "its log says why" in answer.sentence
     assert "patients.csv" in caplog.text
     assert "patients.csv" not in answer.sentence
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No parameters."""
+
+
+async def _step(parameters: Any, place: Workplace, inputs: Any) -> WorkerResult[int]:
+    return WorkerResult(20 + NAMES.index(place.pod))
+
+
+COUNTING = SimpleNamespace(
+    Parameters=Nothing,
+    step=_step,
+    layout=lambda parameters, spec: counts_layout(["evaluated", "held/evaluated"], 1000),
+    values=lambda parameters, place, result: {"evaluated": result.local, "held/evaluated": 0},
+)
+
+
+class Remembers(OpenOwner):
+    """Has the premises of a real pod behind it, for what leaves."""
+
+    premises: Any = None
+
+    def released(self, spec: TaskSpec, what: str, facts: Mapping[str, Any]) -> None:
+        self.premises.released(spec, what, facts)
+        super().released(spec, what, facts)
+
+
+async def test_a_second_task_does_not_count_the_same_without_one_pod(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A modeller that says it has not heard of the victim would have what the victim counted, by subtraction."""
+    real = registry.load
+    monkeypatch.setattr(
+        registry, "load", lambda row: COUNTING if "training_stand_in" in row.component else real(row)
+    )
+
+    def owner(name: str) -> Remembers:
+        found, state = Remembers(name=name), cast.folder / "ledgers" / name
+        parts: Any = (None, None, None, None)
+        path, file, gate, _ = parts
+        found.premises = Premises(
+            path,
+            file,
+            Policy(leaves=frozenset({"updates", "metrics", "counts"})),
+            gate,
+            Budgets(state),
+            Audit(state),
+            clock=lambda: NOW,
+        )
+        return found
+
+    cast.owner = owner
+    spec = make_task(protocol=Unit(name="bitfount.ResultsOnly"), aggregation=EQUAL)
+    counted = await modeller.run(cast.coordinator(spec), cast.signature(spec))
+    assert counted.counts is not None
+    assert int(counted.counts.parts["evaluated"]) == sum(20 + place for place in range(5))
+    second = msgspec.structs.replace(spec, nonce="1" * 32)
+    others = InProcess({name: handle for name, handle in cast.handlers().items() if name != VICTIM})
+    with pytest.raises(TooFewPods):
+        await modeller.run(cast.coordinator(second, others), cast.signature(second))
+    assert "the difference would be theirs" in str(cast.news)
+    third = msgspec.structs.replace(spec, nonce="2" * 32)
+    again = await modeller.run(cast.coordinator(third), cast.signature(third))
+    assert again.counts is not None
+    assert again.counts.survivors == NAMES
+    assert ("masked sum opened", 5) in [(what, facts.get("pods")) for what, facts in cast.owners["bath"].left]
