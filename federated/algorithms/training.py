@@ -80,7 +80,7 @@ class RowsTrainer:
     """
 
     def __init__(self, parameters: Parameters, place: Workplace) -> None:
-        self._model, self._place = model(parameters), place
+        self._model, self._place, self._parameters = model(parameters), place, parameters
         reading = read(place.data, parameters.data)
         self._rows, self._validation = reading.part("train"), reading.part("validation")
         self.weight, self.metric_rows = len(self._rows), len(self._validation)
@@ -101,13 +101,26 @@ class RowsTrainer:
         """Train from these arrays.
 
         Raises:
-            TaskRefused: they do not fit the model, or training gave no finite numbers; nothing was sent.
+            TaskRefused: they do not fit the model, training gave no finite numbers, or it would see too few rows;
+                nothing was sent.
         """
+        if self._rows_seen(amount) < self._place.smallest_cell:
+            raise TaskRefused(
+                "TASK_SETUP_ERROR",
+                "A round of the task sees fewer rows than may be seen (steps and batch_size). Nothing was run.",
+            )
         guarded("Taking the arrays", self._model.load, tensors)
         before = self._model.tensors()
         seed = self._place.seed("training", round_number)
         guarded("Training", self._model.fit, self._rows, amount, seed)
         return Trained(difference(self._model.tensors(), before), self._metrics())
+
+    def _rows_seen(self, amount: int) -> int:
+        """How many rows a round trains on; in steps of small batches it is not all of them."""
+        size = self._parameters.model.settings.get("batch_size")
+        if self._parameters.steps is None or size is None:
+            return self.weight
+        return min(self.weight, amount * int(size))
 
     def _metrics(self) -> dict[str, float]:
         if self.metric_rows < self._place.smallest_cell:

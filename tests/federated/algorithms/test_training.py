@@ -159,6 +159,24 @@ def test_few_rows_give_no_update_and_no_metrics(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "steps", "seen"), [(1, 1, False), ("1", 10, False), (1, 11, True), (6, 2, True)]
+)
+def test_a_round_of_few_small_batches_is_refused(tmp_path: Path, size: Any, steps: int, seen: bool) -> None:
+    """One step on a batch of one row is that row, however many rows there are."""
+    arguments = TRAINING | {"model": MODEL | {"settings": {"batch_size": size}}, "steps": 50}
+    del arguments["epochs"]
+    trainer = training.trainer(
+        parameters(arguments), place(source(tmp_path), "FederatedModelTraining", arguments)
+    )
+    start = training.model(parameters(arguments)).tensors()
+    if seen:
+        assert trainer.train(start, steps, 1).update["weights"].any()
+        return
+    with pytest.raises(TaskRefused, match="fewer rows"):
+        trainer.train(start, steps, 1)
+
+
+@pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"epochs": None}, "either epochs or steps"),
