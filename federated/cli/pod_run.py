@@ -82,7 +82,10 @@ def status(config: Config = POD, json: Json = False) -> None:
     if json:
         terminal.out_json({"schema": "trialveil/pod-status/1", **found})
         return
-    terminal.out(f"{found['name']}: {len(found['tasks'])} tasks, {found['rounds']} masked rounds entered")
+    tasks, rounds = len(found["tasks"]), found["rounds"]
+    terminal.out(
+        f"{found['name']}: {tasks} task{'s' * (tasks != 1)}, {rounds} masked round{'s' * (rounds != 1)} entered"
+    )
     rows = [
         [str(one[name]) for name in ("task", "name", "accepted", "state", "reason")] for one in found["tasks"]
     ]
