@@ -74,7 +74,7 @@ class Aggregation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         on_clip: "error" refuses an update beyond the clip in its pod, "clip" clips and counts.
         minimum_survivors: fewest pods in a sum; never below 3 for the secure one.
         mode: "active" or "semi_honest", see `secure_agg`.
-        bits: width of a word for updates: 32 or 16.
+        bits: width of a word for updates: 32, or 16, where ``clip`` bounds the rotated update.
         noise: standard deviation of noise on the sum, in units of the update; 0 for none.
         l2_clip: bound on the L2 norm of an update; needed with noise.
         delta: at which the epsilon of the noise is reported.
