@@ -16,9 +16,9 @@ _OPEN = "**not yet judged**"
 _SCOPE = (
     "A mutant is one small change to one module: a comparison or call swapped, a bound moved by one, a condition "
     "negated, a constant changed, a result dropped, a statement removed. It is killed when a test of the modules' "
-    "own fails or does not end in time. Messages of errors, docstrings, types and the `strict` of a zip are not "
-    "changed. Tests know the samples that were drawn before them, so only a new sample tells of mutants that nobody "
-    "has looked at."
+    "own fails or does not end in time; of those that ended late some may only have met a busy machine. "
+    "Messages of errors, docstrings, types and the `strict` of a zip are not changed. Tests know the samples that "
+    "were drawn before them, so only a new sample tells of mutants that nobody has looked at."
 )
 
 
