@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ehr.collector import collecting_seldom
-from ehr.errors import AuthError, EHRError, QuotaSpent, TransportError
+from ehr.errors import AuthError, CountNotKept, EHRError, QuotaSpent, TransportError
 from ehr.failures import classes_of
 from ehr.fhir.outcome import error_word
 from ehr.identity import Matched, MatchResult, Person, Undetermined
@@ -259,4 +259,5 @@ def _failed(error: Exception, failures: Counter[str]) -> tuple[State, Issue]:
 def _state_of(error: EHRError) -> State:
     if isinstance(error, QuotaSpent):
         return State.QUOTA
-    return State.UNAVAILABLE if isinstance(error, TransportError) else State.ERROR
+    passing = (TransportError, CountNotKept)
+    return State.UNAVAILABLE if isinstance(error, passing) else State.ERROR

@@ -2,6 +2,7 @@
 
     EHRError
     ├── ConfigurationError        a setting, key file or argument is wrong (also a ValueError)
+    │   └── CountNotKept              the day's count of requests cannot be kept; nothing was sent
     ├── DestinationRefused        a URL outside the pinned origin or an unlisted host; nothing was sent
     ├── TransportError            no usable answer came
     │   ├── ConnectionFailed          refused, reset, TLS, DNS
@@ -59,6 +60,10 @@ def _rebuilt(kind: type[EHRError], message: str, attributes: dict[str, Any]) -> 
 
 class ConfigurationError(EHRError, ValueError):
     """A setting, key file or argument is wrong; nothing was sent."""
+
+
+class CountNotKept(ConfigurationError):
+    """The day's count of requests cannot be read or written; nothing was sent, and asking later may do."""
 
 
 class DestinationRefused(EHRError):

@@ -19,6 +19,7 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "protocol-violation": "what came was not HTTP, or was cut short",
         "breaker-open": "not asked: the server had failed too often in a row and was left alone",
         "quota-spent": "not asked, or refused: the quota for the day is used up",
+        "count-not-kept": "not asked: the day's count of requests could not be kept; see to the output folder",
         "http-<status>": "the server answered with this status, also after repetitions",
         "outcome:<code>": "an OperationOutcome with this code, of severity error or fatal",
         "body-empty": "HTTP 200 without a body",

@@ -61,5 +61,10 @@ async def _locked(handle: int, until: float) -> None:
                     "another process holds the login and does not let go. End it, and start again."
                 ) from None
             await asyncio.sleep(_LOOK_S)
+        except OSError as error:  # some network file systems have no locks
+            raise LoginNotKept(
+                f"auth.browser.store: its lock file cannot be locked ({type(error).__name__}). Keep the store on a "
+                "local disk."
+            ) from None
         else:
             return

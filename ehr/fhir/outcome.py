@@ -27,6 +27,7 @@ from ehr.errors import (
     AuthError,
     BadBody,
     BodyTooLarge,
+    CountNotKept,
     DestinationRefused,
     EHRError,
     QuotaSpent,
@@ -206,6 +207,8 @@ def from_error(error: EHRError, profile: ProviderProfile) -> tuple[State, Issue]
     code = error_word(error)
     if isinstance(error, QuotaSpent):
         return State.QUOTA, Issue("quota-spent", Severity.ERROR)
+    if isinstance(error, CountNotKept):
+        return State.UNAVAILABLE, Issue(code, Severity.ERROR)
     if isinstance(error, DestinationRefused):
         return State.ERROR, Issue("security:destination-refused", Severity.SECURITY)
     if isinstance(error, AuthError):

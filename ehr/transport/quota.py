@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
-from ehr.errors import ConfigurationError, QuotaSpent
+from ehr.errors import CountNotKept, QuotaSpent
 
 if sys.platform != "win32":
     import fcntl
@@ -56,10 +56,10 @@ class DailyQuota:
 
         Raises:
             QuotaSpent: nothing is left for today; nothing must be sent.
-            ConfigurationError: the count cannot be kept.
+            CountNotKept: the count cannot be read or written.
         """
         day = self.today()
-        if day == self._refused_on and not start:
+        if self._refused_on is not None and _is_or_follows(self._refused_on, day) and not start:
             raise _spent("The EHR says that its quota for today is used up.")
         if self.limit is None:
             return
@@ -83,13 +83,13 @@ class DailyQuota:
     def _book(self, day: date) -> Iterator[None]:
         """The count of a day, read before and written after; nobody else has the file meanwhile."""
         if self.folder is None:
-            self._count = self._count if day == self._day else 0
-            self._day = day
+            kept = self._day is not None and _is_or_follows(self._day, day)
+            self._count, self._day = (self._count, self._day) if kept else (0, day)
             yield
             return
         try:
             with self._locked(self.folder) as handle:
-                place, self._count = self._read(handle, day)
+                place, self._count, day = self._read(handle, day)
                 before = self._count
                 yield
                 if self._count != before:
@@ -97,7 +97,7 @@ class DailyQuota:
                     os.pwrite(handle, line.encode("ascii"), place)
                     os.fsync(handle)
         except OSError as error:
-            raise ConfigurationError(
+            raise CountNotKept(
                 f"the day's count of requests cannot be kept ({type(error).__name__}). Nothing was sent; "
                 "see to the output folder and its disk."
             ) from None
@@ -116,15 +116,33 @@ class DailyQuota:
             if sys.platform != "win32":
                 fcntl.flock(self._handle, fcntl.LOCK_UN)
 
-    def _read(self, handle: int, day: date) -> tuple[int, int]:
-        """Where this EHR's line is, or goes, and the day's count."""
+    def _read(self, handle: int, day: date) -> tuple[int, int, date]:
+        """Where this EHR's line is, or goes, the count, and the day that it is for."""
         text = os.pread(handle, os.fstat(handle).st_size, 0).decode("ascii", "replace")
         for place in range(0, len(text) - _LINE + 1, _LINE):
             digest, _, rest = text[place : place + _LINE].partition(" ")
             if digest == _digest(self.ehr):
                 then, _, count = rest.strip().partition(" ")
-                return place, int(count) if then == day.isoformat() and count.isdecimal() else 0
-        return len(text) - len(text) % _LINE, 0
+                written = _day(then)
+                if written is not None and count.isdecimal() and _is_or_follows(written, day):
+                    return place, int(count), written
+                return place, 0, day
+        return len(text) - len(text) % _LINE, 0, day
+
+
+def _is_or_follows(written: date, day: date) -> bool:
+    """Whether what was written for a day counts on this one: also where the clock was put back over midnight.
+
+    A day further ahead was written by a clock that was wrong, and must not use up the days until then.
+    """
+    return written in (day, day + timedelta(days=1))
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _digest(text: str) -> str:

@@ -22,7 +22,7 @@ TOKEN = "token"  # noqa: S105 - the name of an endpoint class, not a secret
 FIRST_WAIT_S = 0.5
 
 _READING_POSTS = frozenset({"_search", "$match"})
-_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+_SECONDS = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?")
 
 
 class Repeat(Enum):

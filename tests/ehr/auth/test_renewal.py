@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,6 +278,21 @@ async def test_who_waits_too_long_for_another_process_is_told(tmp_path: Path) ->
                 pass
     async with turn(lock, 0.1):
         pass
+
+
+async def test_a_file_system_without_locks_is_said_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other error would make each patient a fault of this program."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "canary")
+
+    monkeypatch.setattr("ehr.auth.turns.fcntl.flock", refused)
+    with pytest.raises(LoginNotKept, match="cannot be locked") as failed:
+        async with turn(tmp_path / "lock"):
+            pass
+    assert "canary" not in str(failed.value)
 
 
 async def test_two_sites_in_one_process_take_turns_too(

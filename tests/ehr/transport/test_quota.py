@@ -7,15 +7,19 @@ import signal
 import stat
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ehr.errors import ConfigurationError, QuotaSpent
+from ehr.fetched import State
+from ehr.fhir.session import FhirSession
+from ehr.records import Condition, PatientRef
 from ehr.transport.client import Limits, Transport
 from ehr.transport.quota import FILE, DailyQuota
+from tests.ehr.fhir.server import PROFILE
 from tests.ehr.transport.scripted import BASE, Login, Scripted, says, server
 from tests.fakes.clock import FakeClock
 from tests.repository.sources import ROOT
@@ -41,6 +45,51 @@ def test_a_day_has_so_many_requests_and_the_next_day_as_many_again(tmp_path: Pat
     today[0] = TUESDAY
     assert taken(quota) == 7
     quota.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_clock_that_goes_back_over_midnight_brings_no_second_budget(tmp_path: Path, kept: bool) -> None:
+    today = [MONDAY]
+    quota = DailyQuota(lambda: today[0], 7, "a", tmp_path if kept else None)
+    given = [taken(quota)]
+    for day, wanted in ((TUESDAY, 2), (MONDAY, 99), (TUESDAY, 99)):
+        today[0] = day
+        given.append(taken(quota, wanted))
+    quota.close()
+    assert given == [7, 2, 5, 0]
+
+
+def test_a_clock_that_was_a_year_ahead_leaves_no_year_without_budget(tmp_path: Path) -> None:
+    today = [date(2027, 3, 2)]
+    quota = DailyQuota(lambda: today[0], 7, "a", tmp_path)
+    assert taken(quota) == 7
+    today[0] = MONDAY
+    assert taken(quota) == 7
+    quota.close()
+
+
+def test_a_refusal_of_the_server_holds_where_the_clock_goes_back_over_midnight() -> None:
+    today = [TUESDAY]
+    quota = DailyQuota(lambda: today[0], empty_body=True)
+    quota.refused()
+    today[0] = MONDAY
+    with pytest.raises(QuotaSpent):
+        quota.take()
+    today[0] = date(2026, 3, 4)
+    quota.take()
+
+
+async def test_a_count_that_cannot_be_kept_is_no_answer_about_a_patient(tmp_path: Path) -> None:
+    """Nothing is sent, and what was not asked is asked when the disk is well again."""
+    quota = DailyQuota(lambda: MONDAY, 100, "a", tmp_path / "gone" / FILE)
+    (tmp_path / "gone").write_text("a file where a folder should be")
+    data, _, answer = server([200])
+    clock = FakeClock().clock
+    async with Transport(BASE, inner=httpx.MockTransport(answer), clock=clock, quota=quota) as client:
+        session = FhirSession(client, Login(), PROFILE, clock=clock, zone=UTC)
+        found = await session.search(Condition, patient=PatientRef("p1"))
+    assert (found.state, found.again, data.requests) == (State.UNAVAILABLE, True, [])
+    assert [issue.code for issue in found.issues] == ["count-not-kept"]
 
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
