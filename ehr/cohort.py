@@ -24,12 +24,16 @@ from ehr.failures import classes_of
 from ehr.fhir.outcome import error_word
 from ehr.identity import Matched, MatchResult, Person, Undetermined
 from ehr.matching import CONFLICTS
+from ehr.patience import Patience
 from ehr.people_file import Row
 from ehr.providers.adapter import EHRAdapter
 from ehr.records import Fetched, Issue, Kind, PatientRecord, PatientRef, Severity, State, complete, nothing
 from ehr.together import together
 
 T = TypeVar("T")
+
+LEFT_ALONE = "breaker-open"
+"""The class of failures of what was not sent, because the host had failed too often in a row."""
 
 READERS: Mapping[Kind, Callable[[EHRAdapter, PatientRef], Awaitable[Fetched[Any]]]] = {
     Kind.CONDITION: lambda adapter, ref: adapter.conditions(ref),
@@ -89,7 +93,11 @@ class Reading:
 
 
 def read_cohort(
-    adapter: EHRAdapter, rows: Iterable[Row], kinds: Sequence[Kind], bounds: Bounds = Bounds()
+    adapter: EHRAdapter,
+    rows: Iterable[Row],
+    kinds: Sequence[Kind],
+    bounds: Bounds = Bounds(),
+    patience: Patience | None = None,
 ) -> AsyncIterator[Reading]:
     """Find and read each row's patient.
 
@@ -98,6 +106,7 @@ def read_cohort(
         rows: whom to read.
         kinds: what to read of each; the demographic record always comes.
         bounds: see `Bounds`.
+        patience: for an EHR that is left alone for a while; None takes its refusal for the answer.
 
     Yields:
         One `Reading` a row, in input order, as soon as it and all before it are done.
@@ -105,7 +114,7 @@ def read_cohort(
     Raises:
         AuthError: the login was refused; every further patient would fail in the same way.
     """
-    return finished_cohort(adapter, rows, kinds, tuple, bounds)
+    return finished_cohort(adapter, rows, kinds, tuple, bounds, patience)
 
 
 async def finished_cohort(
@@ -114,11 +123,12 @@ async def finished_cohort(
     kinds: Sequence[Kind],
     finish: Callable[[Sequence[Reading]], Sequence[T]],
     bounds: Bounds = Bounds(),
+    patience: Patience | None = None,
 ) -> AsyncIterator[T]:
     """`read_cohort`, with something made of each patient at once.
 
     Args:
-        adapter, rows, kinds, bounds: as for `read_cohort`.
+        adapter, rows, kinds, bounds, patience: as for `read_cohort`.
         finish: is given the readings of all rows of one person, and makes one result of each. It is called as soon
             as that person is read, in whichever order people are done.
 
@@ -129,6 +139,7 @@ async def finished_cohort(
         AuthError: the login was refused.
         Exception: what ``finish`` raises ends the run.
     """
+    patient = patience or Patience()
     asked = [(_whom(row), row) for row in rows]
     groups: dict[Hashable, list[Row]] = {}
     for whom, row in asked:
@@ -138,8 +149,12 @@ async def finished_cohort(
     window: deque[Hashable] = deque()
 
     async def one(group: Sequence[Row]) -> deque[T]:
-        async with gate:
+        async def asked_once() -> tuple[Reading, bool]:
             reading = await read_one(adapter, group[0], kinds, bounds.patient_s)
+            return reading, LEFT_ALONE in reading.failures
+
+        async with gate:
+            reading = await patient.ask(asked_once)
         return deque(finish([_for_row(reading, row) for row in group]))
 
     async def first() -> T:
@@ -173,7 +188,7 @@ def _whom(row: Row) -> Hashable:
     typed = (person.family, person.given, person.birth_date)
     # Marks and hyphens stay: a server may find one spelling and not the other.
     folded = (unicodedata.normalize("NFC", " ".join((text or "").split()).casefold()) for text in typed)
-    return (*folded, person.mrn, person.id, person.sex)
+    return (*folded, person.mrn, person.id, person.sex, person.phone, person.email)
 
 
 def _for_row(reading: Reading, row: Row) -> Reading:

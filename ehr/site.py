@@ -20,6 +20,7 @@ from ehr.identity import MatchResult, Person
 from ehr.opening import REAL as REAL
 from ehr.opening import Place, check_settings, headers_of, transport_of
 from ehr.opening import Surroundings as Surroundings
+from ehr.patience import Patience
 from ehr.people_file import Row, read_people
 from ehr.pod_file import read_bytes, read_site_file, secret_bytes
 from ehr.providers.adapter import CohortRef, EHRAdapter
@@ -28,7 +29,7 @@ from ehr.providers.probe import ProbeReport
 from ehr.query import QueryResult
 from ehr.records import Fetched, Kind, PatientRef
 from ehr.settings import Secret, SiteFile
-from ehr.transport.client import Clock
+from ehr.transport.client import SYSTEM_CLOCK, Clock
 
 T = TypeVar("T")
 KEY_BYTES = 32
@@ -44,12 +45,15 @@ class Site:
         key: secret of the pseudonyms.
     """
 
-    def __init__(self, file: SiteFile, adapter: EHRAdapter, key: bytes, folder: Path) -> None:
+    def __init__(
+        self, file: SiteFile, adapter: EHRAdapter, key: bytes, folder: Path, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.file = file
         self.adapter = adapter
         self.zone = ZoneInfo(file.site.time_zone)
         self.key = key
         self._folder = folder
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"<Site {self.file.ehr.provider}>"
@@ -147,7 +151,7 @@ class Site:
 
     def readings(self, rows: Iterable[Row], kinds: Sequence[Kind]) -> AsyncIterator[Reading]:
         """Each row's patient, in input order; see `ehr.cohort.read_cohort`."""
-        return read_cohort(self.adapter, rows, kinds, self.bounds())
+        return read_cohort(self.adapter, rows, kinds, self.bounds(), self._patience())
 
     def finished(
         self,
@@ -156,7 +160,10 @@ class Site:
         finish: Callable[[Sequence[Reading]], Sequence[T]],
     ) -> AsyncIterator[T]:
         """What ``finish`` makes of each row's patient, in input order; see `ehr.cohort.finished_cohort`."""
-        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds())
+        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._patience())
+
+    def _patience(self) -> Patience:
+        return Patience(self.file.ehr.patient_seconds, self._clock)
 
     async def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:
         """Find and read some people.
@@ -222,7 +229,7 @@ async def open_site_async(
             budget=surroundings.budget,
         )
         adapter = found.make(AdapterParts(found.profile, transport, authenticator, session, access.endpoints))
-        async with Site(file, adapter, key, folder) as site:
+        async with Site(file, adapter, key, folder, surroundings.clock) as site:
             # What the server does not offer is not asked for. Where it says nothing, the profile alone decides.
             with suppress(TransportError, HttpStatusError):
                 await adapter.discover()

@@ -107,6 +107,8 @@ async def test_a_person_in_several_rows_is_asked_once_and_stands_in_each() -> No
         (Person(id="a"), Person(id="A"), 2),
         (Person(mrn="a"), Person(mrn="A"), 2),
         (Person(family="Shaw", sex="male"), Person(family="Shaw", sex="female"), 2),
+        (Person(family="Shaw", phone="555-0100"), Person(family="Shaw", phone="555-0101"), 2),
+        (Person(family="Shaw", email="a@x.example"), Person(family="Shaw", email="b@x.example"), 2),
     ],
 )
 async def test_who_is_typed_in_another_way_is_the_same_person(one: Person, other: Person, times: int) -> None:
