@@ -151,7 +151,8 @@ async def finished_cohort(
     async def one(group: Sequence[Row]) -> deque[T]:
         async def asked_once() -> tuple[Reading, bool]:
             reading = await read_one(adapter, group[0], kinds, bounds.patient_s)
-            return reading, LEFT_ALONE in reading.failures
+            # Who was read in part stays so, for the next start: a server that fails at one kind alone gives no more.
+            return reading, reading.record is None and LEFT_ALONE in reading.failures
 
         async with gate:
             reading = await patient.ask(asked_once)

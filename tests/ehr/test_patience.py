@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from ehr.cohort import read_cohort
 from ehr.errors import BreakerOpen, ConnectionFailed
@@ -18,7 +19,9 @@ COUNT = 400
 LEFT_ALONE = BreakerOpen("The host failed 10 times in a row and is left alone for now.")
 
 
-async def read(away: Callable[[float], bool], longest_s: float, each_s: float = 0.01) -> tuple[int, int, float]:
+async def read(
+    away: Callable[[float], bool], longest_s: float, each_s: float = 0.01
+) -> tuple[int, int, float]:
     """Patients read, finds tried, and seconds that passed; the host is away as ``away`` says."""
     time = FakeClock()
     tried = 0
@@ -76,6 +79,21 @@ async def test_one_patient_who_always_brings_the_host_down_waits_no_longer_than_
     found = [one async for one in read_cohort(ehr.adapter, rows, [], patience=Patience(60, time.clock))]
     assert isinstance(found[0].match, Undetermined) and found[0].again
     assert ehr.asked.count("bad") <= 61
+
+
+async def test_who_was_read_in_part_is_not_asked_again_at_once() -> None:
+    """A server that fails at one kind of record alone, and is left alone for it, would only fail again."""
+
+    async def refused(*_: object) -> Any:
+        raise LEFT_ALONE
+
+    time, ehr = FakeClock(), FakeEHR(reading={Kind.CONDITION: refused})
+    kinds, rows = [Kind.CONDITION, Kind.APPOINTMENT], [Row(1, Person(id="a"))]
+    patience = Patience(60, time.clock)
+    (found,) = [one async for one in read_cohort(ehr.adapter, rows, kinds, patience=patience)]
+    assert found.record is not None and found.again
+    assert found.record.kinds[Kind.APPOINTMENT].complete
+    assert time.slept == []
 
 
 async def test_any_other_failure_is_the_answer_at_once() -> None:
