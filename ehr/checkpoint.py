@@ -107,7 +107,11 @@ class Checkpoint(Generic[T]):
         """
         try:
             with os.fdopen(_opened(self._path, os.O_RDWR), "rb") as file:
-                head = _json(next(file, b""))
+                first = next(file, b"")
+                if _was_cut(first):
+                    self._path.unlink()  # its start failed, so it holds nobody and takes no other's place
+                    return
+                head = _json(first)
                 if fresh or not _is_head(head, self._run):
                     self._path.replace(self._path.with_name(self._path.name + PUT_ASIDE))
                     return
@@ -256,6 +260,11 @@ def _json(line: bytes) -> Any:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _was_cut(first: bytes) -> bool:
+    """Whether a first line is the beginning of ours and no more."""
+    return not first.endswith(b"\n") and b'{"run":'.startswith(first[:7])
 
 
 def _is_head(head: Any, run: Mapping[str, str]) -> bool:

@@ -237,6 +237,33 @@ def test_a_full_disk_at_the_start_leaves_nothing_open(path: Path, monkeypatch: p
         opened(path)
 
 
+def test_a_start_that_failed_takes_no_place_of_a_run_put_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = opened(path)
+    earlier.add([Done(1, "k", {"n": 1})])
+    earlier.close(finished=False)
+    kept = path.read_bytes()
+
+    def another() -> None:
+        run: Checkpoint[dict[str, int]] = Checkpoint(path, {"trial": "another"}, dict[str, int])
+        run.load()
+        run.start({})
+        run.close(finished=False)
+
+    def full(handle: int, line: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(checkpoint.os, "write", full)
+        with pytest.raises(ConfigurationError, match="disk is full"):
+            another()
+    another()
+    path.write_bytes(path.read_bytes()[:20])  # a power cut
+    another()
+    assert path.with_name(path.name + PUT_ASIDE).read_bytes() == kept
+
+
 def test_a_folder_that_cannot_be_written_is_told_without_its_name(tmp_path: Path) -> None:
     blocked = tmp_path / "secret-name"
     blocked.write_text("a file")
