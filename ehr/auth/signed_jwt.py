@@ -119,16 +119,16 @@ class BackendJWT:
     def fetch(self) -> Flow:
         """Log in; see `TokenSource.fetch`.
 
-        A 400 without an OAuth error is asked once more with a fresh assertion, if this client was given a token
-        before: Epic's token endpoint answers so at times to good requests, and always to a client that it does not
-        know. 429 and 5xx were repeated by the transport already.
+        A 400 without an OAuth error, or with ``invalid_client``, is asked once more with a fresh assertion, if this
+        client was given a token before: Epic's token endpoint answers at times to good requests as it does to a
+        client that it does not know. 429 and 5xx were repeated by the transport already.
 
         Raises:
             LoginRefused: refused, or a first login that got a 400 without a reason.
             TransportError: the endpoint gives no token and no reason; nothing is wrong with the client.
         """
         known = self.logins > 0
-        for _ in range(BARE_TRIES):
+        for left in reversed(range(BARE_TRIES)):
             response = yield self.request()
             if response.status_code == 200:
                 token = token_from(response, life_s=self.life_s)
@@ -136,6 +136,8 @@ class BackendJWT:
                 return token
             error = refusal(response, self.now())
             if error is not None:
+                if left and known and response.status_code == 400 and error.code == "invalid_client":
+                    continue
                 raise error
             if response.status_code != 400:
                 break

@@ -120,6 +120,17 @@ def test_a_bare_400_to_a_client_that_never_had_a_token_is_a_refusal() -> None:
     outcome(made, httpx.Response(400), GOOD)
 
 
+def test_an_unknown_client_that_had_a_token_before_is_asked_about_once_more() -> None:
+    """Epic's token endpoint answers so at times, in the midst of a run that goes well."""
+    refused = httpx.Response(400, json={"error": "invalid_client", "error_description": None})
+    _, asked = outcome(known(), refused, GOOD)
+    assert len({form(request)["client_assertion"] for request in asked}) == 2
+    for made, times in ((known(), 2), (source(TOKEN_URL), 1)):
+        with pytest.raises(LoginRefused) as failed:
+            outcome(made, *[refused] * times)
+        assert failed.value.code == "invalid_client"
+
+
 def test_a_5xx_that_the_transport_gave_up_on_is_an_outage() -> None:
     with pytest.raises(TransportError):
         outcome(source(TOKEN_URL), httpx.Response(503))
