@@ -113,11 +113,13 @@ class Collection:
         distinct = self.received - self.repeats
         if distinct >= self.expected:
             return
-        # Totals are often estimates. One that every page repeats, or that a full last page contradicts,
-        # says that something is missing.
+        # Totals are often estimates. One that every page repeats, or that a full last page contradicts, says that
+        # something is missing; so does any total beside nothing at all, which else would read as an empty record.
         steady = len(self.totals - {None}) == 1 and self.pages > 1
         full = self.page_size is not None and self.last_page >= self.page_size
-        exact = steady or full
+        # Some servers count the outcome by which they say that there is nothing.
+        silent = distinct == 0 and not any(issue.code.startswith("outcome:") for issue in self.issues)
+        exact = steady or full or silent
         self.issues.append(Issue("fewer-than-total", Severity.ERROR if exact else Severity.WARNING))
         if exact:
             self.states.append(State.PARTIAL)

@@ -177,6 +177,15 @@ async def test_a_failure_midway_leaves_a_part_and_never_a_whole(failure: Any) ->
     assert found.issues
 
 
+async def test_a_total_beside_nothing_is_no_empty_record() -> None:
+    for pages in ({"Condition": bundle(total=3)}, {"Condition": bundle(total=1, next="Condition?page=2")}):
+        found = await search(pages | {"Condition?page=2": bundle()})
+        assert (found.state, codes(found)) == (State.PARTIAL, ["fewer-than-total"])
+    remark = entry(outcome("warning", "not-found"), "outcome")
+    for empty in (bundle(total=0), bundle(remark, total=1)):
+        assert (await search({"Condition": empty})).state is State.EMPTY
+
+
 @pytest.mark.parametrize(("status", "again"), [(503, True), (429, True), (403, False), (422, False)])
 async def test_a_part_that_an_outage_left_is_to_be_asked_again(status: int, again: bool) -> None:
     pages = {
