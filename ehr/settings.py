@@ -228,7 +228,8 @@ class EHRSection(Section):
         strict: True refuses entries that would need a repair.
         headers: values of vendor headers by the setting's name, such as ``client_id``.
         rate: see `Rate`.
-        patient_seconds: deadline for one patient; what is not read by then is unavailable.
+        patient_seconds: deadline for one patient; what is not read by then is unavailable. Also how long a run waits
+            for an EHR that fails again and again.
     """
 
     provider: str
