@@ -12,8 +12,8 @@ import httpx
 
 from ehr.opening import AtKeyboard
 
-PERSON_S = 5.0
-"""How long a person has for a login; nobody is slow here."""
+PERSON_S = 30.0
+"""How long a person has for a login; nobody is slow here, but the machine may be."""
 Parameters = dict[str, str]
 
 

@@ -569,7 +569,7 @@ async def test_s34_a_cancelled_query_closes_its_connections_and_leaves_no_task(
             over.set()  # the late answer must not be taken for that to the next request
             found = await site.conditions(ANA)
             assert [one.id for one in found.require()] == ["c1"]
-        for _ in range(100):
+        for _ in range(3000):
             if ehr.server.open_connections == 0:
                 break
             await asyncio.sleep(0.01)
@@ -590,7 +590,8 @@ async def test_s34_a_loop_that_ends_with_requests_in_flight_warns_of_nothing(fol
             async def work() -> None:
                 async with open_site_async(config) as site:
                     waiting = asyncio.create_task(site.conditions(ANA))
-                    await asyncio.sleep(0.2)
+                    while not asked.is_set():
+                        await asyncio.sleep(0.01)
                     assert not waiting.done()  # and it is simply left
 
             asyncio.run(work())

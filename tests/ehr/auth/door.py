@@ -26,7 +26,7 @@ class Page:
 def get(address: str, *, method: str = "GET", headers: dict[str, str] | None = None, body: str = "") -> Page:
     """One request on a plain connection, no redirect followed."""
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     try:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request(method, path, body or None, headers or {})
@@ -72,7 +72,7 @@ class Browser:
     def wait(self) -> None:
         """Until every page has come."""
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
 
     def said(self) -> dict[str, str]:
         """The parameters of the newest address."""
@@ -83,7 +83,7 @@ class Browser:
         self.questions.append(question)
         return self.passphrase
 
-    def person(self, wait_s: float = 20.0) -> AtKeyboard:
+    def person(self, wait_s: float = 60.0) -> AtKeyboard:
         """The person who uses this browser."""
         return AtKeyboard(self.open, self.ask, wait_s)
 

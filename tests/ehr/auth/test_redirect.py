@@ -98,7 +98,7 @@ async def test_an_open_connection_does_not_hold_the_end_up() -> None:
         with pytest.raises(LoginRefused, match="within 0 s"):
             await redirect.wait(0.05)
     writer.close()
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 30  # a minute, if it waited for the connection's end
 
 
 async def test_a_header_without_end_is_cut() -> None:

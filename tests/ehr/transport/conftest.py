@@ -13,7 +13,7 @@ from tests.fakes.throwaway_ca import ThrowawayCA, throwaway_ca
 # For tests that measure a real time-out on a real socket.
 QUICK = Limits(connect_s=0.2, read_s=0.15, write_s=0.15, total_s=2.0, attempts=1)
 # For all others: a busy machine must not look like a slow server.
-ROOMY = Limits(connect_s=5, read_s=5, write_s=5, total_s=10, attempts=1)
+ROOMY = Limits(connect_s=30, read_s=30, write_s=30, total_s=60, attempts=1)
 
 # How long an example takes says nothing on a shared machine.
 hypothesis.settings.register_profile("transport", deadline=None)

@@ -136,7 +136,7 @@ async def test_cancelling_closes_the_connection_and_leaves_the_pool_usable() -> 
             await asyncio.Event().wait()
         writer.write(answer())
 
-    async with talking(slow, replace(ROOMY, read_s=5, concurrency=1)) as (client, server):
+    async with talking(slow, replace(ROOMY, concurrency=1)) as (client, server):
         for _ in range(5):
             arrived.clear()
             task = asyncio.create_task(client.request("GET", "slow"))

@@ -100,8 +100,8 @@ async def test_an_answers_head_has_a_bound_of_its_own() -> None:
             await asyncio.sleep(0.01)
 
     started = time.monotonic()
-    await failure(trickle, replace(QUICK, connect_s=0.1, read_s=0.1, write_s=0.1, total_s=20))
-    assert time.monotonic() - started < 5
+    await failure(trickle, replace(QUICK, connect_s=0.1, read_s=0.1, write_s=0.1, total_s=60))
+    assert time.monotonic() - started < 30
 
 
 async def test_a_deadline_of_the_caller_bounds_everything() -> None:
