@@ -227,6 +227,7 @@ def drawn(tally: Tally, seed: int) -> samples.Sample:
         slow=sum(verdict.how == "timeout" for verdict in tally.verdicts.values()),
         survivors=tuple(map(samples.survivor, tally.survivors)),
         set_aside=tally.set_aside,
+        digests=tuple(samples.digest(mutant.key) for mutant in tally.verdicts),
     )
 
 

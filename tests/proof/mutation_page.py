@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.proof import page
 from tests.proof.mutator import Key
-from tests.proof.samples import Sample, Survivor
+from tests.proof.samples import Sample, Survivor, digest
 
 _KILLED = "a test notices it now"
 _GONE = "its line is no longer there"
@@ -51,6 +51,20 @@ def _sentence(sample: Sample, reasons: Mapping[Key, str], goal: float) -> str:
         f"notice {now['killed']} since, {now['reason']} cannot or need not be noticed (with a reason below), "
         f"{now['gone']} are no longer there and {now['open']} are not yet judged."
     )
+
+
+def _unmet(samples: Sequence[Sample]) -> list[str]:
+    """What the newest sample says of mutants that no earlier one had tried."""
+    *earlier, newest = samples
+    met = {each for sample in earlier for each in sample.digests}
+    fresh = sum(each not in met for each in newest.digests)
+    if not earlier or not fresh:
+        return []
+    left = sum(digest(each.key) not in met for each in newest.survivors)
+    return [
+        f"Of its {newest.size} mutants no earlier sample had tried {fresh}; of these {fresh - left} were killed "
+        f"({(fresh - left) / fresh:.1%})."
+    ]
 
 
 def _samples(samples: Sequence[Sample], reasons: Mapping[Key, str]) -> str:
@@ -134,6 +148,7 @@ def write(
         "Mutation: do the tests notice a wrong change?",
         [
             _sentence(newest, reasons, goal),
+            *_unmet(samples),
             "## Samples",
             _samples(samples, reasons),
             _SCOPE,

@@ -6,6 +6,7 @@ survivors the same sample flatters: so the first figures are kept, and later one
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -56,8 +57,9 @@ class Sample:
         all_there_are: mutants that it was drawn from.
         tried: module to how many.
         slow: how many were killed because their tests did not end in time.
-        set_aside: files of tests that were not used.
         survivors: in the order of the files.
+        set_aside: files of tests that were not used.
+        digests: of every mutant that was tried, see `digest`.
     """
 
     day: str
@@ -68,6 +70,7 @@ class Sample:
     slow: int
     survivors: tuple[Survivor, ...]
     set_aside: tuple[str, ...] = field(default=())
+    digests: tuple[str, ...] = field(default=())
 
     @property
     def size(self) -> int:
@@ -78,6 +81,11 @@ class Sample:
     def killed(self) -> int:
         """How many were killed when it was drawn."""
         return self.size - len(self.survivors)
+
+
+def digest(key: Key) -> str:
+    """Ten hexadecimal digits that tell a mutant from others, to know which samples have met it."""
+    return hashlib.sha256("\0".join(key).encode()).hexdigest()[:10]
 
 
 def survivor(mutant: Mutant) -> Survivor:

@@ -45,6 +45,17 @@ def test_a_page_says_what_was_killed_when_a_sample_was_drawn_and_what_has_become
     assert "| `a + 1` | `a - 1` | 1 | a test notices it now |" in text
 
 
+def test_a_page_tells_mutants_that_no_sample_had_met_from_others(tmp_path: Path) -> None:
+    old, new = (samples.digest(each.key) for each in (KILLED, OPEN))
+    first = replace(FIRST, tried={"shop": 1}, survivors=(), digests=(old,))
+    second = replace(FIRST, seed=2, tried={"shop": 4}, survivors=(OPEN,), digests=(old, new, "a", "b"))
+    mutation_page.write("shop", [first, second], REASONS, 0.9, tmp_path)
+    text = (tmp_path / "shop.md").read_text(encoding="utf-8")
+    assert "Of its 4 mutants no earlier sample had tried 3; of these 2 were killed (66.7%)." in text
+    mutation_page.write("shop", [second], REASONS, 0.9, tmp_path)
+    assert "no earlier sample" not in (tmp_path / "shop.md").read_text(encoding="utf-8")
+
+
 def test_samples_are_kept_and_only_the_same_one_is_replaced(tmp_path: Path) -> None:
     assert samples.read("shop", tmp_path) == ()
     samples.add("shop", FIRST, tmp_path)
