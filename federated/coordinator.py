@@ -90,6 +90,8 @@ class Coordinator:
         tell: is told what happens.
         clock: seconds that do not go back.
         watch: is given the number of each training round and the model after it.
+        away_s: how long a pod may be away in a round once enough others have answered; one that lives dials every
+            minute.
     """
 
     spec: TaskSpec
@@ -99,6 +101,7 @@ class Coordinator:
     tell: Tell = field(default=lambda news: None, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     watch: Callable[[int, Tensors], None] = field(default=lambda number, model: None, repr=False)
+    away_s: float = RETURN_S
 
     def request(
         self, pod: str, number: int, kind: Asked, note: Mapping[str, Any], body: Buffer = b""
@@ -128,6 +131,29 @@ class Coordinator:
         if header.kind == "refused":
             return Answer(pod, None, *_reason(message.note))
         return Answer(pod, message)
+
+    async def ask_who_is_there(
+        self, asked: tuple[str, Parcel, int], enough: Callable[[], bool], *, upload: bool = False
+    ) -> Answer:
+        """The same, but nobody waits to the deadline for a pod that has gone while enough others have answered."""
+        both = [
+            asyncio.ensure_future(one)
+            for one in (self.ask(*asked, upload=upload), self._gone(asked[0], enough))
+        ]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return next(one.result() for one in both if one.done())
+        finally:
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _gone(self, pod: str, enough: Callable[[], bool]) -> Answer:
+        seen = self.clock()
+        while self.clock() - seen < self.away_s or not enough():
+            await asyncio.sleep(min(1.0, self.away_s / 8))
+            seen = self.clock() if pod in self.link.connected else seen
+        return Answer(pod, None, "LOST", f"The pod has been away for {self.away_s:g} s.")
 
     async def results(self, cohort: tuple[str, ...]) -> dict[str, Any]:
         """What each pod returns by itself, from those that answer in time.
@@ -177,10 +203,17 @@ class Coordinator:
             away = pods - self.link.connected
 
     async def ask_all(
-        self, requests: Mapping[str, Parcel], number: int, seconds: float
+        self,
+        requests: Mapping[str, Parcel],
+        number: int,
+        seconds: float,
+        enough: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[Answer]:
         """Answers as they come, until all are there or the time is up; all pods are asked at once."""
-        async with asking({pod: self.ask(pod, parcel, number) for pod, parcel in requests.items()}) as tasks:
+        asked = {
+            pod: self.ask_who_is_there((pod, parcel, number), enough) for pod, parcel in requests.items()
+        }
+        async with asking(asked) as tasks:
             async for answer in arriving(tasks, self.clock() + seconds, self.clock):
                 yield answer
 

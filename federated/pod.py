@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from federated import registry
@@ -31,6 +31,9 @@ from federated.worker import Desk, Worker, as_refusal
 from secure_agg import PodPolicy, PodSetup, Signer
 
 logger = logging.getLogger(__name__)
+
+_KEPT_AFTER = timedelta(days=1)
+"""How long after its end a task can still be told its last model."""
 
 
 class Owner(Protocol):
@@ -151,12 +154,21 @@ class Pod:
         if spec.modeller.name != header.sender:
             raise TaskRefused("INVALID_PROOF_OF_IDENTITY", "The task names another modeller than its sender.")
         async with self._making:
+            self._forget_expired()
             known = self.state.task(header.task)
             if known is None:
                 await self._admit(spec, data, signature)
             elif known.state != "open":
                 raise TaskRefused("UNAUTHORISED", "This task has ended in this pod; make a new one.")
         return self._say(header, "accepted", {"code": _PodResponseType.ACCEPT.name})
+
+    def _forget_expired(self) -> None:
+        """Let go of tasks whose modellers never said that they ended, and of the rows that they hold in memory."""
+        now = self.clock()
+        for task, worker in list(self._workers.items()):
+            if now > datetime.fromisoformat(worker.spec.expires) + _KEPT_AFTER and not worker.busy:
+                self._workers.pop(task).close()
+                self.state.ended(task, "stopped", "expired")
 
     async def _admit(self, spec: TaskSpec, data: bytes, signature: bytes) -> None:
         now = self.clock()

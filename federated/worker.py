@@ -99,6 +99,11 @@ class Worker:
         self._models: dict[int, bytes] = {}
         self._counts: Mapping[str, int] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._answer is not None and not self._answer.done()
+
     async def handle(self, message: Message) -> Parcel:
         """The answer to a verified request of this task; for a repeated one the same bytes again."""
         number = message.header.number

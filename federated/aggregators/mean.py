@@ -59,13 +59,14 @@ async def modeller(coordinator: Coordinator, exchange: Exchange) -> Combined:
     found: dict[str, tuple[NDArray[Any], float]] = {}
     lost: dict[str, str] = {}
     coordinator.tell(News("step", exchange.number, 0, "", f"computing: {len(requests)} pods"))
-    async for answer in coordinator.ask_all(requests, number, spec.deadlines.compute):
+    least = max(spec.quorum, 1 if spec.aggregation is None else spec.aggregation.minimum_survivors)
+    waits = spec.deadlines.compute
+    async for answer in coordinator.ask_all(requests, number, waits, lambda: len(found) >= least):
         try:
             found[answer.pod] = _read(answer, exchange, spec)
         except MessageRefused as error:
             lost[answer.pod] = str(error)
             coordinator.tell(News("pod", exchange.number, 0, answer.pod, str(error)))
-    least = max(spec.quorum, 1 if spec.aggregation is None else spec.aggregation.minimum_survivors)
     if len(found) < least:
         sentence = f"{len(found)} of {len(requests)} pods answered; the task needs {least}. There is no mean."
         coordinator.journal.end(seq, "failed", {"reason": sentence, "released": False})

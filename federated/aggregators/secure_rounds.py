@@ -109,6 +109,7 @@ class _Run:
         self._at, self._exchange = coordinator, exchange
         self._seq = exchange.terms.seq
         spec = round_spec(coordinator.spec, exchange.layout, exchange.terms, exchange.number)
+        self._floor = spec.floor
         self._server = Server(spec, coordinator.signer, coordinator.spec.pinned)
         self._lost: dict[str, str] = {}
         self._mail: tuple[Outgoing, ...] = ()
@@ -169,14 +170,20 @@ class _Run:
                 Answer(pod, None, "NOT_WEIGHED", "its weight is not in the total"), state
             ):
                 return
+        ask = self._at.ask_who_is_there
         async with asking(
-            {pod: self._at.ask(*asked[pod], upload=upload) for pod in asked if pod in may}
+            {pod: ask(asked[pod], self._enough, upload=upload) for pod in asked if pod in may}
         ) as tasks:
             until = self._server.deadline + self._zero
             async for answer in arriving(tasks, until, self._at.clock):
                 if await self._answered(answer, state):
                     return
         await self._take(self._stored(Event("late", "", self._server.deadline), state))
+
+    def _enough(self) -> bool:
+        """Whether this step has what it needs without the pods that it still waits for."""
+        missing = self._server.waiting_for | set(self._lost)
+        return sum(out.to not in missing for out in self._mail) >= self._floor
 
     def _request(self, out: Outgoing, number: int, state: ServerState) -> Any:
         exchange = self._exchange

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,9 @@ from federated.errors import PolicyRefused, TooFewPods
 from federated.journal import Journal
 from federated.links.in_process import InProcess
 from federated.links.link import Parcel
-from federated.task_spec import Aggregation, Deadlines, Unit
+from federated.task_spec import Aggregation, Deadlines, Unit, moment
 from tests.federated.runtime import training_stand_in as stand_in
-from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, identity, make_task, with_stand_in
+from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, identity, make_task, with_stand_in
 from tests.federated.runtime.test_weaknesses import Overheard
 
 QUICK = Deadlines(accept=5.0, compute=0.5, step=0.5)
@@ -134,6 +137,74 @@ async def test_a_fault_in_a_pod_tells_its_place_and_never_what_it_says(
     assert "Mary" not in caplog.text + str(outcome) + str(cast.news)
     assert "KeyError in test_outcomes.py" in caplog.text
     assert outcome.rounds[0].lost["kent"] == "TASK_SETUP_ERROR: The pod failed; its own log says where."
+
+
+class Away(InProcess):
+    """Pods that have accepted and then gone; another one is there, and slow."""
+
+    def __init__(self, cast: Cast, *away: str) -> None:
+        super().__init__(cast.handlers())
+        self._away, self._accepted = frozenset(away), False
+
+    @property
+    def connected(self) -> frozenset[str]:
+        return super().connected - (self._away if self._accepted else frozenset())
+
+    async def ask(self, pod: str, request: Parcel) -> Parcel:
+        if msgspec.msgpack.decode(request.head[64:], type=Header).kind != "offer":
+            self._accepted = True
+            if pod in self._away:
+                await asyncio.Event().wait()
+            if pod == "hull":
+                await asyncio.sleep(0.4)
+        return await super().ask(pod, request)
+
+
+@pytest.mark.parametrize("name", [SECURE, PLAIN])
+async def test_a_pod_that_has_gone_is_not_waited_for_to_the_deadline_once_enough_have_answered(
+    cast: Cast, name: str
+) -> None:
+    unit = Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": 1})
+    spec = make_task(aggregation=Aggregation(name=name, minimum_survivors=3), algorithms=(unit,))
+    desk = replace(cast.coordinator(spec, Away(cast, "kent")), away_s=0.2)
+    async with asyncio.timeout(20):  # the deadline of a step is 60 s
+        outcome = await modeller.run(desk, cast.signature(spec))
+    assert outcome.rounds[0].survivors == ("bath", "hull", "leeds", "york")
+    assert "has been away" in outcome.rounds[0].lost["kent"]
+
+
+@pytest.mark.parametrize("name", [SECURE, PLAIN])
+async def test_pods_that_have_gone_are_waited_for_while_they_are_needed(cast: Cast, name: str) -> None:
+    spec = make_task(
+        aggregation=Aggregation(name=name, minimum_survivors=3),
+        deadlines=Deadlines(accept=5.0, compute=1.0, step=1.0),
+    )
+    away = ("kent", "leeds", "york")
+    journal = Journal(None)
+    desk = replace(cast.coordinator(spec, Away(cast, *away), journal), away_s=0.1)
+    with pytest.raises(TooFewPods):
+        await modeller.run(desk, cast.signature(spec))
+    assert not [news for news in cast.news if "has been away" in news.text]
+
+
+async def test_a_pod_lets_go_of_tasks_that_were_never_ended(cast: Cast) -> None:
+    """Or a pod that runs for months would keep the rows of each of them in memory."""
+    quick = make_task(aggregation=EQUAL, deadlines=QUICK)
+    with pytest.raises(TooFewPods):
+        await modeller.run(
+            cast.coordinator(quick, Overheard(cast, frozenset(NAMES[1:]))), cast.signature(quick)
+        )
+    assert quick.hash in cast.pods["bath"]._workers
+    pod = cast.pods["bath"]
+    for days, kept in ((1, True), (3, False)):
+        object.__setattr__(pod, "clock", lambda days=days: NOW + timedelta(days=days))
+        later = make_task(aggregation=EQUAL, nonce=f"{days:032d}", created=moment(NOW + timedelta(days=days)))
+        offer = cast.coordinator(later).request(
+            "bath", 1, "offer", {"signature": cast.signature(later)}, later.to_bytes()
+        )
+        await pod.handle(offer)
+        assert (quick.hash in pod._workers) == kept
+    assert {one.hash: one.reason for one in pod.state.tasks()}[quick.hash] == "expired"
 
 
 async def test_a_pod_that_hears_again_that_a_task_has_ended_has_nothing_to_do(cast: Cast) -> None:
