@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -181,18 +181,22 @@ class Journal:
 
     def begin(self, this: LoggedRound) -> None:
         """Store a round before anybody is asked."""
-        row = (this.seq, this.purpose, this.number, this.started, msgspec.msgpack.encode(dict(this.plan)))
+        plan = msgspec.msgpack.encode(dict(this.plan))
+        row = (this.seq, this.purpose, this.number, this.started, plan)
         with _writing():
             self._db.execute("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", row)
-        self._known = None
+        if self._known is not None:
+            self._known[this.seq] = replace(this, plan=msgspec.msgpack.decode(plan))
 
     def end(self, seq: int, state: RoundState, outcome: Mapping[str, Any]) -> None:
         """Store how a round ended, and forget its messages."""
+        packed = msgspec.msgpack.encode(dict(outcome))
         with _writing(), _Transaction(self._db):
-            packed = msgspec.msgpack.encode(dict(outcome))
             self._db.execute("update rounds set state = ?, outcome = ? where seq = ?", (state, packed, seq))
             self._db.execute("delete from events where seq = ?", (seq,))
-        self._known = None
+        if self._known is not None and seq in self._known:
+            came_to = msgspec.msgpack.decode(packed)
+            self._known[seq] = replace(self._known[seq], state=state, outcome=came_to)
         self.drop_blob(f"round-{seq}.sum")
 
     def rounds(self) -> list[LoggedRound]:

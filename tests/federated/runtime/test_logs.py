@@ -22,7 +22,7 @@ from federated import modeller
 from federated.cli.frame import run as command
 from federated.envelope import opened
 from federated.errors import ConfigurationError
-from federated.journal import Event, Journal, open_existing
+from federated.journal import Event, Journal, LoggedRound, open_existing
 from federated.links.in_process import InProcess
 from federated.models.files import save
 from federated.pod_state import FILE, AcceptedTask, PodState
@@ -216,3 +216,18 @@ async def test_a_task_that_could_not_be_remembered_or_logged_is_not_accepted(
         assert not list(pod.state.tasks())
     assert opened(await pod.handle(offer), spec.pinned).header.kind == "accepted"
     cast.close()
+
+
+def test_rounds_are_told_from_memory_as_they_lie_on_the_disk(tmp_path: Path) -> None:
+    """Each round asks for all of them: a thousand must not be read and decoded again for every one."""
+    log = Journal(tmp_path)
+    assert log.rounds() == []
+    for seq in (1, 2):
+        log.begin(LoggedRound(seq, "update", seq, 0.5, {"cohort": THREE, "model": b"1"}))
+        log.end(seq, "done" if seq == 1 else "failed", {"survivors": THREE, "released": False})
+    log.begin(LoggedRound(3, "update", 3, 1.5, {}))
+    told = log.rounds()
+    log.close()
+    again = Journal(tmp_path)
+    assert again.rounds() == told
+    again.close()
