@@ -198,7 +198,8 @@ async def test_a_pod_lets_go_of_tasks_that_were_never_ended(cast: Cast) -> None:
     pod = cast.pods["bath"]
     for days, kept in ((1, True), (3, False)):
         object.__setattr__(pod, "clock", lambda days=days: NOW + timedelta(days=days))
-        later = make_task(aggregation=EQUAL, nonce=f"{days:032d}", created=moment(NOW + timedelta(days=days)))
+        times = [moment(NOW + timedelta(days=one)) for one in (days, days + 1)]
+        later = make_task(aggregation=EQUAL, nonce=f"{days:032d}", created=times[0], expires=times[1])
         offer = cast.coordinator(later).request(
             "bath", 1, "offer", {"signature": cast.signature(later)}, later.to_bytes()
         )
