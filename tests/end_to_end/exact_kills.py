@@ -40,15 +40,17 @@ _NEVER = 1 << 40
 _COUNTS_ITS_ACTS = """
 import os, runpy, signal, sqlite3, sys, threading
 from functools import partial
-tally, home, left, later = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-del sys.argv[1:5]
+tally, home, left, later, only = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
+del sys.argv[1:6]
 seen, one = os.open(tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), threading.Lock()
 end = partial(os.kill, os.getpid(), signal.SIGKILL)
 def act(what):
     global left
     with one:
-        left -= 1
         os.write(seen, (what + chr(10)).encode())
+        if only not in ("", what):
+            return
+        left -= 1
         if left == 0:
             end() if not later else threading.Timer(later, end).start()
 class Watched(sqlite3.Connection):
@@ -73,10 +75,11 @@ runpy.run_module("federated.cli", run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a process ends: at its n-th durable act after this start, or so many seconds later."""
+    """When a process ends: at its n-th durable act after this start, or its n-th of these words, or seconds later."""
 
     act: int
     later_s: float = 0.0
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class Program:
 
     def _started(self) -> subprocess.Popen[bytes]:
         moment = self._moments.pop(0) if self._moments else Moment(_NEVER)
-        watch = [str(self.tally), str(self._home), str(moment.act), str(moment.later_s)]
+        watch = [str(self.tally), str(self._home), str(moment.act), str(moment.later_s), moment.what]
         inside = [sys.executable, "-c", _COUNTS_ITS_ACTS, *watch, "-q", *self._command]
         with self._errors.open("ab") as errors:
             return subprocess.Popen(inside, stdout=subprocess.DEVNULL, stderr=errors, env=self._environment)
