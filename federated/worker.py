@@ -87,7 +87,7 @@ class Worker:
     """
 
     def __init__(self, spec: TaskSpec, pod: str, side: PodSide, desk: Desk) -> None:
-        self.spec, self.ended, self._stopped = spec, False, False
+        self.spec, self.ended, self._stopped, self._brought = spec, False, False, False
         self._pod, self._side, self._desk = pod, side, desk
         self._last = 0
         self._last_head = b""
@@ -157,6 +157,7 @@ class Worker:
     async def _begin(self, message: Message) -> Parcel:
         """Compute, enter the masked round, and give its first message; or the vector itself where masks are off."""
         asked = Asked(_purpose(message), int(message.note.get("round", 0)), message.body)
+        self._brought = memoryview(message.body).nbytes > 0
         aggregation, layout = aggregation_of(self.spec), self._layout(asked)
         invitation = bytes(message.note["invitation"]) if self.spec.secure else b""
         entered = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
@@ -191,8 +192,11 @@ class Worker:
         return self._say(message.header.number, "sum", {}, advert)
 
     def _stop(self, error: TaskRefused) -> TaskRefused:
-        """End the task in this pod, where its own rows are the reason; gives the error back."""
-        if error.code in (OF_ROWS, "TASK_SETUP_ERROR", "NO_DATA"):
+        """End the task in this pod, where its own rows are the reason; gives the error back.
+
+        Where the modeller brings nothing into a round, asking again tells nothing new, and may go well.
+        """
+        if self._brought and error.code in (OF_ROWS, "TASK_SETUP_ERROR", "NO_DATA"):
             self._stopped = True
             self._desk.state.ended(self.spec.hash, "stopped", error.code)
         return error

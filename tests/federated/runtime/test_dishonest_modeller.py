@@ -31,6 +31,7 @@ from federated.audit import Audit
 from federated.budgets import Budgets
 from federated.coordinator import STAGES, Coordinator
 from federated.errors import ConfigurationError, TaskRefused, TooFewPods
+from federated.journal import Journal
 from federated.links.in_process import InProcess
 from federated.links.link import Buffer
 from federated.premises import Premises
@@ -275,6 +276,32 @@ COUNTING = SimpleNamespace(
     layout=lambda parameters, spec: counts_layout(["evaluated", "held/evaluated"], 1000),
     values=lambda parameters, place, result: {"evaluated": result.local, "held/evaluated": 0},
 )
+
+
+async def test_a_pod_that_failed_at_what_it_was_not_given_may_be_asked_again(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count depends on nothing that a modeller chooses from round to round."""
+    real, failed = registry.load, list[str]()
+
+    async def step(parameters: Any, place: Workplace, inputs: Any) -> WorkerResult[int]:
+        if place.pod not in failed and place.pod in NAMES[:3]:
+            failed.append(place.pod)
+            raise TaskRefused("TASK_SETUP_ERROR", "The step failed (OSError); the pod's log says why.")
+        return await _step(parameters, place, inputs)
+
+    flaky = SimpleNamespace(**{**vars(COUNTING), "step": step})
+    monkeypatch.setattr(
+        registry, "load", lambda row: flaky if "training_stand_in" in row.component else real(row)
+    )
+    spec = make_task(protocol=Unit(name="bitfount.ResultsOnly"), aggregation=EQUAL)
+    journal = Journal(cast.folder / "modeller")
+    with pytest.raises(TooFewPods):
+        await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec))
+    outcome = await modeller.run(cast.coordinator(spec, journal=journal), cast.signature(spec))
+    journal.close()
+    assert outcome.counts is not None
+    assert outcome.counts.survivors == NAMES
 
 
 class Remembers(OpenOwner):
