@@ -26,7 +26,7 @@ from federated.aggregators.secure_pod import Given, MaskedRound
 from federated.aggregators.terms import Asked, Purpose, aggregation_of, weights_layout
 from federated.aggregators.values import Layout, pack
 from federated.coordinator import refusal
-from federated.envelope import Answered, Header, Message, body_digest, signed
+from federated.envelope import Answered, Header, Message, signed
 from federated.errors import (
     CheckFailed,
     ConfigurationError,
@@ -156,15 +156,14 @@ class Worker:
 
     async def _begin(self, message: Message) -> Parcel:
         """Compute, enter the masked round, and give its first message; or the vector itself where masks are off."""
-        asked = Asked(_purpose(message), int(message.note.get("round", 0)), message.body)
-        self._brought = memoryview(message.body).nbytes > 0
+        model = message.header.digest if message.header.size else b""
+        asked = Asked(_purpose(message), int(message.note.get("round", 0)), model)
+        self._brought = bool(model)
         aggregation, layout = aggregation_of(self.spec), self._layout(asked)
         invitation = bytes(message.note["invitation"]) if self.spec.secure else b""
         entered = MaskedRound(self.spec, self._desk.setup, self._desk.entropy)
         terms = entered.agreed(invitation, asked, layout) if self.spec.secure else None
-        if terms is None and self._models.setdefault(asked.number, body_digest(message.body)) != body_digest(
-            message.body
-        ):
+        if terms is None and self._models.setdefault(asked.number, model) != model:
             raise TaskRefused("NO_ACCESS", "This pod has answered for another model in this round.")
         try:
             given = await self._given(asked, message)

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from federated.aggregators.values import Layout, model_hash
+from federated.aggregators.values import Layout, known_model_hash
 from federated.errors import InvalidArgument, TaskRefused
-from federated.links.link import Buffer
 from federated.task_spec import Aggregation, TaskSpec
 from secure_agg import (
     DpSpec,
@@ -63,12 +62,12 @@ class Asked:
     Attributes:
         purpose: what is added up.
         number: of the training round, from 1; 0 for none.
-        body: the model that the round begins with; empty where there is none.
+        model: SHA-256 of the model that came with it; empty where none did.
     """
 
     purpose: Purpose
     number: int = 0
-    body: Buffer = field(default=b"", repr=False)
+    model: bytes = field(default=b"", repr=False)
 
 
 def weights_layout(task: TaskSpec) -> Layout:
@@ -108,9 +107,9 @@ def begun_with(task: TaskSpec, layout: Layout, asked: Asked, seq: int) -> bytes:
     """What a round binds of what it begins with, 32 bytes: of the model, where the request brings one."""
     if asked.purpose == "weights":
         return weights_hash(task, seq)
-    if asked.purpose == "counts" or not memoryview(asked.body).nbytes:
+    if asked.purpose == "counts" or not asked.model:
         return counts_hash(task)
-    return model_hash(task.hash, layout.hash, asked.body)
+    return known_model_hash(task.hash, layout.hash, asked.model)
 
 
 def schema_of(layout: Layout, number: int) -> bytes:

@@ -264,4 +264,9 @@ def model_hash(task: bytes, layout_hash: bytes, data: Buffer) -> bytes:
     The task is in it: a pod answers once for a model in one task, and a new task may begin with the same model. How
     many tasks a modeller may begin is for the pod's owner to say.
     """
-    return hashlib.sha256(b"trialveil/model" + task + layout_hash + body_digest(data)).digest()
+    return known_model_hash(task, layout_hash, body_digest(data))
+
+
+def known_model_hash(task: bytes, layout_hash: bytes, digest: bytes) -> bytes:
+    """`model_hash` of data whose SHA-256 is known."""
+    return hashlib.sha256(b"trialveil/model" + task + layout_hash + digest).digest()
