@@ -8,6 +8,7 @@ import logging
 import random
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -180,10 +181,35 @@ async def _connected(modeller: Modeller, timeout_s: float) -> socket.socket:
         return connection
 
 
+async def _addresses(host: str, port: int) -> list[Any]:
+    """Looked up in a thread that nobody waits for: a name server that is silent must not keep a pod from ending."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[Any]] = loop.create_future()
+
+    def tell(answer: list[Any] | Exception) -> None:
+        if found.done():
+            return
+        if isinstance(answer, Exception):
+            found.set_exception(answer)
+        else:
+            found.set_result(answer)
+
+    def look_up() -> None:
+        try:
+            answer: list[Any] | Exception = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 # it is raised where it is awaited
+            answer = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, answer)
+
+    threading.Thread(target=look_up, name="trialveil-name", daemon=True).start()
+    return await found
+
+
 async def _tcp(host: str, port: int) -> socket.socket:
     """A TCP connection, over the first of the host's addresses that answers."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _addresses(host, port)
     for last, (family, kind, protocol, _, address) in enumerate(found, 1 - len(found)):
         connection = socket.socket(family, kind, protocol)
         connection.setblocking(False)

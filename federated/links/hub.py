@@ -202,6 +202,12 @@ class Hub:
         self._seats[seat.pod] = (seat, wire)
         if before:
             before[1].stop()
+            self._count(
+                LinkLost(
+                    "A pod connected again while it was connected; the newer connection is kept. If this goes on, "
+                    "the pod runs twice under one key."
+                )
+            )
         logger.info("pod %s is connected", seat.pod)
         self._send(seat.pod)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 
 import pytest
 
@@ -12,7 +13,7 @@ from federated.errors import MessageRefused
 from federated.links.frames import AT_ONCE, HEAD_LIMIT, HEADER_SIZE, MAGIC, VERSION, Kind
 from federated.links.link import Parcel
 from federated.links.sockets import Backoff, Modeller
-from tests.federated.links.cast import MODELLER, dialled, hub_at, until
+from tests.federated.links.cast import MODELLER, WAIT_S, dialled, hub_at, until
 from tests.federated.links.raw import RawPod
 
 
@@ -133,3 +134,31 @@ async def test_a_pod_goes_on_where_no_thread_can_be_started_for_a_connection(mon
         async with dialled(hub), asyncio.timeout(5):
             assert (await hub.ask("leeds", Parcel(b"1"))).head == b"1"
     assert not failures
+
+
+async def test_a_silent_name_server_does_not_keep_a_pod_from_ending(monkeypatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def silent(*_: object, **__: object) -> list[object]:
+        asked.set()
+        answer.wait(WAIT_S)
+        return []
+
+    async def ends() -> None:
+        async with hub_at() as hub, dialled(hub):
+            await asyncio.to_thread(asked.wait, WAIT_S)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    began = time.monotonic()
+    await asyncio.to_thread(
+        asyncio.run, ends()
+    )  # a whole program: its end waits for what it left in its threads
+    assert time.monotonic() - began < WAIT_S / 2
+    answer.set()
+
+
+async def test_a_pod_that_runs_twice_is_noticed() -> None:
+    async with hub_at() as hub, dialled(hub):
+        await until(lambda: "leeds" in hub.connected)
+        async with dialled(hub):
+            await until(lambda: any("runs twice" in reason for reason in hub.refusals))
