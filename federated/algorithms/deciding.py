@@ -31,6 +31,8 @@ Progress = Callable[[int, int], None]
 
 UNREAD = "IDENTITY_UNREAD"
 """Issue of a row whose patient could not be looked for, because the server failed."""
+UNCONFIRMED = "NUMBER_NOT_CONFIRMED"
+"""Note on a row whose id or record number is not that of the record that its name and birth date found."""
 REPEATED = "SAME_PERSON"
 """Issue of a row that names the person of an earlier row."""
 
@@ -223,10 +225,23 @@ def _result(reading: Reading, decider: Decider, site: Site) -> PatientResult:
         row.number,
         ref,
         outcome=decider.decide(record, day),
-        issues=tuple(sorted({issue.code for fetched in record.kinds.values() for issue in fetched.issues})),
+        issues=tuple(
+            sorted(
+                {issue.code for fetched in record.kinds.values() for issue in fetched.issues}
+                | _unconfirmed(reading)
+            )
+        ),
         next_appointment=_next_appointment(record.kinds.get(Kind.APPOINTMENT), day, site),
         states=states,
     )
+
+
+def _unconfirmed(reading: Reading) -> set[str]:
+    person, match = reading.row.person, reading.match
+    if person is None or not isinstance(match, Matched):
+        return set()
+    given = {name for name, text in (("id", person.id), ("mrn", person.mrn)) if text and text.strip()}
+    return {UNCONFIRMED} if given and given.isdisjoint(match.evidence) else set()
 
 
 def _why_nobody(reading: Reading) -> tuple[str, ...]:

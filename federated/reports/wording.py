@@ -85,6 +85,7 @@ REASONS = {
 NOTES = {
     "AS_OF_FETCH": "its status is that of the day it was read",
     "NO_RECENT_CONTACT": "no contact for two years",
+    "NUMBER_NOT_CONFIRMED": "matched by name and birth date: this record has another number than the row",
     "ZONE_ASSUMED": "times without a zone are taken as local",
 }
 ACTIONS = {

@@ -32,7 +32,7 @@ demo-2,,,,2026-06-01
 """
 
 
-def _screened(folder: Path, index: str, second: str) -> Decisions:
+def _screened(folder: Path, index: str, second: str, rows: str = ROWS) -> Decisions:
     with Sandbox(login=False) as sandbox:
         assert run(["pod", "new", str(folder / "pod.yaml"), "-q"]) == ExitCode.DONE
         (folder / "pod.yaml").write_text(
@@ -40,7 +40,7 @@ def _screened(folder: Path, index: str, second: str) -> Decisions:
             "allow_http: loopback, auth: none}\nsite: {time_zone: Europe/London, key: {file: site.key}}\n"
             "cohort: {patients: patients.csv}\n"
         )
-        (folder / "patients.csv").write_text(ROWS.format(second=second))
+        (folder / "patients.csv").write_text(rows.format(second=second))
         (folder / "trial.yaml").write_text(TRIAL.format(index=index))
         return screen(folder / "pod.yaml", folder / "trial.yaml", Options(out=folder / "out"))
 
@@ -64,3 +64,15 @@ def test_the_second_row_is_not_counted_and_names_the_reason(tmp_path: Path) -> N
 def test_one_person_on_two_days_is_two_questions(tmp_path: Path, second: str, eligible: int) -> None:
     decisions = _screened(tmp_path, "{column: day}", second)
     assert decisions.summary["counts"]["eligible"] == eligible
+
+
+@pytest.mark.parametrize(("number", "issues"), [("", ()), ("NOBODYS-7", ("NUMBER_NOT_CONFIRMED",))])
+def test_a_row_whose_number_is_not_the_record_s_says_so(
+    tmp_path: Path, number: str, issues: tuple[str, ...]
+) -> None:
+    """Name and birth date are enough (grade B), but readers must know that the number was not there."""
+    rows = f"mrn,family,given,birth_date\n{number},Beispiel,Ada,1951-03-09\n"
+    decisions = _screened(tmp_path, "2026-06-01", "", rows)
+    assert [patient.issues for patient in decisions.run.patients] == [issues]
+    said = "this record has another number than the row" in (tmp_path / "out" / "report.html").read_text()
+    assert said is bool(issues)

@@ -3,9 +3,9 @@
 One step of one round moves the model by minus the rate times the gradient of the mean loss over a pod's rows.
 The mean of these over the pods, each counted by its rows, is the step over all rows together: so after any
 number of rounds both models are equal but for rounding. In float64 that is about 1e-12 here. Under masks every
-coordinate of the mean is within two steps of the ring of the exact one (`secure_agg`, C2), so after *k* rounds
-the models differ by at most ``2 k step`` times what an earlier difference grows to; a gradient step of a convex
-loss with a rate below 2 over its curvature shrinks differences, so the factor is 1.
+pod rounds each coordinate by up to one step of the ring, so after *k* rounds of *n* pods the models differ by at most
+``n k step`` times what an earlier difference grows to; a gradient step of a convex loss with a rate below 2 over its
+curvature shrinks differences, so the factor is 1.
 """
 
 from __future__ import annotations
