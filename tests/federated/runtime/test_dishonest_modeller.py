@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,22 +40,13 @@ from federated.protocols.steps import document_of
 from federated.task_spec import Aggregation, TaskSpec, Unit
 from tests.federated.algorithms.places import OwnerWithTable, source
 from tests.federated.algorithms.test_model_evaluation import EVALUATION
-from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, OpenOwner, make_task, with_stand_in
+from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, OpenOwner, make_task
 from tests.federated.runtime.training_stand_in import Halfway, Parameters, model
 
 EQUAL = Aggregation(name=SECURE, weights="equal", minimum_survivors=3)
 ROWS = Aggregation(name=SECURE, weights="rows", minimum_survivors=3, maximum_weight=1000.0)
 VICTIM = "kent"
 Change = Callable[[str, Mapping[str, Any], Buffer], tuple[Mapping[str, Any], Buffer]]
-
-
-@pytest.fixture
-def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
-    with_stand_in(monkeypatch)
-    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
-    made = Cast(tmp_path)
-    yield made
-    made.close()
 
 
 def training(epochs: int, **changed: Any) -> TaskSpec:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,20 +20,11 @@ from federated.links.in_process import InProcess
 from federated.links.link import Parcel
 from federated.task_spec import Aggregation, Deadlines, Unit, moment
 from tests.federated.runtime import training_stand_in as stand_in
-from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, identity, make_task, with_stand_in
+from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, identity, make_task
 from tests.federated.runtime.test_weaknesses import Overheard
 
 QUICK = Deadlines(accept=5.0, compute=0.5, step=0.5)
 EQUAL = Aggregation(name=SECURE, minimum_survivors=3)
-
-
-@pytest.fixture
-def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
-    with_stand_in(monkeypatch)
-    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
-    made = Cast(tmp_path)
-    yield made
-    made.close()
 
 
 async def test_no_masked_sum_is_opened_below_the_quorum(cast: Cast) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,19 +24,10 @@ from secure_agg import Server
 from secure_agg.keys import sign
 from secure_agg.messages import INVITATION, Invitation
 from secure_agg.messages import encode as frame
-from tests.federated.runtime.cast import NAMES, NOW, SECURE, Cast, identity, make_task, with_stand_in
+from tests.federated.runtime.cast import NAMES, NOW, SECURE, Cast, identity, make_task
 from tests.federated.runtime.training_stand_in import Parameters, model
 
 MODELLER = "modeller"
-
-
-@pytest.fixture
-def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
-    with_stand_in(monkeypatch)
-    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
-    made = Cast(tmp_path)
-    yield made
-    made.close()
 
 
 EQUAL = Aggregation(name=SECURE, weights="equal", minimum_survivors=3)

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from federated import modeller
 from federated.task_spec import Aggregation, Unit
-from tests.federated.runtime.cast import PLAIN, SECURE, Cast, make_task, with_stand_in
-
-
-@pytest.fixture
-def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
-    with_stand_in(monkeypatch)
-    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
-    made = Cast(tmp_path)
-    yield made
-    made.close()
-
+from tests.federated.runtime.cast import PLAIN, SECURE, Cast, make_task
 
 TARGET = sum(10 * n * n / 4 for n in range(1, 6)) / sum(10 * n for n in range(1, 6))
 

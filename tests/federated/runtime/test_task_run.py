@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,16 +14,7 @@ from federated.links.in_process import InProcess
 from federated.models.files import load
 from federated.task_run import BEST, LAST, RESULT, TaskResult, TaskRun, begin, run, status
 from federated.task_spec import TaskSpec, Unit
-from tests.federated.runtime.cast import NOW, Cast, identity, make_task, with_stand_in
-
-
-@pytest.fixture
-def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
-    with_stand_in(monkeypatch)
-    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
-    made = Cast(tmp_path)
-    yield made
-    made.close()
+from tests.federated.runtime.cast import NOW, Cast, identity, make_task
 
 
 def made(now: datetime, nonce: str) -> TaskSpec:

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from federated.links.in_process import InProcess
 from federated.links.link import Parcel
 from federated.protocols.sides import Outcome
 from federated.task_spec import Aggregation, Deadlines, TaskSpec, Unit, check_task_spec, read_task_spec
-from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task, with_stand_in
+from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task
 
 ROOT = Path(__file__).resolve().parents[3]
 ELSEWHERE = {
@@ -40,15 +39,6 @@ WAITING = {
     20: "SQL data sources",
     23: "SQL data sources (a cache of results by file name)",
 }
-
-
-@pytest.fixture
-def cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
-    with_stand_in(monkeypatch)
-    monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
-    made = Cast(tmp_path)
-    yield made
-    made.close()
 
 
 class Overheard:
