@@ -191,7 +191,7 @@ def test_no_fixture_is_large_and_the_demo_stays_small() -> None:
     assert sum(p.stat().st_size for p in (FIXTURES / "synthea").glob("*.gz")) <= 600_000
 
 
-@pytest.mark.parametrize("folder", ["clinic", "hostile", "synthea", "../federated/demo/clinics"])
+@pytest.mark.parametrize("folder", ["clinic", "hostile", "stored", "synthea", "../federated/demo/clinics"])
 def test_a_licence_note_lies_beside_the_data(folder: str) -> None:
     assert "Apache" in (FIXTURES / folder / "LICENCE.md").read_text()
     assert folder.removeprefix("../") in (FIXTURES / "README.md").read_text()
