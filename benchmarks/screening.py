@@ -85,9 +85,9 @@ def with_closures(count: int) -> Measured:
 
     from ehr.fetched import Kind, complete
     from ehr.records import RESOURCES, PatientRecord, PatientRef
-    from federated.screening.evaluate import compile_verdicts
-    from federated.screening.load import load_trial
-    from federated.screening.plan import SiteFacts, make_plan
+    from federated.screening.decide.evaluate import compile_verdicts
+    from federated.screening.plan.plan import SiteFacts, make_plan
+    from federated.screening.trial.load import load_trial
 
     trial = replace(load_trial(TRIAL), allow_deceased=True)  # the ten criteria of the file, and no other
     decide = compile_verdicts(make_plan(trial, SiteFacts(ZoneInfo("UTC"), key=b"k" * 32), INDEX))

@@ -1,7 +1,7 @@
 """The parts of ``pod.yaml`` that describe one hospital's EHR: ``ehr``, ``site`` and ``cohort``.
 
-The file is read by `ehr.site` (and whole by `federated.config`); here are only its shape and its rules. A secret is
-never written in it: it names a file or an environment variable.
+The file is read by `ehr.site` (and whole by `federated.owner.config`); here are only its shape and its rules. A
+secret is never written in it: it names a file or an environment variable.
 """
 
 from __future__ import annotations

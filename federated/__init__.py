@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from federated import types
     from federated.errors import FederatedError
-    from federated.local import Decisions, Options, screen, screen_async
-    from federated.local_task import run_task
-    from federated.screening.criteria import Trial
-    from federated.screening.load import TrialFileErrors, load_trial
-    from federated.task_run import TaskResult
+    from federated.modeller.local_task import run_task
+    from federated.modeller.task_run import TaskResult
+    from federated.screening.run import Decisions, Options, screen, screen_async
+    from federated.screening.trial.criteria import Trial
+    from federated.screening.trial.load import TrialFileErrors, load_trial
 
 __all__ = [
     "Decisions",
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Decisions": "federated.local",
+    "Decisions": "federated.screening.run",
     "FederatedError": "federated.errors",
-    "Options": "federated.local",
-    "TaskResult": "federated.task_run",
-    "Trial": "federated.screening.criteria",
-    "TrialFileErrors": "federated.screening.load",
-    "load_trial": "federated.screening.load",
-    "run_task": "federated.local_task",
-    "screen": "federated.local",
-    "screen_async": "federated.local",
+    "Options": "federated.screening.run",
+    "TaskResult": "federated.modeller.task_run",
+    "Trial": "federated.screening.trial.criteria",
+    "TrialFileErrors": "federated.screening.trial.load",
+    "load_trial": "federated.screening.trial.load",
+    "run_task": "federated.modeller.local_task",
+    "screen": "federated.screening.run",
+    "screen_async": "federated.screening.run",
 }
 _SUBMODULES = {"types"}
 

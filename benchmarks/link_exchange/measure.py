@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from federated.links.link import Parcel
 from federated.links.pinned_tls import hub_context, pod_context
 from federated.links.sockets import Modeller, dial, listen
+from federated.task.envelope import Parcel
 from secure_agg import Identity
 
 SIZES = (4_000, 40_000, 40_000_000)

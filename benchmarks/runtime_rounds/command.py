@@ -23,18 +23,19 @@ import numpy as np
 
 from benchmarks.link_exchange.measure import measure
 from benchmarks.runtime_rounds.prepared import update_of
-from federated import modeller, registry
 from federated.algorithms.workplace import Workplace
-from federated.coordinator import Coordinator, News
-from federated.journal import Journal
 from federated.links.in_process import InProcess
 from federated.links.link import Link
 from federated.links.sockets import Modeller, dial, listen
+from federated.modeller import program as modeller
 from federated.names import _PodResponseType
-from federated.pod import Pod
-from federated.pod_state import PodState
-from federated.signatures import sign_task
-from federated.task_spec import FORMAT, Aggregation, Participant, TaskSpec, Unit, moment
+from federated.owner.state import PodState
+from federated.pod.program import Pod
+from federated.rounds.coordinator import Coordinator, News
+from federated.rounds.journal import Journal
+from federated.task import registry
+from federated.task.signatures import sign_task
+from federated.task.spec import FORMAT, Aggregation, Participant, TaskSpec, Unit, moment
 from federated.types import AccessCheckResult, ProtocolContext
 from secure_agg import Identity, Parameters, PodPolicy
 from secure_agg.simulation import Cast, RoundToRun, make_cohort, run_round

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from federated.aggregators.secure_rounds import Combined, Exchange
 from federated.aggregators.values import Layout, unpack
-from federated.coordinator import STAGES, Answer, Coordinator, News
 from federated.errors import InvalidArgument, MessageRefused, TooFewPods
-from federated.journal import LoggedRound
-from federated.task_spec import Aggregation, TaskSpec
+from federated.rounds.coordinator import STAGES, Answer, Coordinator, News
+from federated.rounds.journal import LoggedRound
+from federated.task.spec import Aggregation, TaskSpec
 
 Parameters = Aggregation
 

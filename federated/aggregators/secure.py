@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from federated.aggregators.secure_pod import MaskedRound as worker  # noqa: N813 # the registry's name for it
 from federated.aggregators.secure_rounds import add_up as modeller
-from federated.task_spec import Aggregation as Parameters
+from federated.task.spec import Aggregation as Parameters
 
 __all__ = ["Parameters", "modeller", "worker"]

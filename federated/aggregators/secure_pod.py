@@ -18,8 +18,8 @@ from federated.aggregators.terms import (
 )
 from federated.aggregators.values import Layout, pack
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused, TaskRefused
-from federated.links.link import Buffer
-from federated.task_spec import TaskSpec
+from federated.task.envelope import Buffer
+from federated.task.spec import TaskSpec
 from secure_agg import (
     BudgetRefused,
     Client,

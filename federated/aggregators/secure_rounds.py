@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from federated.aggregators.terms import Terms, aggregation_of, round_spec
 from federated.aggregators.values import Layout, unpack
-from federated.coordinator import STAGES, Answer, Coordinator, News, arriving, asking
 from federated.errors import TooFewPods
-from federated.journal import Event, LoggedRound
-from federated.links.link import Buffer
+from federated.rounds.coordinator import STAGES, Answer, Coordinator, News, arriving, asking
+from federated.rounds.journal import Event, LoggedRound
+from federated.task.envelope import Buffer
 from secure_agg import (
     MalformedMessage,
     MaskedSum,

@@ -16,7 +16,7 @@ from typing import Literal
 
 from federated.aggregators.values import Layout, known_model_hash
 from federated.errors import InvalidArgument, TaskRefused
-from federated.task_spec import Aggregation, TaskSpec
+from federated.task.spec import Aggregation, TaskSpec
 from secure_agg import (
     DpSpec,
     Encoding,

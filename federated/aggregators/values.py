@@ -20,10 +20,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.envelope import body_digest
 from federated.errors import InvalidArgument
-from federated.links.link import Buffer
 from federated.models.interface import Tensors
+from federated.task.envelope import Buffer, body_digest
 
 LONGEST = 2**30
 

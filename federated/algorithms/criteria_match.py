@@ -21,46 +21,32 @@ from ehr.query import QueryResult
 from ehr.site import Site
 from federated.aggregators.secure_rounds import Combined
 from federated.aggregators.values import Layout, counts_layout
-from federated.algorithms.deciding import (
-    NOTHING_KEPT,
-    UNREAD,
-    Decider,
-    Kept,
-    Ongoing,
-    Progress,
-    once_each,
-    screen_rows,
-    site_facts,
-    with_lookups,
-)
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.run_heads import added_up, site_head, trial_head, value_set_heads
-from federated.algorithms.screening_start import Wanted, begin, execution
 from federated.algorithms.workplace import Workplace
+from federated.counts.documents import cells_of, counts_of, csv_text, document, text
+from federated.counts.summed_counts import SummedCounts, read_counts, vector_names
+from federated.counts.suppression import DEFAULT, LOWEST
 from federated.errors import InvalidArgument, NameWaits, TaskRefused
-from federated.reports.counts import cells_of, counts_of, csv_text, document, text
 from federated.reports.federation import FunnelSum
-from federated.reports.run import ALIVE, Run
-from federated.reports.write import write_site
-from federated.screening.criteria import Trial
-from federated.screening.load import read_trial
-from federated.screening.lock import digest
-from federated.screening.small_cells import DEFAULT, LOWEST
-from federated.screening.summed_counts import SummedCounts, read_counts, vector_names
-from federated.task_spec import TaskSpec
+from federated.screening.patients import (
+    NOTHING_KEPT,
+    Ongoing,
+    Screening,
+    screen_patients,
+)
+from federated.screening.report.run import ALIVE, Run
+from federated.screening.report.write import write_site
+from federated.screening.resume import Wanted, begin, execution
+from federated.screening.trial.criteria import Trial
+from federated.screening.trial.load import read_trial
+from federated.screening.trial.lock import digest
+from federated.task.spec import TaskSpec
 
 __all__ = [
-    "UNREAD",
-    "Decider",
-    "Kept",
-    "Ongoing",
     "Parameters",
-    "Progress",
     "layout",
     "modeller",
-    "screen_rows",
-    "site_facts",
     "step",
     "totals_of",
     "values",
@@ -118,19 +104,8 @@ async def worker(
         raise NameWaits(
             "TrialInclusionCriteriaMatchAlgorithm without a trial file", "the Jade colour (OCT measurements)"
         )
-    decider = Decider(parameters.trial, site_facts(site), parameters.index_date)
-    kept = [one async for one in screen_rows(decider, site, rows, ongoing)]
-    run = Run(
-        tool_version=parameters.tool_version,
-        trial=trial_head(decider.trial, decider.plan),
-        site=site_head(site, decider.plan),
-        index_date=decider.plan.index_date.isoformat(),
-        patients=with_lookups(decider.plan, once_each(decider, rows, [one.result for one in kept])),
-        on_unknown=parameters.on_unknown,
-        value_sets=value_set_heads(decider.trial),
-        work=added_up(one.work for one in kept),
-    )
-    return WorkerResult(run)
+    asked = Screening(parameters.trial, parameters.index_date, parameters.on_unknown, parameters.tool_version)
+    return WorkerResult(await screen_patients(asked, site, rows, ongoing))
 
 
 async def step(

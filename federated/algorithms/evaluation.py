@@ -23,7 +23,7 @@ from federated.models.interface import Model, Rows
 from federated.models.rows import Part, read_rows
 from federated.models.selection import Selection
 from federated.models.weights import Weights, found
-from federated.task_spec import TaskSpec
+from federated.task.spec import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from federated.algorithms.evaluation import ready
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
 from federated.algorithms.workplace import Workplace
-from federated.differencing import Counted
+from federated.counts.differencing import Counted
 from federated.errors import InvalidArgument, PolicyRefused, TaskRefused
 from federated.models.catalogue import ModelChoice
 from federated.models.guarded import predicted
@@ -31,7 +31,7 @@ from federated.models.postprocessing import Columns, Postprocessor, check_names,
 from federated.models.rows import Part, read
 from federated.models.selection import Selection
 from federated.models.weights import Weights
-from federated.reports.files import write
+from federated.screening.report.files import write
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
-from federated.differencing import Counted
+from federated.counts.differencing import Counted
 from federated.models.interface import Tensors
-from federated.task_spec import TaskSpec, Unit
+from federated.task.spec import TaskSpec, Unit
 from federated.types import DatasourceContainer, ProtocolContext
 
 Progress = Callable[[str, int, int], None]
@@ -41,7 +41,7 @@ class Workplace:
         open_site: opens the pod's EHR; None where it has none.
         smallest_cell: the smallest count that may leave this pod.
         reserve: see `Reserve`.
-        leaves: kinds of what the pod's owner lets leave, see `federated.disclosure.Leaves`.
+        leaves: kinds of what the pod's owner lets leave, see `federated.owner.disclosure.Leaves`.
         admit_counts: the pod's ledger: raises PolicyRefused where counts that are about to leave, and an earlier
             answer, would show few people by subtraction.
         progress: see `Progress`.

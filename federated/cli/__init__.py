@@ -19,7 +19,7 @@ def main() -> None:
 
 def _flushed(status: int) -> int:
     """The status, or another where the results do not reach stdout: Python itself would only say so at its end."""
-    from federated.exit_codes import ExitCode
+    from federated.cli.exit_codes import ExitCode
 
     try:
         sys.stdout.flush()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import Json
 from federated.errors import UsageError
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ehr.testing.harness import ProviderHarness

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from federated.reports.federation import Federation
@@ -41,7 +41,7 @@ def demo(
     """
     from federated.demo.clinic_run import demonstrate
     from federated.demo.pods import CLINICS
-    from federated.reports import documents
+    from federated.screening.report import documents
     from federated.types import get_task_results_directory
 
     target = out or get_task_results_directory(None) / "trialveil-demo"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federated.cli import contract, ehr_keys, ehr_login, terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.keyboard import present
 from federated.cli.patient_tables import show
 from federated.cli.terminal import POD, Config, Json
 from federated.errors import UsageError
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ehr.cohort import Reading

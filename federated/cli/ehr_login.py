@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federated.cli import keyboard, terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import POD, Config, Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ehr.person import LoginReport

@@ -10,8 +10,8 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 from ehr.errors import EHRError
+from federated.cli.exit_codes import MEANINGS, exit_code_for
 from federated.errors import FederatedError
-from federated.exit_codes import MEANINGS, exit_code_for
 
 FILE = Path("docs") / "errors.md"
 PACKAGES = ("ehr", "federated")

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from federated.cli import terminal
 from federated.cli.commands import COMMANDS
-from federated.exit_codes import ExitCode, exit_code_for, is_expected
+from federated.cli.exit_codes import ExitCode, exit_code_for, is_expected
 
 if TYPE_CHECKING:
     from types import ModuleType

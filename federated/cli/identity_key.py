@@ -26,7 +26,7 @@ def make_key(out: Path, shown: Path | None, *, json: bool) -> None:
         ConfigurationError: the one to show cannot be read, others can read it, or it is no identity.
     """
     from ehr.settings import Secret
-    from federated.identity_file import new_identity, read_identity
+    from federated.task.identity_file import new_identity, read_identity
 
     if shown is not None:
         public = read_identity(Secret(file=shown.name), shown.parent, shown.name).public.hex()

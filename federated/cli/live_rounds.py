@@ -13,7 +13,7 @@ from federated.cli import terminal
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from federated.coordinator import News, Tell
+    from federated.rounds.coordinator import News, Tell
 
 
 @dataclass(slots=True)

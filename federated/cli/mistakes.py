@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import typer
 
 from federated.cli import terminal
-from federated.exit_codes import ExitCode
+from federated.cli.exit_codes import ExitCode
 
 
 class Mistake(Protocol):

@@ -7,10 +7,10 @@ from typing import Literal
 
 import typer
 
-from federated import registry
 from federated.cli import terminal
-from federated.exit_codes import ExitCode
-from federated.registry import Entry
+from federated.cli.exit_codes import ExitCode
+from federated.task import registry
+from federated.task.registry import Entry
 
 SCHEMA: Literal["trialveil/names/1"] = "trialveil/names/1"
 TITLES = {"algorithm": "Algorithms", "protocol": "Protocols", "aggregator": "Aggregators"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from federated.cli import pod_audit, pod_run, terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.identity_key import KeyOut, ShownKey, make_key
 from federated.cli.mistakes import check_document
 from federated.cli.terminal import Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ehr.errors import ConfigurationError
@@ -42,7 +42,7 @@ def new(
     and are readable by their owner only. The public key that is printed goes to the modeller and to the other pods.
     A file that exists is never overwritten.
     """
-    from federated.new_pod import new_pod
+    from federated.pod.new import new_pod
 
     made = new_pod(file, name=name, provider_name=provider, base_url=base_url, zone=time_zone)
     terminal.out(f"wrote {made.file}")
@@ -65,7 +65,7 @@ def check(
     "trialveil ehr probe" does.
     """
     from ehr.errors import ConfigurationError
-    from federated.pod_check import check_pod
+    from federated.pod.check import check_pod
 
     try:
         _, found = check_pod(file)

@@ -9,18 +9,18 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import POD, Config, Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from federated.audit import Entry, Log
+    from federated.owner.audit import Entry, Log
 
 SHOWN = 12
 """Digits of a task's hash in the table."""
 
 
 class AuditEntry(BaseModel):
-    """One entry; see `federated.audit.Entry`. ``hash`` is its own."""
+    """One entry; see `federated.owner.audit.Entry`. ``hash`` is its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,8 +84,8 @@ def audit(
     Each entry holds the hash of the one before. Note the last hash somewhere else from time to time: with --contains
     it shows later that nothing up to there was written anew. Changes nothing, and may be used while the pod runs.
     """
-    from federated.audit import read_audit
     from federated.errors import CheckFailed
+    from federated.owner.audit import read_audit
 
     log = read_audit(_folder(config) if state is None else state)
     if contains is not None and contains.lower() not in log.hashes:
@@ -108,8 +108,8 @@ def audit(
 
 def _folder(config: Path) -> Path:
     from ehr.pod_file import checked, read_bytes
-    from federated.config import PodFile
     from federated.errors import UsageError
+    from federated.owner.config import PodFile
 
     pod = checked(read_bytes(config, "pod file"), config.name, PodFile)
     if pod.federation is None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import POD, Config, Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from federated.pod import Pod
+    from federated.pod.program import Pod
 
 _WORDS = {
     ExitCode.DONE: "with --once: the first task has ended, or was refused",
@@ -46,7 +46,7 @@ def run(
     Only this program dials out; nothing listens. What leaves is written into the audit log before it does. Stop it at
     any time: a pod that is started again joins the next round.
     """
-    from federated.premises import open_pod
+    from federated.pod.services import open_pod
 
     pod = replace(open_pod(config), tell=terminal.say)
     try:
@@ -57,7 +57,7 @@ def run(
 
 
 async def _serve(pod: Pod, config: Path, once: bool) -> None:
-    from federated.premises import dialled
+    from federated.pod.services import dialled
 
     serving = asyncio.ensure_future(dialled(pod, config, terminal.say))
     ended = asyncio.ensure_future(pod.task_ended.wait()) if once else None
@@ -76,7 +76,7 @@ async def _serve(pod: Pod, config: Path, once: bool) -> None:
 
 def status(config: Config = POD, json: Json = False) -> None:
     """Show which tasks this pod has accepted, how they ended, and what of its budgets is used. Also while it runs."""
-    from federated.premises import pod_status
+    from federated.pod.services import pod_status
 
     found = pod_status(config)
     if json:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.keyboard import present
 from federated.cli.terminal import Json
 from federated.errors import UsageError
-from federated.exit_codes import ExitCode
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -78,8 +78,8 @@ def screen(
     Reads the site's EHR, writes decisions with evidence to DIR. Nothing leaves the machine. Stop it at any time; the
     same command goes on where it stopped.
     """
-    from federated.local import Options
-    from federated.local import screen as run_screening
+    from federated.screening.run import Options
+    from federated.screening.run import screen as run_screening
 
     if on_unknown not in ("review", "defer"):
         raise UsageError("--on-unknown is not one of review, defer.")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.identity_key import KeyOut, ShownKey, make_key
 from federated.cli.mistakes import end_of_check
 from federated.cli.terminal import Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ehr.problems import Problem
@@ -45,7 +45,7 @@ def new(
     Nothing is added up but under masks. The public key that is printed goes to the pods. A file that exists is never
     overwritten.
     """
-    from federated.new_task import new_task
+    from federated.modeller.new import new_task
 
     made = new_task(file, kind)
     terminal.out(f"wrote {made.file}")
@@ -79,7 +79,7 @@ def key(out: KeyOut = Path("modeller.key"), show: ShownKey = None, json: Json = 
 def _problems(file: Path) -> tuple[Problem, ...]:
     from ehr.errors import ConfigurationError
     from ehr.problems import FileErrors, Problem
-    from federated.task_check import check_whole_task
+    from federated.modeller.check import check_whole_task
 
     try:
         return check_whole_task(file)[1]

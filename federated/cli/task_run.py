@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.live_rounds import live_rounds
 from federated.cli.terminal import Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from federated.task_run import Status, TaskResult
+    from federated.modeller.task_run import Status, TaskResult
 
 _WORDS = {
     ExitCode.DONE: "the task is done",
@@ -71,7 +71,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Show where a task stands: which pods take part, which rounds are done. Also while it runs."""
-    from federated.task_run import status as read_status
+    from federated.modeller.task_run import status as read_status
 
     found = read_status(folder)
     if json:
@@ -81,7 +81,7 @@ def status(
 
 
 def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exist: bool) -> None:
-    from federated.local_task import run_task_file
+    from federated.modeller.local_task import run_task_file
 
     out = out or default_folder(task)
     with live_rounds() as tell, terminal.says_how_to_go_on():
@@ -101,7 +101,7 @@ def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exi
 
 def default_folder(task: Path) -> Path:
     """Where a task's log and results go where nobody says so: ``task-NAME`` in the current folder."""
-    from federated.task_file import load_task
+    from federated.task.file import load_task
 
     return Path("task-" + re.sub(r"[^a-z0-9]+", "-", load_task(task).name.lower()).strip("-"))
 
@@ -158,7 +158,7 @@ def status_document(found: Status) -> dict[str, Any]:
     """What ``task status --json`` prints."""
     from dataclasses import asdict
 
-    from federated.task_run import without_nan
+    from federated.modeller.task_run import without_nan
 
     document: dict[str, Any] = without_nan({"schema": "trialveil/task-status/1", **asdict(found)})
     return document

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from federated.exit_codes import MEANINGS, ExitCode
+from federated.cli.exit_codes import MEANINGS, ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console

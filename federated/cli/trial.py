@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from federated.cli import terminal
+from federated.cli.exit_codes import ExitCode
 from federated.cli.mistakes import end_of_check
 from federated.cli.terminal import Json
-from federated.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ehr.problems import Problem
-    from federated.screening.criteria import Trial
-    from federated.screening.valueset_files import ValueSetFile
+    from federated.screening.trial.criteria import Trial
+    from federated.screening.trial.valueset_files import ValueSetFile
 
 trial_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
                         help="Make, check, read and freeze a trial file.")  # fmt: skip
@@ -58,9 +58,9 @@ def new(
     from importlib.resources import files
 
     if nct is None:
-        text = files("federated.screening").joinpath("new_trial.yaml").read_text("utf-8")
+        text = files("federated.screening.trial").joinpath("new_trial.yaml").read_text("utf-8")
     else:
-        from federated.screening.registry_entry import MAX_BYTES, draft_from_registry
+        from federated.screening.trial.from_registry import MAX_BYTES, draft_from_registry
 
         text = draft_from_registry(_bytes(nct, MAX_BYTES))
     _write(file, text)
@@ -90,7 +90,7 @@ def check(
 )
 def explain(file: File, setting: Set = None) -> None:
     """Print the trial in words: every criterion, window, unit and code set."""
-    from federated.screening.explain import explain as in_words
+    from federated.screening.trial.explain import explain as in_words
 
     terminal.out(in_words(_load(file, setting)).rstrip("\n"))
 
@@ -105,8 +105,8 @@ def lock(file: File, out: Out = None, setting: Set = None) -> None:
 
     A task sends this text. It decides exactly as the original, and a reader notices any change.
     """
-    from federated.screening.lock import digest
-    from federated.screening.lock import lock as locked
+    from federated.screening.trial.lock import digest
+    from federated.screening.trial.lock import lock as locked
 
     trial = _load(file, setting)
     text = locked(trial)
@@ -122,7 +122,7 @@ def lock(file: File, out: Out = None, setting: Set = None) -> None:
 )
 def schema(out: Out = None) -> None:
     """Print the JSON Schema of trial files, for editors."""
-    from federated.schemas import text as schema_text
+    from federated.cli.schemas import text as schema_text
 
     text = schema_text("trial").rstrip("\n")
     if out is None:
@@ -149,7 +149,7 @@ def import_(
     """
     from hashlib import sha256
 
-    from federated.screening.valueset_files import MAX_BYTES, as_json, read_valueset_file
+    from federated.screening.trial.valueset_files import MAX_BYTES, as_json, read_valueset_file
 
     data = _bytes(file, MAX_BYTES)
     read = read_valueset_file(data)
@@ -197,7 +197,7 @@ def _import_document(read: ValueSetFile, digest: str) -> ImportDocument:
 
 def _load(file: Path, settings: list[str] | None) -> Trial:
     from federated.errors import ConfigurationError
-    from federated.screening.load import check_trial
+    from federated.screening.trial.load import check_trial
 
     try:
         checked = check_trial(file, overrides=_overrides(settings))
@@ -220,7 +220,7 @@ def _overrides(settings: list[str] | None) -> dict[str, str]:
 
 def _checked(file: Path) -> tuple[Problem, ...]:
     from ehr.problems import Problem
-    from federated.screening.load import check_trial
+    from federated.screening.trial.load import check_trial
 
     try:
         return check_trial(file).problems

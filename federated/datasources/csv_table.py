@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from federated.datasource_types import SemanticType
 from federated.errors import ConfigurationError, InvalidArgument
+from federated.types.datasources import SemanticType
 
 Cell = str | float | None
 """Text, a finite number, or None for a missing value."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from federated.datasource_types import SemanticType
 from federated.datasources.csv_table import LEVELS, Cell
 from federated.errors import ConfigurationError, InvalidArgument, MissingExtra
+from federated.types.datasources import SemanticType
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from federated.datasource_types import DataSplitConfig
 from federated.datasources.settings import SplitSettings
+from federated.types.datasources import DataSplitConfig
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

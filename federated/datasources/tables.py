@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from federated.datasource_types import (
+from federated.datasources.csv_table import CsvTable, header_of, inferred
+from federated.datasources.parquet_table import ParquetTable, described
+from federated.datasources.settings import SourceSettings
+from federated.datasources.splits import columns_of, split_config
+from federated.errors import ConfigurationError
+from federated.types.datasources import (
     BaseSource,
     BitfountSchema,
     DatasourceContainer,
@@ -13,11 +18,6 @@ from federated.datasource_types import (
     PodDetailsConfig,
     SemanticType,
 )
-from federated.datasources.csv_table import CsvTable, header_of, inferred
-from federated.datasources.parquet_table import ParquetTable, described
-from federated.datasources.settings import SourceSettings
-from federated.datasources.splits import columns_of, split_config
-from federated.errors import ConfigurationError
 
 
 def open_table(name: str, settings: SourceSettings, folder: Path) -> DatasourceContainer:

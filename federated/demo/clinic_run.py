@@ -24,10 +24,10 @@ from federated.demo.shared_tasks import (
     screening_policy,
     train_together,
 )
-from federated.local import Decisions
 from federated.reports.federation import Federation
-from federated.reports.write import write_overview
-from federated.screening.load import load_trial
+from federated.reports.overview import write_overview
+from federated.screening.run import Decisions
+from federated.screening.trial.load import load_trial
 
 
 @dataclass(frozen=True, slots=True)

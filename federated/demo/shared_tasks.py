@@ -21,22 +21,21 @@ from federated.algorithms import criteria_match
 from federated.algorithms.workplace import parameters_of
 from federated.demo.lung_comparison import compare
 from federated.demo.lung_study import FEATURES, NAMES, TARGET, study, write_table
-from federated.envelope import is_sealed
-from federated.identity_file import new_identity
 from federated.links.in_process import InProcess
-from federated.links.link import Parcel
-from federated.local_task import prepared, run_over
+from federated.modeller.local_task import prepared, run_over
+from federated.modeller.task_run import TaskResult
 from federated.models.catalogue import ModelChoice, made
 from federated.models.interface import Tensors
 from federated.models.selection import Selection
-from federated.pod import Pod
-from federated.premises import Around, open_pod
+from federated.pod.program import Pod
+from federated.pod.services import Around, open_pod
 from federated.reports.federation import Discrimination, FunnelSum, ServerView
 from federated.reports.histograms import histogram_of_values, histogram_of_words
-from federated.reports.run import ALIVE, Run
-from federated.screening.criteria import Trial
-from federated.screening.lock import digest, lock
-from federated.task_run import TaskResult
+from federated.screening.report.run import ALIVE, Run
+from federated.screening.trial.criteria import Trial
+from federated.screening.trial.lock import digest, lock
+from federated.task.envelope import Parcel, is_sealed
+from federated.task.identity_file import new_identity
 from secure_agg.uploads import HEADER_SIZE
 
 ROUNDS = 30

@@ -18,10 +18,11 @@ from typing import Any
 from federated.errors import LinkLost, MessageRefused
 from federated.links.frames import AT_ONCE, Header, Kind, frame
 from federated.links.greeting import greet_hub
-from federated.links.link import Handler, Parcel
+from federated.links.link import Handler
 from federated.links.pinned_tls import certificate_hash, pod_context
 from federated.links.proxy import NoTunnel, open_tunnel
 from federated.links.wire import Settings, Steps, Wire, closed_on_failure
+from federated.task.envelope import Parcel
 from secure_agg import Signer
 
 logger = logging.getLogger(__name__)

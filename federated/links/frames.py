@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from federated.errors import MessageRefused
-from federated.links.link import Buffer, Parcel
+from federated.task.envelope import Buffer, Parcel
 
 MAGIC = b"TVLK"
 VERSION = 1

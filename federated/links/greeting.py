@@ -30,9 +30,9 @@ from typing import Protocol
 
 from federated.errors import LinkLost, MessageRefused
 from federated.links.frames import GREETING, Frame, Header, Kind, Sizes, frame
-from federated.links.link import Parcel
-from federated.signatures import check_signature
-from federated.task_spec import POD_NAME
+from federated.task.envelope import Parcel
+from federated.task.signatures import check_signature
+from federated.task.spec import POD_NAME
 from secure_agg import Signer
 
 NONCE_SIZE = 32

@@ -17,9 +17,9 @@ from typing import Any
 from federated.errors import LinkLost, MessageRefused
 from federated.links.frames import AT_ONCE, Frame, Header, Kind, frame
 from federated.links.greeting import greet_pod
-from federated.links.link import Parcel
 from federated.links.pinned_tls import hub_context
 from federated.links.wire import Settings, Steps, Wire, closed_on_failure
+from federated.task.envelope import Parcel
 from secure_agg import Signer
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from federated.errors import LinkLost
-from federated.links.link import Handler, Parcel
+from federated.links.link import Handler
+from federated.task.envelope import Parcel
 
 
 class InProcess:

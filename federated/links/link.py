@@ -8,24 +8,9 @@ answer again. Links carry parcels and look into none of them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
-Buffer = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """One message.
-
-    Attributes:
-        head: the signed header with its signature; small.
-        body: the rest, which may be large and is not copied where that can be helped.
-    """
-
-    head: bytes = field(repr=False)
-    body: Buffer = field(default=b"", repr=False)
-
+from federated.task.envelope import Parcel
 
 Handler = Callable[[Parcel], Awaitable[Parcel]]
 """A pod's side: takes a request, gives the answer. May be called again before it has answered."""

@@ -34,7 +34,7 @@ from federated.links.frames import (
     frame,
     read_header,
 )
-from federated.links.link import Parcel
+from federated.task.envelope import Parcel
 
 logger = logging.getLogger(__name__)
 

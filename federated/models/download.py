@@ -23,9 +23,9 @@ import httpx
 
 from ehr.transport import redact
 from ehr.transport.tls import tls_context
-from federated.access_types import ModelURLs
 from federated.errors import FederatedError, InvalidArgument, TaskRefused
 from federated.models.files import load
+from federated.types.access import ModelURLs
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REDIRECTS = (301, 302, 303, 307, 308)

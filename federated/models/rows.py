@@ -15,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.datasource_types import DatasourceContainer, SemanticType
 from federated.datasources.splits import SPLITS, columns_of, part_of
 from federated.errors import ConfigurationError, TaskRefused
 from federated.models.interface import Rows
 from federated.models.selection import Selection, Value, text_of
+from federated.types.datasources import DatasourceContainer, SemanticType
 
 logger = logging.getLogger(__name__)
 

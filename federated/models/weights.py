@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from federated.access_types import ModelURLs
 from federated.errors import InvalidArgument, TaskRefused
 from federated.models import files
 from federated.models.interface import Tensors
+from federated.types.access import ModelURLs
 
 LARGEST_INSIDE = 2 * 1024 * 1024
 """Bytes of a file that travels inside a task."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from federated.aggregators.secure_rounds import Exchange
 from federated.aggregators.terms import Purpose, Terms, weights_hash, weights_layout
-from federated.coordinator import Coordinator
 from federated.errors import TooFewPods
 from federated.protocols.sides import AddUp
+from federated.rounds.coordinator import Coordinator
 
 
 class Exchanges:

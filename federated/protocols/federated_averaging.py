@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from federated import registry
 from federated.aggregators.values import Layout, reals_layout, tensors_from_bytes, with_metrics
 from federated.algorithms.workplace import Trainer, Workplace, parameters_of
-from federated.coordinator import Coordinator
 from federated.errors import InvalidArgument, TaskRefused
-from federated.links.link import Buffer
 from federated.models.files import save
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
 from federated.protocols.sides import AddUp, Outcome
 from federated.protocols.training_rounds import TrainingRounds
-from federated.task_spec import TaskSpec
+from federated.rounds.coordinator import Coordinator
+from federated.task import registry
+from federated.task.envelope import Buffer
+from federated.task.spec import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)

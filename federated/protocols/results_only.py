@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from federated import registry
 from federated.aggregators.secure_rounds import Combined, Exchange
 from federated.aggregators.terms import Purpose, aggregation_of, counts_hash
 from federated.aggregators.values import Layout
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import Workplace, parameters_of
-from federated.coordinator import Coordinator
 from federated.errors import TaskRefused
-from federated.links.link import Buffer
 from federated.protocols.exchanges import Exchanges
 from federated.protocols.sides import LIMITS_EXCEEDED, AddUp, Outcome
-from federated.task_spec import TaskSpec
+from federated.rounds.coordinator import Coordinator
+from federated.task import registry
+from federated.task.envelope import Buffer
+from federated.task.spec import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)

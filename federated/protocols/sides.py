@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from federated.aggregators.secure_rounds import Combined, Exchange
 from federated.aggregators.values import Layout
-from federated.coordinator import Coordinator
-from federated.links.link import Buffer
 from federated.models.interface import Tensors
+from federated.rounds.coordinator import Coordinator
+from federated.task.envelope import Buffer
 
 LIMITS_EXCEEDED = "LIMITS_EXCEEDED"
 """The reason of a task that ended with what a limit allowed."""

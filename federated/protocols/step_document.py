@@ -17,12 +17,12 @@ from typing import Any
 
 from ehr.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
 from ehr.yaml_nodes import Hole, Items, Table, Text, Yaml, plain, read_yaml, shape
-from federated import registry
 from federated.algorithms.workplace import parameters_of
-from federated.disclosure import ALL
 from federated.errors import NameWaits, TaskRefused, UnknownName
 from federated.names import PREFIX
-from federated.task_spec import Unit
+from federated.owner.disclosure import ALL
+from federated.task import registry
+from federated.task.spec import Unit
 
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 MOST_STEPS = 50

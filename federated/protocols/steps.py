@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ehr.errors import EHRError
-from federated import registry
 from federated.aggregators.values import Layout
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import Workplace, parameters_of
-from federated.coordinator import Coordinator
 from federated.errors import ConfigurationError, FederatedError, TaskRefused
-from federated.links.link import Buffer
 from federated.protocols.results_only import layout_of, summed_once, writer
 from federated.protocols.sides import AddUp, Outcome
 from federated.protocols.step_document import StepDocument, StepDocumentErrors, StepOf, read_steps
-from federated.task_spec import TaskSpec, Unit
+from federated.rounds.coordinator import Coordinator
+from federated.task import registry
+from federated.task.envelope import Buffer
+from federated.task.spec import TaskSpec, Unit
 
 
 @dataclass(frozen=True, slots=True)

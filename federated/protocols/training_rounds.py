@@ -18,15 +18,14 @@ from federated.aggregators.values import (
     tensors_to_bytes,
     without_metrics,
 )
-from federated.coordinator import Coordinator, News
-from federated.envelope import body_digest
 from federated.errors import ConfigurationError, TooFewPods
-from federated.journal import LoggedRound
-from federated.links.link import Buffer
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
 from federated.protocols.exchanges import Exchanges
 from federated.protocols.sides import AddUp, Outcome, RoundOutcome
+from federated.rounds.coordinator import Coordinator, News
+from federated.rounds.journal import LoggedRound
+from federated.task.envelope import Buffer, body_digest
 
 ATTEMPTS = 3
 """How often a round is begun anew after too few pods answered, while nobody has released anything of it."""

@@ -1,4 +1,1 @@
-"""What a screening run leaves behind: tables, JSON and a page, all renderings of one `run.Run`.
-
-`run` has the types, `write.write_site` and `write.write_overview` the files; nothing in here decides.
-"""
+"""Pages over several sites: what they found together, in tables and charts."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from federated.counts.cells import VERDICTS
+from federated.counts.summed_counts import SummedCounts, Total
 from federated.errors import InvalidArgument
-from federated.screening.count_cells import VERDICTS
-from federated.screening.summed_counts import SummedCounts, Total
 
 
 @dataclass(frozen=True, slots=True)

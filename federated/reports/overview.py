@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from federated.reports import documents, federation_charts, wording, worklist
+from federated.reports import federation_charts
 from federated.reports.federation import Federation
-from federated.reports.html import asset, content_policy, environment
-from federated.reports.run import Run
-from federated.reports.wording import Mark
-from federated.screening.funnel import Funnel, merged
+from federated.reports.templates_over_sites import environment
+from federated.screening.report import documents, files, patient_list, wording
+from federated.screening.report.funnel import Funnel, merged
+from federated.screening.report.html import asset, content_policy
+from federated.screening.report.run import Run
+from federated.screening.report.wording import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation
             trial=runs[0].trial,
             version=runs[0].tool_version,
             dates=sorted({run.index_date for run in runs}),
-            names={head.id: worklist.named(head) for head in runs[0].criteria},
+            names={head.id: patient_list.named(head) for head in runs[0].criteria},
             sites=sites,
             total=_total(runs, sites),
             digests=len({run.trial.plan_digest for run in runs}),
@@ -77,3 +80,27 @@ def _total(runs: Sequence[Run], sites: Sequence[Column]) -> Column:
     decisions = tuple((mark, sum(site.decisions[place][1] for site in sites)) for place, mark in marks)
     everyone, unread = sum(site.input for site in sites), sum(site.unread for site in sites)
     return Column("All sites", "", everyone, decisions, documents.funnel_of(runs[0], table), unread)
+
+
+def write_overview(
+    runs: Sequence[Run], folder: Path, reports: Mapping[str, str], federation: Federation | None = None
+) -> tuple[Path, ...]:
+    """Write ``summary.json`` and ``overview.html`` over several sites of one owner.
+
+    Args:
+        runs: one a site, all of one trial.
+        folder: made if absent.
+        reports: site pseudonym to its report, as a path relative to ``folder``.
+        federation: what the sites found together, shown on the page.
+
+    Raises:
+        InvalidArgument: there is no run, or they are of different trials.
+        OutputError: as `write_site`.
+    """
+    document = documents.text(documents.overview(runs))
+    shown = page(runs, reports, federation)
+    folder = files.ready(Path(folder))
+    return (
+        files.write(folder / "summary.json", [document]),
+        files.write(folder / "overview.html", [shown]),
+    )

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
-from federated.reports import wording
 from federated.reports.federation import Estimate, FunnelSum
-from federated.reports.html import asset, content_policy, environment
 from federated.reports.plots import Axis, points, reach
-from federated.task_spec import TaskSpec
+from federated.reports.templates_over_sites import environment
+from federated.screening.report import wording
+from federated.screening.report.html import asset, content_policy
+from federated.task.spec import TaskSpec
 
 SMALLEST = 1e-6
 """Changes below this are not drawn apart."""

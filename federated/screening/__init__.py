@@ -1,1 +1,1 @@
-"""The trial-criteria engine: file, plan, three-valued evaluation, evidence, funnel. Pure: no I/O."""
+"""Screening at one site: trial file, plan, three-valued evaluation, evidence, and the files of a run."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ehr.sandbox import RegisteredApp, Sandbox, Store
-from federated.exit_codes import ExitCode
+from federated.cli.exit_codes import ExitCode
 from tests.browser.test_report import AXE, RULES
 from tests.ehr.auth.login import owner_only
 from tests.ehr.sandbox.synthetic import small_store

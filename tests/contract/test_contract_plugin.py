@@ -21,8 +21,8 @@ from ehr.testing.harnesses import shipped_harness
 from ehr.testing.report import SCHEMA, merged
 from ehr.testing.run import selected, set_aside
 from federated.cli.documents import ContractDocument
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.exit_codes import ExitCode
 from tests.end_to_end.test_plugins import PLUGINS, _metadata
 from tests.repository.sources import ROOT
 

@@ -40,8 +40,8 @@ from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Asked, TokenLeaked, Witness
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits
-from federated.local import Options, screen_async
-from federated.reports.run import MatchState, Run
+from federated.screening.report.run import MatchState, Run
+from federated.screening.run import Options, screen_async
 from tests.contract.wire import condition, page, wired
 from tests.ehr.sandbox.synthetic import observation, small_store
 from tests.ehr.site_folder import Folder, clients

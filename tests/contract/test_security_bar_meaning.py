@@ -17,7 +17,7 @@ from ehr.query import status_column
 from ehr.records import Kind, PatientRef
 from ehr.site import Surroundings, open_site_async, site_today
 from ehr.transport.client import Clock
-from federated.local import Options, screen_async
+from federated.screening.run import Options, screen_async
 from tests.contract.wire import ANA as RECORD
 from tests.contract.wire import condition, page, said, wired
 from tests.ehr.site_folder import Folder

@@ -29,7 +29,7 @@ from ehr.records import DocumentReference, Kind, PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.sync import open_site
 from ehr.transport.client import Limits, Transport
-from federated.exit_codes import ExitCode, exit_code_for
+from federated.cli.exit_codes import ExitCode, exit_code_for
 from tests.contract.wire import condition, in_turn, page, said, token, wired
 from tests.ehr.site_folder import Folder
 from tests.fakes.clock import FakeClock

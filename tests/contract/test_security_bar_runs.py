@@ -14,10 +14,10 @@ import pytest
 
 from ehr.site import Surroundings
 from ehr.transport.client import Limits
-from federated import local
-from federated.local import CHECKPOINT, Decisions, Options, screen, screen_async
-from federated.reports.errors import OutputError
-from federated.reports.run import MatchState
+from federated.screening import run as local
+from federated.screening.report.errors import OutputError
+from federated.screening.report.run import MatchState
+from federated.screening.run import CHECKPOINT, Decisions, Options, screen, screen_async
 from tests.contract.wire import Wire, page, said, wired
 from tests.ehr.site_folder import Folder
 from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, patients, ring_in

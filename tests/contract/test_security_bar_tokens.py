@@ -25,7 +25,7 @@ from ehr.records import PatientRef
 from ehr.settings import Auth
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import Transport
-from federated.exit_codes import ExitCode, exit_code_for
+from federated.cli.exit_codes import ExitCode, exit_code_for
 from tests.contract.wire import TOKEN, in_turn, page, said, token, wired
 from tests.ehr.auth.login import owner_only, pem, source
 from tests.ehr.site_folder import Folder

@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from federated.journal import DATABASE
 from federated.links.sockets import Backoff, Modeller, dial
+from federated.modeller.task_run import LAST, status
 from federated.models.files import load
-from federated.pod_state import PodState
-from federated.premises import open_pod
-from federated.task_run import LAST, status
+from federated.owner.state import PodState
+from federated.pod.services import open_pod
+from federated.rounds.journal import DATABASE
 from tests.end_to_end.replayed_tasks import MODELLER, done_sums, undisturbed
 from tests.fakes.federation import Federation, make_federation, public_of
 

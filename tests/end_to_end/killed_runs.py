@@ -18,7 +18,7 @@ from ehr.sandbox.faults import Fault, FaultScript, Hang
 from ehr.sandbox.server import Sandbox
 from ehr.sandbox.witness import Endpoint
 from federated.cli.frame import run
-from federated.reports.files import UNFINISHED
+from federated.screening.report.files import UNFINISHED
 from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, ring_in
 from tests.fakes.crowd import crowd
 

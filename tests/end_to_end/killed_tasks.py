@@ -26,18 +26,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from federated import modeller
-from federated.coordinator import Coordinator
-from federated.envelope import Header
 from federated.errors import LinkLost
-from federated.journal import Journal, open_existing
 from federated.links.in_process import InProcess
-from federated.links.link import Parcel
+from federated.modeller import program as modeller
+from federated.modeller.task_run import LAST, status
 from federated.models.files import load
-from federated.pod_state import PodState
-from federated.premises import Around, open_pod
-from federated.task_run import LAST, status
-from federated.task_spec import read_task_spec
+from federated.owner.state import PodState
+from federated.pod.services import Around, open_pod
+from federated.rounds.coordinator import Coordinator
+from federated.rounds.journal import Journal, open_existing
+from federated.task.envelope import Header, Parcel
+from federated.task.spec import read_task_spec
 from secure_agg import Identity
 from tests.fakes.federation import Federation, make_federation, seed_of
 

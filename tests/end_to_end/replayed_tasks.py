@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from federated.coordinator import STAGES
-from federated.envelope import opened
 from federated.errors import LinkLost
-from federated.journal import Journal
-from federated.links.link import Handler, Parcel
-from federated.premises import open_pod
-from federated.task_run import Status, TaskResult, TaskRun, begin, run
-from federated.task_spec import TaskSpec
+from federated.links.link import Handler
+from federated.modeller.task_run import Status, TaskResult, TaskRun, begin, run
+from federated.pod.services import open_pod
+from federated.rounds.coordinator import STAGES
+from federated.rounds.journal import Journal
+from federated.task.envelope import Parcel, opened
+from federated.task.spec import TaskSpec
 from secure_agg import Identity
 from tests.fakes.federation import seed_of
 

@@ -19,10 +19,10 @@ from ehr.auth.keys import make_ring
 from ehr.errors import ClockWrong
 from ehr.sandbox.faults import Body, Fault, Oversize, When
 from ehr.sandbox.server import Sandbox
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.exit_codes import ExitCode
-from federated.local import Options, screen_async
-from federated.screening.evidence import Verdict
+from federated.screening.decide.evidence import Verdict
+from federated.screening.run import Options, screen_async
 from tests.end_to_end.clinics import TRIAL, Pod, clinic_ehr, make_pod, patients, ring_in
 
 CANARY = "Zzyzxova"

@@ -13,9 +13,9 @@ from ehr.sandbox.server import Sandbox
 from federated.cli.frame import run
 from federated.demo.pods import CLINICS, SMART, register, write_pod
 from federated.demo.shared_tasks import Keys, federation_section, make_keys, screening_policy
-from federated.screening.criteria import Trial
-from federated.screening.load import load_trial
-from federated.screening.lock import lock
+from federated.screening.trial.criteria import Trial
+from federated.screening.trial.load import load_trial
+from federated.screening.trial.lock import lock
 from tests.end_to_end.clinics import CLINICS as DATA
 from tests.end_to_end.clinics import TRIAL, patients
 

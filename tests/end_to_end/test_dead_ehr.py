@@ -10,10 +10,10 @@ import pytest
 
 import ehr
 from ehr.site import Surroundings
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.exit_codes import ExitCode
-from federated.local import Options, screen
-from federated.reports.run import MatchState
+from federated.screening.report.run import MatchState
+from federated.screening.run import Options, screen
 from tests.end_to_end.clinics import TRIAL
 from tests.fakes.clock import FakeClock
 

@@ -13,7 +13,7 @@ import yaml
 
 from ehr.sandbox.server import Sandbox
 from federated.demo.pods import CLINICS, SMART, Clinic, register, write_pod
-from federated.local import Decisions, Options, screen_async
+from federated.screening.run import Decisions, Options, screen_async
 from tests.end_to_end.clinics import CLINICS as SMALL
 from tests.end_to_end.clinics import DEMO_CLINICS, TRIAL, truth
 

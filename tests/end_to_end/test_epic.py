@@ -19,8 +19,8 @@ from ehr.sandbox.data import load
 from ehr.sandbox.faults import Action, Body, ExpireSession, Fault, LostPage, Remark, Reset, Status, When
 from ehr.sandbox.server import Sandbox
 from ehr.site import Surroundings
-from federated.local import Decisions, Options, screen_async
-from federated.screening.evidence import Verdict
+from federated.screening.decide.evidence import Verdict
+from federated.screening.run import Decisions, Options, screen_async
 from tests.end_to_end.clinics import TRIAL as DEMO_TRIAL
 from tests.end_to_end.clinics import Pod, clinic_ehr, make_pod, patients, ring_in
 from tests.fakes.clock import FakeClock

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ehr.sandbox.data import load
-from federated.local import Decisions, Options, screen_async
-from federated.screening.evidence import Verdict
+from federated.screening.decide.evidence import Verdict
+from federated.screening.run import Decisions, Options, screen_async
 from tests.end_to_end.clinics import TRIAL as DEMO_TRIAL
 from tests.end_to_end.clinics import clinic_ehr, make_pod, patients, ring_in
 

@@ -16,11 +16,11 @@ from ehr.sandbox import store_of
 from ehr.sandbox.faults import Action, Alien, Body, Fault, Hang, LostPage, Remark, Reset, Status, When
 from ehr.sandbox.server import Sandbox
 from ehr.site import Surroundings
-from federated.local import Options, screen_async
-from federated.reports.run import Run
-from federated.screening.criteria import Trial
-from federated.screening.evidence import Verdict
-from federated.screening.load import read_trial
+from federated.screening.decide.evidence import Verdict
+from federated.screening.report.run import Run
+from federated.screening.run import Options, screen_async
+from federated.screening.trial.criteria import Trial
+from federated.screening.trial.load import read_trial
 from tests.end_to_end.clinics import TRIAL, Pod, clinic_ehr, make_pod, patients, ring_in, truth
 from tests.fakes.clock import FakeClock
 

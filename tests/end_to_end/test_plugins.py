@@ -19,14 +19,14 @@ import pytest
 import ehr
 from ehr.people_file import Row
 from ehr.sandbox.server import Sandbox
-from federated import registry
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
 from federated.errors import TaskRefused
-from federated.exit_codes import ExitCode
 from federated.models import catalogue
 from federated.models.interface import Rows
 from federated.models.selection import Selection
-from federated.task_spec import Unit
+from federated.task import registry
+from federated.task.spec import Unit
 from tests.fakes.workplaces import place, sandbox_pod, trial_document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,7 +179,7 @@ def test_the_examples_install_into_a_fresh_environment_and_work(tmp_path: Path) 
     ]
     subprocess.run([*command, *map(str, sources)], check=True)
     script = (
-        "from ehr.providers.registry import provider; from federated import registry; "
+        "from ehr.providers.registry import provider; from federated.task import registry; "
         "assert provider('quiet valley r4').profile.page_size == 2; "
         "registry.load(registry.resolve('example.CountBySex')); "
         "from federated.protocols.steps import brought; "

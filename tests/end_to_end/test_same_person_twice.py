@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ehr.sandbox.server import Sandbox
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.exit_codes import ExitCode
-from federated.local import Decisions, Options, screen
-from federated.reports.run import MatchState
+from federated.screening.report.run import MatchState
+from federated.screening.run import Decisions, Options, screen
 
 TRIAL = """\
 trialveil: 1

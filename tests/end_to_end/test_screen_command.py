@@ -24,10 +24,11 @@ from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.server import Sandbox
 from ehr.site import Site
 from ehr.yaml_nodes import Table, plain, read_yaml
-from federated import local, screen
+from federated import screen
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.exit_codes import ExitCode
-from federated.reports.errors import OutputError
+from federated.screening import run as local
+from federated.screening.report.errors import OutputError
 from tests.end_to_end.clinics import TRIAL, Pod, clinic_ehr, make_pod, patients, ring_in, truth
 
 FILES = ("decisions.csv", "decisions.json", "summary.json", "run.json", "report.html")
@@ -261,7 +262,7 @@ def test_what_another_declaration_decided_is_not_mixed_in(
     pod = stage.pod.config
     before = pod.read_text()
     with monkeypatch.context() as patched:
-        patched.setattr("federated.local.write_site", full)
+        patched.setattr("federated.screening.run.write_site", full)
         assert stage.screen(out) == ExitCode.USAGE
     assert (out / ".screening.jsonl").exists()
     asked = stage.ehr.witness.count(resource_type="Condition")

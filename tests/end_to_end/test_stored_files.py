@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from federated import modeller
 from federated.aggregators.values import tensors_to_bytes
-from federated.budgets import Budgets, Charge, Opened
 from federated.cli.frame import run
 from federated.errors import BudgetSpent, PolicyRefused
-from federated.journal import Journal
-from federated.pod_state import PodState
-from federated.task_spec import read_task_spec
+from federated.modeller import program as modeller
+from federated.owner.budgets import Budgets, Charge, Opened
+from federated.owner.state import PodState
+from federated.rounds.journal import Journal
+from federated.task.spec import read_task_spec
 from tests.end_to_end.clinics import TRIAL, clinic_ehr, make_pod, patients, ring_in
 from tests.federated.runtime.cast import NAMES, Cast, identity, with_stand_in
 from tests.repository.sources import ROOT

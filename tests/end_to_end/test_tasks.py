@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from federated.cli.frame import run
-from federated.local_task import run_task
+from federated.modeller.local_task import run_task
 from federated.models.files import to_bytes
 from federated.models.weights import inside
 from tests.fakes.federation import make_federation, public_of

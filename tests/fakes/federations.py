@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.counts.cells import CountCells
+from federated.counts.summed_counts import SummedCounts, Total
 from federated.demo.lung_comparison import compare
 from federated.demo.lung_study import FEATURES, study
 from federated.models.interface import Amount, Rows, Tensors
 from federated.reports.federation import Discrimination, Federation, FunnelSum, ServerView
 from federated.reports.histograms import histogram_of_values, histogram_of_words
-from federated.screening.count_cells import CountCells
-from federated.screening.summed_counts import SummedCounts, Total
 
 Array = NDArray[np.float64]
 

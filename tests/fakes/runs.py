@@ -7,7 +7,18 @@ import random
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from federated.reports.run import (
+from federated.screening.decide.evidence import (
+    Considered,
+    CriterionOutcome,
+    Decision,
+    Evidence,
+    Fact,
+    LookUp,
+    Outcome,
+    RecordUsed,
+    Verdict,
+)
+from federated.screening.report.run import (
     CriterionHead,
     Execution,
     Explained,
@@ -18,17 +29,6 @@ from federated.reports.run import (
     TrialHead,
     ValueSetHead,
     Work,
-)
-from federated.screening.evidence import (
-    Considered,
-    CriterionOutcome,
-    Decision,
-    Evidence,
-    Fact,
-    LookUp,
-    Outcome,
-    RecordUsed,
-    Verdict,
 )
 
 INDEX = date(2026, 11, 23)

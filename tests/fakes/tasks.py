@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from federated.access import Gate
-from federated.allowances import Policy
-from federated.budgets import Budgets
-from federated.signatures import sign_task
-from federated.task_spec import FORMAT, Aggregation, Document, Participant, TaskSpec, Unit, moment
+from federated.owner.access import Gate
+from federated.owner.budgets import Budgets
+from federated.owner.policy_section import Policy
+from federated.task.signatures import sign_task
+from federated.task.spec import FORMAT, Aggregation, Document, Participant, TaskSpec, Unit, moment
 from secure_agg import Identity
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -11,11 +11,11 @@ from typing import Any
 import ehr
 from ehr.sandbox.server import Sandbox
 from federated.algorithms.workplace import Workplace
+from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.exit_codes import ExitCode
-from federated.screening.load import read_trial
-from federated.screening.lock import digest
-from federated.task_spec import FORMAT, Document, Participant, TaskSpec, Unit, moment
+from federated.screening.trial.load import read_trial
+from federated.screening.trial.lock import digest
+from federated.task.spec import FORMAT, Document, Participant, TaskSpec, Unit, moment
 from federated.types import ProtocolContext
 
 CREATED = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ehr.auth.keys import Algorithm, KeyRing, make_ring
 from ehr.sandbox.data import load
-from federated.local import Decisions, Options, screen_async
+from federated.screening.run import Decisions, Options, screen_async
 from tests.end_to_end.clinics import CLIENT as SANDBOX_CLIENT
 from tests.end_to_end.clinics import clinic_ehr, make_pod
 from tests.independent import sekmet

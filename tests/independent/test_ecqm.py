@@ -18,8 +18,8 @@ import pytest
 
 from ehr.sandbox.data import load
 from ehr.site import Surroundings
-from federated.local import Options, screen_async
-from federated.screening.evidence import Decision, Verdict
+from federated.screening.decide.evidence import Decision, Verdict
+from federated.screening.run import Options, screen_async
 from tests.end_to_end.clinics import clinic_ehr, make_pod, ring_in
 from tests.fakes.clock import FakeClock
 from tests.independent.ecqm.deck import (

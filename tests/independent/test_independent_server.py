@@ -17,7 +17,7 @@ import pytest
 from ehr.auth.keys import Algorithm
 from ehr.errors import AuthError
 from ehr.providers import registry
-from federated.local import Options, screen_async
+from federated.screening.run import Options, screen_async
 from tests.independent import sekmet
 from tests.independent.server_run import (
     FIXTURE,

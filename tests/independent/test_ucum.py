@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from federated.screening.units import convert, convertible, dimension_of, table
+from federated.screening.trial.units import convert, convertible, dimension_of, table
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "ucum"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs shared/data/ucum")

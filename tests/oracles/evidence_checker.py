@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from federated.screening.evidence import CriterionOutcome, Evidence, Outcome
+from federated.screening.decide.evidence import CriterionOutcome, Evidence, Outcome
 
 TRUTH = {"no": 0, "unknown": 1, "yes": 2}
 COMPLETE = ("OK", "EMPTY")

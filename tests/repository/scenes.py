@@ -20,13 +20,13 @@ import yaml
 from ehr.pod_file import checked
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
-from federated import registry
 from federated.algorithms.workplace import parameters_of
 from federated.cli.frame import run
-from federated.config import PodFile
+from federated.owner.config import PodFile
 from federated.protocols.step_document import read_steps
-from federated.screening.load import load_trial
-from federated.task_spec import Unit
+from federated.screening.trial.load import load_trial
+from federated.task import registry
+from federated.task.spec import Unit
 from tests.repository.fences import Fence
 
 NOT_RUN = ("git ", "make ", "pip ", "chmod ", "cd ", "python3 ", "python ", "crontab ")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from federated import schemas
-from federated.cli import reference
+from federated.cli import reference, schemas
 from federated.cli.commands import COMMANDS
+from federated.cli.exit_codes import MEANINGS
 from federated.errors import InvalidArgument
-from federated.exit_codes import MEANINGS
 from tests.repository.sources import ROOT, python_files, tree
 
 
@@ -62,7 +61,7 @@ def test_every_model_of_the_table_is_there() -> None:
 @pytest.mark.parametrize("name", [name for name, document in schemas.DOCUMENTS.items() if document.exists])
 def test_a_schema_on_disk_is_the_model_s(name: str) -> None:
     file = ROOT / schemas.FOLDER / f"{name}.json"
-    assert file.read_text(encoding="utf-8") == schemas.text(name), "run: python -m federated.schemas"
+    assert file.read_text(encoding="utf-8") == schemas.text(name), "run: python -m federated.cli.schemas"
     schema = json.loads(file.read_text(encoding="utf-8"))
     assert schema["$id"] == schemas.schema_id(name)
     if schemas.DOCUMENTS[name].written_by_us:

@@ -13,21 +13,20 @@ import pytest
 from ehr import settings
 from ehr.fetched import State
 from federated.cli import error_page
-from federated.config import PodFile
 from federated.datasources.settings import SourceSettings, SplitSettings
-from federated.federation_section import FederationSection, ModellerSection
+from federated.modeller.check import MODEL_FIELDS
 from federated.models.catalogue import BUILT_IN, ModelChoice
 from federated.models.linear import Settings
 from federated.models.selection import Selection
 from federated.models.weights import Weights
-from federated.policy_section import Budgets, PolicySection
-from federated.reference_task import FIELDS
-from federated.reports.wording import REASONS
-from federated.screening.grammar import PREDICATES
-from federated.screening.head import CRITERIA_KEYS, TOP
-from federated.screening.worlds import DEFAULTS
-from federated.task_check import MODEL_FIELDS
-from federated.task_file import (
+from federated.owner.config import PodFile
+from federated.owner.federation_section import FederationSection, ModellerSection
+from federated.owner.policy_section import Budgets, PolicySection
+from federated.screening.plan.plan import DEFAULTS
+from federated.screening.report.wording import REASONS
+from federated.screening.trial.grammar import PREDICATES
+from federated.screening.trial.head import CRITERIA_KEYS, TOP
+from federated.task.file import (
     AggregatorSection,
     DeadlinesSection,
     DocumentSection,
@@ -35,7 +34,8 @@ from federated.task_file import (
     TaskFile,
     UnitSection,
 )
-from federated.task_file import ModellerSection as TaskModeller
+from federated.task.file import ModellerSection as TaskModeller
+from federated.task.reference_task import FIELDS
 from tests.repository.fences import anchors, fences, links, pages
 from tests.repository.scenes import Scene
 from tests.repository.sources import ROOT

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from federated import registry
-from federated.registry import Row
+from federated.task import registry
+from federated.task.registry import Row
 
 USABLE = sorted(
     {entry.row for entry in registry.built_in().values() if entry.state == "available"}

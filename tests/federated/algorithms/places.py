@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from federated import modeller
 from federated.algorithms.workplace import Workplace
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
+from federated.modeller import program as modeller
 from federated.protocols.sides import Outcome
-from federated.task_spec import TaskSpec, Unit
+from federated.task.spec import TaskSpec, Unit
 from federated.types import AccessCheckResult, DatasourceContainer, ProtocolContext
 from tests.federated.runtime.cast import NAMES, Cast, OpenOwner, make_task
 

@@ -22,12 +22,13 @@ from ehr.people_file import Row
 from ehr.records import Appointment, Kind, Patient, PatientRecord, PatientRef, State, complete, nothing
 from ehr.settings import SiteFile
 from federated.algorithms import criteria_match
-from federated.algorithms.criteria_match import UNREAD, Kept, Ongoing, Parameters
+from federated.algorithms.criteria_match import Parameters
 from federated.errors import ConfigurationError, NameWaits
-from federated.reports import wording
-from federated.reports.run import MatchState, Run
-from federated.screening.evidence import Decision
-from federated.screening.load import read_trial
+from federated.screening.decide.evidence import Decision
+from federated.screening.patients import UNREAD, Kept, Ongoing
+from federated.screening.report import wording
+from federated.screening.report.run import MatchState, Run
+from federated.screening.trial.load import read_trial
 
 TRIAL = """\
 trialveil: 1

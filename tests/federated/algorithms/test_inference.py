@@ -13,12 +13,12 @@ from federated.algorithms import inference
 from federated.algorithms.inference import Parameters, Predictions
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import Workplace, parameters_of
-from federated.budgets import Budgets
 from federated.errors import TaskRefused
 from federated.models.files import to_bytes
 from federated.models.linear import LinearModel
 from federated.models.weights import inside
-from federated.task_spec import Unit
+from federated.owner.budgets import Budgets
+from federated.task.spec import Unit
 from tests.federated.algorithms.places import DATA, MODEL, place, source
 
 TENSORS = {"weights": np.array([1.0, 0.5]), "bias": np.array([-0.25])}

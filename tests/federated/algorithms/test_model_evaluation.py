@@ -16,7 +16,7 @@ from federated.errors import TaskRefused
 from federated.models.files import load, to_bytes
 from federated.models.rows import read_rows
 from federated.models.weights import inside
-from federated.task_spec import Aggregation, Unit
+from federated.task.spec import Aggregation, Unit
 from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, run, source
 from tests.federated.runtime.cast import NAMES, make_task
 

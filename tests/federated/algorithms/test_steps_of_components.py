@@ -14,11 +14,11 @@ import pytest
 from federated.algorithms import criteria_match, ehr_query
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import parameters_of
-from federated.differencing import Counted
+from federated.counts.differencing import Counted
 from federated.errors import NameWaits, PolicyRefused, TaskRefused
-from federated.local import CHECKPOINT, Options, screen
-from federated.reports.run import PatientResult, Run
-from federated.task_spec import Document, Unit
+from federated.screening.report.run import PatientResult, Run
+from federated.screening.run import CHECKPOINT, Options, screen
+from federated.task.spec import Document, Unit
 from federated.types import BitfountSchema, DatasourceContainer, PodDataConfig, PodDetailsConfig
 from tests.fakes.workplaces import ADULTS, place, sandbox_pod, trial_document
 

@@ -16,7 +16,7 @@ from federated.errors import TaskRefused
 from federated.models.interface import Rows, Tensors
 from federated.models.linear import LinearModel, Settings
 from federated.models.rows import read_rows
-from federated.task_spec import Aggregation, Unit
+from federated.task.spec import Aggregation, Unit
 from tests.federated.algorithms.places import DATA, MODEL, TRAINING, place, run, source
 from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, make_task
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from federated.datasource_types import BaseSource, DatasourceContainer
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
 from federated.errors import ConfigurationError, InvalidArgument
+from federated.types.datasources import BaseSource, DatasourceContainer
 
 TEXT = "id,age,sex,note\n1,61.5,F,fine\n2,,M,\n3,7e1,F,tall\n"
 

@@ -9,13 +9,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from federated.datasource_types import DatasourceContainer
 from federated.datasources.csv_table import CsvTable
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
 from federated.errors import ConfigurationError, InvalidArgument, MissingExtra
 from federated.models.rows import read
 from federated.models.selection import Selection
+from federated.types.datasources import DatasourceContainer
 
 ROWS = '''
 select * from (values

@@ -7,8 +7,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from federated.links.link import Handler, Parcel
+from federated.links.link import Handler
 from federated.links.sockets import Backoff, Hub, Modeller, Settings, dial, listen
+from federated.task.envelope import Parcel
 from secure_agg import Identity
 
 SEEDS = {name: os.urandom(32) for name in ("modeller", "leeds", "york")}

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from federated.links.link import Parcel
 from federated.links.sockets import Backoff, Modeller, Settings, dial, listen
+from federated.task.envelope import Parcel
 from secure_agg import Identity
 
 SOON = Backoff(first_s=0.02, cap_s=0.05)

@@ -8,8 +8,8 @@ import ssl
 
 from federated.links.frames import HEADER_SIZE, Header, Kind, Sizes, frame, read_header
 from federated.links.greeting import NONCE_SIZE
-from federated.links.link import Parcel
 from federated.links.pinned_tls import certificate_hash, pod_context
+from federated.task.envelope import Parcel
 from secure_agg import Identity
 from tests.federated.links.cast import LEEDS, MODELLER
 

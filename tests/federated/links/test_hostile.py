@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from federated.links.frames import Kind
-from federated.links.link import Parcel
 from federated.links.pinned_tls import pod_context
 from federated.links.sockets import Hub
+from federated.task.envelope import Parcel
 from tests.federated.links.cast import YORK, dialled, hub_at, until
 from tests.federated.links.raw import RawPod
 

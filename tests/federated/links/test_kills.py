@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from federated.links.link import Parcel
 from federated.links.sockets import Modeller
+from federated.task.envelope import Parcel
 from tests.federated.links.cast import LEEDS, MODELLER, SEEDS, dialled, hub_at, until
 from tests.repository.sources import ROOT
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from federated.federation_section import ModellerSection
-from federated.links.link import Parcel
 from federated.links.sockets import Modeller
+from federated.owner.federation_section import ModellerSection
+from federated.task.envelope import Parcel
 from tests.federated.links.cast import MODELLER, dialled, hub_at, until
 
 OPEN = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 gate\r\nX-Cache: none\r\n\r\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from federated.errors import LinkLost, MessageRefused
-from federated.links.link import Parcel
 from federated.links.sockets import Backoff, Modeller, Settings
+from federated.task.envelope import Parcel
 from tests.federated.links.cast import LEEDS, MODELLER, YORK, dialled, echo, hub_at, until
 from tests.federated.links.raw import RawPod
 

@@ -11,8 +11,8 @@ import pytest
 
 from federated.errors import MessageRefused
 from federated.links.frames import AT_ONCE, HEAD_LIMIT, HEADER_SIZE, MAGIC, VERSION, Kind
-from federated.links.link import Parcel
 from federated.links.sockets import Backoff, Modeller
+from federated.task.envelope import Parcel
 from tests.federated.links.cast import MODELLER, WAIT_S, dialled, hub_at, until
 from tests.federated.links.raw import RawPod
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from ehr.transport.tls import tls_context
-from federated.access_types import ModelURLs
 from federated.errors import TaskRefused
 from federated.models.download import Fetching, fetch
 from federated.models.files import load, to_bytes
+from federated.types.access import ModelURLs
 from tests.fakes.throwaway_ca import ThrowawayCA, throwaway_ca
 
 MODEL = to_bytes({"weights": np.arange(50_000.0)})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from federated import registry
 from federated.protocols.step_document import StepDocumentErrors, explain, read_steps
 from federated.protocols.steps import packaged
+from federated.task import registry
 
 GOOD = """\
 steps:

@@ -15,14 +15,14 @@ import pytest
 
 import ehr
 from ehr.sandbox.server import Sandbox
-from federated import registry
 from federated.algorithms import criteria_match
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import Workplace, parameters_of
 from federated.errors import NameWaits, PolicyRefused, TaskRefused
-from federated.modeller import run
+from federated.modeller.program import run
 from federated.protocols.step_document import read_steps
-from federated.task_spec import Aggregation, Document, TaskSpec, Unit
+from federated.task import registry
+from federated.task.spec import Aggregation, Document, TaskSpec, Unit
 from federated.types import AccessCheckResult
 from tests.fakes.workplaces import place, sandbox_pod, trial_document
 from tests.federated.runtime.cast import SECURE, Cast, OpenOwner, make_task

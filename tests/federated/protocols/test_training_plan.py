@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from federated import modeller
 from federated.cli.live_rounds import Board
-from federated.coordinator import News
 from federated.errors import TaskRefused
+from federated.modeller import program as modeller
 from federated.protocols.early_stopping import EarlyStopping
 from federated.protocols.federated_averaging import Parameters
-from federated.task_spec import Unit
+from federated.rounds.coordinator import News
+from federated.task.spec import Unit
 from tests.federated.runtime.cast import Cast, make_task, with_stand_in
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from federated.counts.summed_counts import Total
 from federated.errors import InvalidArgument
 from federated.reports import federation_charts, overview
 from federated.reports.federation import Arm, Curve, Discrimination, Estimate, Federation
-from federated.reports.write import write_overview
-from federated.screening.summed_counts import Total
+from federated.reports.overview import write_overview
 from tests.fakes import federations, runs
 
 

@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from federated import registry
 from federated.algorithms.workplace import Workplace
-from federated.coordinator import Coordinator, News
-from federated.journal import Journal
 from federated.links.in_process import InProcess
 from federated.links.link import Handler, Link
 from federated.names import _PodResponseType
-from federated.pod import Pod
-from federated.pod_state import PodState
-from federated.signatures import sign_task
-from federated.task_spec import FORMAT, Aggregation, Deadlines, Participant, TaskSpec, Unit, moment
+from federated.owner.state import PodState
+from federated.pod.program import Pod
+from federated.rounds.coordinator import Coordinator, News
+from federated.rounds.journal import Journal
+from federated.task import registry
+from federated.task.signatures import sign_task
+from federated.task.spec import FORMAT, Aggregation, Deadlines, Participant, TaskSpec, Unit, moment
 from federated.types import AccessCheckResult, ProtocolContext
 from secure_agg import Identity, PodPolicy
 

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from federated import modeller, registry
 from federated.aggregators.terms import (
     Asked,
     Terms,
@@ -26,18 +25,20 @@ from federated.aggregators.terms import (
 from federated.aggregators.values import Layout, counts_layout, tensors_to_bytes
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.workplace import Trained, Workplace
-from federated.allowances import Policy
-from federated.audit import Audit
-from federated.budgets import Budgets
-from federated.coordinator import STAGES, Coordinator
 from federated.errors import ConfigurationError, TaskRefused, TooFewPods
-from federated.journal import Journal
 from federated.links.in_process import InProcess
-from federated.links.link import Buffer
-from federated.premises import Premises
+from federated.modeller import program as modeller
+from federated.owner.audit import Audit
+from federated.owner.budgets import Budgets
+from federated.owner.policy_section import Policy
+from federated.pod.services import Premises
 from federated.protocols import steps
 from federated.protocols.steps import document_of
-from federated.task_spec import Aggregation, TaskSpec, Unit
+from federated.rounds.coordinator import STAGES, Coordinator
+from federated.rounds.journal import Journal
+from federated.task import registry
+from federated.task.envelope import Buffer
+from federated.task.spec import Aggregation, TaskSpec, Unit
 from tests.federated.algorithms.places import OwnerWithTable, source
 from tests.federated.algorithms.test_model_evaluation import EVALUATION
 from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, OpenOwner, make_task

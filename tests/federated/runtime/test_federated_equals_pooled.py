@@ -23,11 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from federated import modeller, registry
+from federated.modeller import program as modeller
 from federated.models.catalogue import ModelChoice, made
 from federated.models.interface import Rows
 from federated.models.selection import Selection
-from federated.task_spec import Aggregation, Unit
+from federated.task import registry
+from federated.task.spec import Aggregation, Unit
 from tests.federated.runtime import training_stand_in as stand_in
 from tests.federated.runtime.cast import PLAIN, SECURE, Cast, make_task, with_stand_in
 

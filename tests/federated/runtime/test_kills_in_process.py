@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from federated import modeller
 from federated.aggregators.values import tensors_to_bytes
 from federated.algorithms.workplace import Workplace
-from federated.coordinator import STAGES
-from federated.envelope import Header, opened, signed
 from federated.errors import LinkLost, TooFewPods
-from federated.journal import Event, Journal, LoggedRound, RoundState
 from federated.links.in_process import InProcess
-from federated.links.link import Buffer, Handler, Parcel
+from federated.links.link import Handler
+from federated.modeller import program as modeller
 from federated.protocols.sides import Outcome
-from federated.task_spec import TaskSpec, Unit
+from federated.rounds.coordinator import STAGES
+from federated.rounds.journal import Event, Journal, LoggedRound, RoundState
+from federated.task.envelope import Buffer, Header, Parcel, opened, signed
+from federated.task.spec import TaskSpec, Unit
 from federated.types import AccessCheckResult
 from tests.end_to_end.replayed_tasks import Replay
 from tests.federated.runtime.cast import Cast, OpenOwner, identity, make_task, with_stand_in

@@ -18,15 +18,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from federated import modeller
 from federated.cli.frame import run as command
-from federated.envelope import opened
 from federated.errors import ConfigurationError
-from federated.journal import Event, Journal, LoggedRound, open_existing
 from federated.links.in_process import InProcess
+from federated.modeller import program as modeller
 from federated.models.files import save
-from federated.pod_state import FILE, AcceptedTask, PodState
+from federated.owner.state import FILE, AcceptedTask, PodState
 from federated.protocols.sides import Outcome
+from federated.rounds.journal import Event, Journal, LoggedRound, open_existing
+from federated.task.envelope import opened
 from secure_agg import PodJournal
 from secure_agg.journal import RoundRecord
 from tests.federated.runtime.cast import Cast, make_task, with_stand_in

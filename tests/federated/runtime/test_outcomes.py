@@ -12,13 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from federated import modeller
-from federated.envelope import Header, signed
 from federated.errors import PolicyRefused, TooFewPods
-from federated.journal import Journal
 from federated.links.in_process import InProcess
-from federated.links.link import Parcel
-from federated.task_spec import Aggregation, Deadlines, Unit, moment
+from federated.modeller import program as modeller
+from federated.rounds.journal import Journal
+from federated.task.envelope import Header, Parcel, signed
+from federated.task.spec import Aggregation, Deadlines, Unit, moment
 from tests.federated.runtime import training_stand_in as stand_in
 from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, identity, make_task
 from tests.federated.runtime.test_weaknesses import Overheard

@@ -11,15 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from federated import modeller
 from federated.aggregators.terms import Terms, round_spec
 from federated.aggregators.values import model_hash, reals_layout, tensors_to_bytes
-from federated.coordinator import STAGES, Answer
-from federated.envelope import Header, signed
 from federated.errors import MessageRefused, TooFewPods
 from federated.links.in_process import InProcess
-from federated.links.link import Parcel
-from federated.task_spec import Aggregation, TaskSpec, Unit
+from federated.modeller import program as modeller
+from federated.rounds.coordinator import STAGES, Answer
+from federated.task.envelope import Header, Parcel, signed
+from federated.task.spec import Aggregation, TaskSpec, Unit
 from secure_agg import Server
 from secure_agg.keys import sign
 from secure_agg.messages import INVITATION, Invitation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from federated import modeller
-from federated.task_spec import Aggregation, Unit
+from federated.modeller import program as modeller
+from federated.task.spec import Aggregation, Unit
 from tests.federated.runtime.cast import PLAIN, SECURE, Cast, make_task
 
 TARGET = sum(10 * n * n / 4 for n in range(1, 6)) / sum(10 * n for n in range(1, 6))

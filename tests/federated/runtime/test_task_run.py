@@ -11,9 +11,9 @@ import pytest
 
 from federated.errors import ConfigurationError
 from federated.links.in_process import InProcess
+from federated.modeller.task_run import BEST, LAST, RESULT, TaskResult, TaskRun, begin, run, status
 from federated.models.files import load
-from federated.task_run import BEST, LAST, RESULT, TaskResult, TaskRun, begin, run, status
-from federated.task_spec import TaskSpec, Unit
+from federated.task.spec import TaskSpec, Unit
 from tests.federated.runtime.cast import NOW, Cast, identity, make_task
 
 

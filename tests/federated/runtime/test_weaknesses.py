@@ -17,23 +17,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from federated import modeller
 from federated.aggregators.terms import Terms, round_spec, weights_layout
-from federated.envelope import Header
 from federated.errors import InvalidArgument, TaskRefused, TooFewPods
 from federated.links.in_process import InProcess
-from federated.links.link import Parcel
+from federated.modeller import program as modeller
 from federated.protocols.sides import Outcome
-from federated.task_spec import Aggregation, Deadlines, TaskSpec, Unit, check_task_spec, read_task_spec
+from federated.task.envelope import Header, Parcel
+from federated.task.spec import Aggregation, Deadlines, TaskSpec, Unit, check_task_spec, read_task_spec
 from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task
 
 ROOT = Path(__file__).resolve().parents[3]
 ELSEWHERE = {
     10: "tests/secure_agg/test_parameters.py",
-    15: "tests/federated/test_policy.py",
-    19: "tests/federated/test_budgets.py",
-    21: "tests/federated/test_policy.py",
-    22: "tests/federated/screening/test_unknown.py",
+    15: "tests/federated/owner/test_policy.py",
+    19: "tests/federated/owner/test_budgets.py",
+    21: "tests/federated/owner/test_policy.py",
+    22: "tests/federated/screening/decide/test_unknown.py",
 }
 WAITING = {
     20: "SQL data sources",
@@ -227,8 +226,8 @@ async def test_w14_a_path_in_a_message_is_never_opened(cast: Cast, tmp_path: Pat
         assert answer.message is None
         assert "still" not in answer.sentence
     assert secret.read_text() == "still here"
-    runtime = [ROOT / "federated" / name for name in ("pod.py", "worker.py", "envelope.py", "coordinator.py")]
-    for file in runtime:
+    runtime = ("pod/program.py", "pod/worker.py", "task/envelope.py", "rounds/coordinator.py")
+    for file in (ROOT / "federated" / name for name in runtime):
         assert not re.search(r"\bopen\(|Path\(|unlink|read_bytes", file.read_text()), file.name
 
 
@@ -299,7 +298,7 @@ def test_w24_no_module_of_ours_phones_home() -> None:
 
 def test_w25_the_runtime_needs_no_heavy_package() -> None:
     code = (
-        "import sys, federated.pod, federated.modeller, federated.protocols.federated_averaging\n"
+        "import sys, federated.pod.program, federated.modeller.program, federated.protocols.federated_averaging\n"
         "print(sorted({'torch', 'pandas', 'duckdb', 'matplotlib', 'transformers', 'flwr'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from federated.screening.count_cells import CountCells, Profile
+from federated.counts.cells import CountCells, Profile
 
 Table = dict[Profile, int]
 

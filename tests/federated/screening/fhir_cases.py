@@ -12,10 +12,10 @@ import pytest
 from ehr.fetched import Fetched, Kind, State, complete
 from ehr.fhir.read import Reading, read_resource
 from ehr.records import RESOURCES, Patient, PatientRecord, PatientRef
-from federated.screening.criteria import Trial
-from federated.screening.evaluate import compile_plan, compile_verdicts
-from federated.screening.evidence import Outcome
-from federated.screening.plan import Plan, make_plan
+from federated.screening.decide.evaluate import compile_plan, compile_verdicts
+from federated.screening.decide.evidence import Outcome
+from federated.screening.plan.plan import Plan, make_plan
+from federated.screening.trial.criteria import Trial
 from tests.federated.screening.making import INDEX, ZONE, broken, facts
 from tests.federated.screening.trial_texts import HEAD, read
 

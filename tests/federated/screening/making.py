@@ -15,11 +15,11 @@ from ehr.elements import CodeableConcept, Coding, Period, Quantity, Reference
 from ehr.fetched import Fetched, Kind, State, complete, nothing
 from ehr.people import Patient
 from ehr.records import Encounter, PatientRecord, PatientRef
-from federated.screening import criteria as c
-from federated.screening import terms
-from federated.screening.evaluate import compile_plan, compile_verdicts
-from federated.screening.evidence import Evidence, Outcome
-from federated.screening.plan import Plan, SiteFacts, make_plan
+from federated.screening.decide.evaluate import compile_plan, compile_verdicts
+from federated.screening.decide.evidence import Evidence, Outcome
+from federated.screening.plan.plan import Plan, SiteFacts, make_plan
+from federated.screening.trial import criteria as c
+from federated.screening.trial import terms
 
 INDEX = date(2024, 6, 30)
 ZONE = ZoneInfo("Europe/Berlin")

@@ -15,10 +15,10 @@ import pytest
 
 from ehr.fetched import Kind, complete
 from ehr.records import RESOURCES, PatientRecord, PatientRef
-from federated.screening.evaluate import compile_plan, compile_verdicts
-from federated.screening.evidence import Decision, Outcome, Verdict
-from federated.screening.load import load_trial
-from federated.screening.plan import SiteFacts, make_plan
+from federated.screening.decide.evaluate import compile_plan, compile_verdicts
+from federated.screening.decide.evidence import Decision, Outcome, Verdict
+from federated.screening.plan.plan import SiteFacts, make_plan
+from federated.screening.trial.load import load_trial
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data" / "synthea-r4-100"

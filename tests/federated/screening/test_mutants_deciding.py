@@ -10,11 +10,11 @@ import pytest
 
 from ehr.dates import parse_duration
 from ehr.elements import Quantity, Range
-from federated.screening import criteria as c
-from federated.screening import terms
-from federated.screening.evaluate import compile_plan
-from federated.screening.evidence import Evidence, Verdict
-from federated.screening.plan import make_plan
+from federated.screening.decide.evaluate import compile_plan
+from federated.screening.decide.evidence import Evidence, Verdict
+from federated.screening.plan.plan import make_plan
+from federated.screening.trial import criteria as c
+from federated.screening.trial import terms
 from tests.federated.screening.making import (
     INDEX,
     SNOMED,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from federated.screening.evaluate import compile_plan, compile_verdicts
-from federated.screening.evidence import Decision, Evidence, Outcome
+from federated.screening.decide.evaluate import compile_plan, compile_verdicts
+from federated.screening.decide.evidence import Decision, Evidence, Outcome
 from tests.federated.screening.fhir_cases import cond, obs, patient_record, plan_of, trial_of
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from ehr.elements import CodeableConcept, Quantity
 from ehr.fetched import Fetched, Kind, State, complete
 from ehr.records import PatientRecord
-from federated.screening import criteria as c
-from federated.screening.evaluate import compile_plan, compile_verdicts
-from federated.screening.evidence import Decision, Fact, Verdict, plain
-from federated.screening.logic import NO, UNKNOWN, YES
-from federated.screening.lookups import Shares, look_up_next
-from federated.screening.plan import Plan, make_plan
+from federated.screening.decide.evaluate import compile_plan, compile_verdicts
+from federated.screening.decide.evidence import Decision, Fact, Verdict, plain
+from federated.screening.decide.lookups import Shares, look_up_next
+from federated.screening.decide.three_values import NO, UNKNOWN, YES
+from federated.screening.plan.plan import Plan, make_plan
+from federated.screening.trial import criteria as c
 from tests.federated.screening.making import (
     INDEX,
     age,

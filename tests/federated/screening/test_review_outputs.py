@@ -11,14 +11,14 @@ from typing import Any
 
 from ehr.checkpoint import Checkpoint, Done
 from ehr.people_file import Row as PeopleRow
-from federated.algorithms.criteria_match import Kept, Ongoing
-from federated.algorithms.run_heads import trial_head
-from federated.reports import decisions_csv, decisions_json, documents
-from federated.reports.run import PatientResult, Run, SiteHead
-from federated.screening.criteria import Trial
-from federated.screening.evaluate import compile_plan, compile_verdicts
-from federated.screening.evidence import Outcome, plain
-from federated.screening.plan import Plan
+from federated.screening.decide.evaluate import compile_plan, compile_verdicts
+from federated.screening.decide.evidence import Outcome, plain
+from federated.screening.patients import Kept, Ongoing
+from federated.screening.plan.plan import Plan
+from federated.screening.report import decisions_csv, documents
+from federated.screening.report.heads import trial_head
+from federated.screening.report.run import PatientResult, Run, SiteHead
+from federated.screening.trial.criteria import Trial
 from tests.federated.algorithms.test_criteria_match import FakeSite, person, run_of
 from tests.federated.screening import (
     test_review_eyes,
@@ -124,7 +124,7 @@ def test_table_and_documents_say_what_was_decided() -> None:
         run, outcomes, _ = a_run(trial_of(TABLE, head, REST))
         lines = list(csv.DictReader(io.StringIO("".join(decisions_csv.decisions(run)))))
         patients = [line for line in lines if not line["eye"]]
-        told = json.loads("".join(decisions_json.decisions(run)))["patients"]
+        told = json.loads("".join(documents.decisions_file(run)))["patients"]
         assert len(patients) == len(told) == len(outcomes)
         for line, document, outcome in zip(patients, told, outcomes, strict=True):
             assert line["decision"] == document["decision"] == outcome.decision.value

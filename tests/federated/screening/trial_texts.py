@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ehr.problems import Problem
-from federated.screening.load import Checked, Sources, packaged, read_trial
+from federated.screening.trial.load import Checked, Sources, packaged, read_trial
 
 HEAD = """trialveil: 1
 id: test-trial

@@ -20,11 +20,10 @@ import pytest
 
 from ehr.fetched import Kind, complete
 from ehr.records import RESOURCES, PatientRecord, PatientRef
-from federated.screening.evaluate import compile_plan
-from federated.screening.evidence import CriterionOutcome, Outcome
-from federated.screening.load import load_trial
-from federated.screening.plan import SiteFacts, make_plan
-from federated.screening.worlds import DEFAULTS
+from federated.screening.decide.evaluate import compile_plan
+from federated.screening.decide.evidence import CriterionOutcome, Outcome
+from federated.screening.plan.plan import DEFAULTS, SiteFacts, make_plan
+from federated.screening.trial.load import load_trial
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2].parent / "shared" / "data" / "ecqm"

@@ -12,8 +12,8 @@ from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
 from federated.algorithms.workplace import Workplace
+from federated.counts.suppression import DEFAULT, protected
 from federated.errors import TaskRefused
-from federated.screening.small_cells import DEFAULT, protected
 
 __all__ = ["Parameters", "modeller", "step", "worker"]
 

@@ -1,0 +1,1 @@
+"""The modeller's program."""

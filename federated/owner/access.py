@@ -1,0 +1,166 @@
+"""The pod's answer to a task: its signature, the owner's policy, the budgets and the clock, as one decision.
+
+    check_access(spec_bytes, signature, gate, now) -> (AccessCheckResult, Verdict)
+
+It fails closed: whatever goes wrong inside is no access, and nothing of it is told. An access manager of somebody
+else's is not asked; its answers can be read with `federated.types.access.read_access_check`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from federated.errors import ConfigurationError, FederatedError, MessageRefused, TaskRefused
+from federated.names import _PodResponseType as Code
+from federated.owner.budgets import Budgets, History, TaskEntry
+from federated.owner.disclosure import models_named, source_of
+from federated.owner.policy import Facts, Reason, Verdict, decide
+from federated.owner.policy_section import Policy
+from federated.task.signatures import check_task_signature
+from federated.task.spec import Document, TaskSpec, read_task_spec
+from federated.types.access import MODEL_INFERENCE, AccessCheckResult, ResourceLimit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a pod decides with.
+
+    Attributes:
+        pod, key: its name and raw public key.
+        policy: see `Policy`.
+        budgets: see `Budgets`.
+        sources: names of its data sources to what kind each is.
+        has_ehr: whether an EHR is connected.
+        digest_of: what a document really is, reckoned from its text; for a trial
+            `federated.screening.trial.lock.digest`. It may raise for one that is none.
+    """
+
+    pod: str
+    key: bytes = field(repr=False)
+    policy: Policy
+    budgets: Budgets = field(repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    has_ehr: bool = False
+    digest_of: Callable[[Document], str] | None = field(default=None, repr=False)
+
+
+def check_access(
+    spec_bytes: bytes, signature: bytes, gate: Gate, now: datetime
+) -> tuple[AccessCheckResult, Verdict]:
+    """Whether a task may run in this pod; an accepted one is remembered in the ledger. It never raises.
+
+    Args:
+        spec_bytes: the task as it was signed.
+        signature: the modeller's, 64 bytes; empty where none came.
+        gate: see `Gate`.
+        now: aware.
+
+    Returns:
+        What the types page calls the answer, with the limits of the task's models; and the verdict: its ``message``
+        is for the modeller, its ``reasons`` are for the owner's log.
+    """
+    try:
+        spec = read_task_spec(spec_bytes)
+        verdict = _identity(spec, spec_bytes, signature, gate.policy) or _decided(spec, gate, now)
+        limits = _limits(spec, gate) if verdict.code is Code.ACCEPT else None
+    except TaskRefused as error:
+        verdict, limits = _refused(Code[error.code], "task", str(error)), None
+    except ConfigurationError as error:
+        verdict, limits = _refused(Code.TASK_SETUP_ERROR, "state", str(error)), None
+    except Exception as error:  # noqa: BLE001 - whatever it is, the task does not run and nothing of it is told
+        logger.error("An access check failed (%s); the task was refused.", type(error).__name__)
+        verdict, limits = (
+            _refused(Code.NO_ACCESS, "fault", f"The check failed ({type(error).__name__})."),
+            None,
+        )
+    return {"response_type": verdict.code, "limits": limits}, verdict
+
+
+def _refused(code: Code, rule: str, text: str) -> Verdict:
+    return Verdict((Reason(code, rule, text),))
+
+
+def _identity(spec: TaskSpec, data: bytes, signature: bytes, policy: Policy) -> Verdict | None:
+    """A refusal where the signature does not prove who asks; None where it does."""
+    if not signature:
+        return _refused(Code.NO_PROOF_OF_IDENTITY, "signature", "The task came without a signature.")
+    pinned = policy.modellers.get(spec.modeller.name)
+    if pinned is None:
+        return _refused(Code.UNAUTHORISED, "modeller", "No key is pinned for this modeller.")
+    try:
+        check_task_signature(pinned, signature, data)
+    except MessageRefused:
+        text = "The task is not signed by the key that is pinned for its modeller."
+        return _refused(Code.INVALID_PROOF_OF_IDENTITY, "signature", text)
+    return None
+
+
+def _decided(spec: TaskSpec, gate: Gate, now: datetime) -> Verdict:
+    verdict = Verdict()
+
+    def judge(history: History) -> bool:
+        nonlocal verdict
+        verdict = decide(gate.policy, spec, _facts(spec, gate, now, history))
+        return verdict.code is Code.ACCEPT
+
+    gate.budgets.admit_task(_entry(spec, gate, now), judge)
+    return verdict
+
+
+def _entry(spec: TaskSpec, gate: Gate, now: datetime) -> TaskEntry:
+    invited = any(pod.name == gate.pod for pod in spec.participants)
+    return TaskEntry(
+        hash=spec.hash,
+        modeller=spec.modeller.public,
+        nonce=spec.nonce,
+        day=now.astimezone(UTC).date().isoformat(),
+        source=source_of(spec, gate.pod) if invited else "",
+        cohort=frozenset(spec.pinned.values()),
+    )
+
+
+def _facts(spec: TaskSpec, gate: Gate, now: datetime, history: History) -> Facts:
+    quotas = gate.policy.inferences
+    return Facts(
+        pod=gate.pod,
+        key=gate.key,
+        now=now,
+        sources=gate.sources,
+        has_ehr=gate.has_ehr,
+        digests=_digests(spec, gate),
+        nonce_used=history.nonce_used,
+        begun_today=history.begun_today,
+        cohorts=history.cohorts,
+        left={model: limit - history.used.get(model, 0) for model, limit in quotas.items()},
+    )
+
+
+def _digests(spec: TaskSpec, gate: Gate) -> dict[str, str]:
+    """What each document is; one that cannot be read is left out, and so refused."""
+    found: dict[str, str] = {}
+    for name, document in spec.documents.items():
+        try:
+            if gate.digest_of is not None:
+                found[name] = gate.digest_of(document)
+        except FederatedError:
+            continue
+    return found
+
+
+def _limits(spec: TaskSpec, gate: Gate) -> list[ResourceLimit]:
+    models = sorted({name for unit in spec.algorithms for name in models_named(unit) or ()})
+    return [
+        {
+            "resourceType": MODEL_INFERENCE,
+            "resourceName": model,
+            "totalUsage": gate.budgets.used(model),
+            "limit": gate.policy.inferences.get(model),
+            "modelDownloadUrl": gate.policy.model_urls.get(model),
+        }
+        for model in models
+    ]

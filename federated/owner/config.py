@@ -1,0 +1,75 @@
+"""``pod.yaml``, read whole.
+
+`ehr.site` reads the parts ``ehr``, ``site`` and ``cohort`` and ignores the rest; here every key of the file is known.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from ehr.pod_file import checked, read_bytes
+from ehr.settings import CohortSection, EHRSection, Section, SiteFile, SiteSection
+from federated.datasources.settings import SourceSettings
+from federated.owner.federation_section import FederationSection
+from federated.owner.policy_section import PolicySection, or_empty
+from federated.task.spec import POD_NAME
+
+
+def _source_name(text: str) -> str:
+    if not POD_NAME.fullmatch(text):
+        raise ValueError("is not a name in a task: 1 to 64 of a-z, 0-9, '.', '_', '-'")
+    return text
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
+"""What a task calls a table."""
+
+
+class PodFile(Section):
+    """A whole pod file: an EHR, data sources, or both, and what may be done with them.
+
+    Args:
+        name: the hospital or site.
+        ehr, site, cohort: see `ehr.settings`; a pod without an EHR has none of them.
+        data: named data sources.
+        policy: what may run and leave; an empty one runs nothing.
+        federation: who the pod is to others; None for one that takes nobody's tasks.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$")
+    ehr: EHRSection | None = None
+    site: SiteSection | None = None
+    cohort: CohortSection | None = None
+    data: Annotated[dict[SourceName, SourceSettings], BeforeValidator(or_empty)] = Field(default_factory=dict)
+    policy: Annotated[PolicySection, BeforeValidator(or_empty)] = PolicySection()
+    federation: FederationSection | None = None
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> PodFile:
+        if self.ehr is None and not self.data:
+            raise ValueError('there is neither "ehr" nor "data"; give one of them')
+        if (self.ehr is None) != (self.site is None):
+            raise ValueError('"ehr" and "site" belong together; give both, or "data" alone')
+        if self.ehr is None and self.cohort is not None:
+            raise ValueError('"cohort" names patients of an EHR, and there is no "ehr"')
+        return self
+
+    @property
+    def hospital(self) -> SiteFile | None:
+        """The parts that `ehr.open_site` takes; None where there is no EHR."""
+        if self.ehr is None or self.site is None:
+            return None
+        return SiteFile(name=self.name, ehr=self.ehr, site=self.site, cohort=self.cohort)
+
+
+def read_pod(path: Path) -> PodFile:
+    """A whole pod file; what it names is not opened.
+
+    Raises:
+        FileErrors: with every mistake.
+        ConfigurationError: the file cannot be read.
+    """
+    return checked(read_bytes(path, "pod file"), path.name, PodFile)

@@ -1,0 +1,80 @@
+"""``federation:`` of ``pod.yaml``: who this pod is to others, whose tasks it takes, and with whom it adds up."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from ehr.settings import Secret, Section
+from federated.task.participants import Address, ParticipantName, PublicKey, split_address
+
+
+class ModellerSection(Section):
+    """Whose tasks this pod looks at.
+
+    Args:
+        name: as it stands in tasks.
+        key: the modeller's public key.
+        address: where its program listens; this pod dials out to it. None for a pod that runs in the modeller's own
+            process.
+        proxy: an HTTP proxy of the hospital through which ``address`` is reached, ``host:port``; it opens a tunnel
+            (CONNECT) and sees TLS only. None dials directly; variables of the environment are not looked at.
+    """
+
+    name: ParticipantName
+    key: PublicKey
+    address: Address | None = None
+    proxy: Address | None = None
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> ModellerSection:
+        if self.proxy is not None and self.address is None:
+            raise ValueError('"proxy" leads to "address", which is missing')
+        return self
+
+    @property
+    def public(self) -> bytes:
+        """The raw public key, 32 bytes."""
+        return bytes.fromhex(self.key)
+
+    @property
+    def host_and_port(self) -> tuple[str, int] | None:
+        """``address`` in its two parts."""
+        return None if self.address is None else split_address(self.address)
+
+    @property
+    def proxy_host_and_port(self) -> tuple[str, int] | None:
+        """``proxy`` in its two parts."""
+        return None if self.proxy is None else split_address(self.proxy)
+
+
+class FederationSection(Section):
+    """``federation:``.
+
+    Args:
+        name: what this pod is called in tasks.
+        key: where its Ed25519 identity is: the 64 hexadecimal digits of the seed ("trialveil pod key").
+        modeller: see `ModellerSection`.
+        peers: the pods that this one agrees to add up with, by name, with their public keys. A task that invites
+            another one, or one of these under another key, is refused.
+        state: folder of what this pod must remember: tasks, rounds, budgets, audit log; beside the pod file.
+    """
+
+    name: ParticipantName
+    key: Secret
+    modeller: ModellerSection
+    peers: dict[ParticipantName, PublicKey] = Field(default_factory=dict)
+    state: str = Field(default="state", min_length=1)
+
+    @model_validator(mode="after")
+    def _different_keys(self) -> FederationSection:
+        if self.name in self.peers:
+            raise ValueError('"peers" names this pod itself; name the others only')
+        keys = [self.modeller.key, *self.peers.values()]
+        if len(set(keys)) != len(keys):
+            raise ValueError("two of the peers and the modeller have the same key")
+        return self
+
+    @property
+    def pinned(self) -> dict[str, bytes]:
+        """The peers and their raw public keys."""
+        return {name: bytes.fromhex(key) for name, key in self.peers.items()}

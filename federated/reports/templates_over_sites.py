@@ -1,0 +1,21 @@
+"""The templates of pages over several sites: their own and those of one site's report."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader
+
+from federated.reports import federation_charts as charts
+from federated.screening.report import html
+
+
+@cache
+def environment() -> Environment:
+    """The environment of the report's own pages, with our templates and the words of our charts."""
+    base = html.environment()
+    assert base.loader is not None
+    made = base.overlay(loader=ChoiceLoader([PackageLoader("federated.reports"), base.loader]))
+    drawn = (charts.interval, charts.number, charts.signed, charts.share, charts.short)
+    made.filters = base.filters | {made_of.__name__: made_of for made_of in drawn}
+    return made

@@ -1,0 +1,1 @@
+"""The modeller's side of the rounds of a task."""

@@ -1,0 +1,1 @@
+"""Three values for each criterion, with the evidence."""

@@ -1,0 +1,1 @@
+"""What is asked of an EHR for a trial."""

@@ -1,0 +1,299 @@
+"""Predicates of the trial file as leaves of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from functools import singledispatch
+from typing import Literal, NamedTuple
+
+from ehr.dates import day_start
+from ehr.fetched import Kind
+from federated.screening.plan import times as plan_times
+from federated.screening.plan.bounds import PlanRefused, asked_of, asked_of_column, code_set
+from federated.screening.plan.nodes import (
+    Age,
+    All,
+    Any,
+    Count,
+    Each,
+    Every,
+    Exists,
+    Extreme,
+    Field,
+    Latest,
+    Mean,
+    PlanLeaf,
+    PlanNode,
+    Select,
+    StatusRule,
+    TimeRule,
+    Unread,
+    World,
+)
+from federated.screening.trial import predicates as file
+from federated.screening.trial import terms
+
+NEVER = frozenset({"refuted", "entered-in-error"})
+"""Verification statuses that count as nothing, whatever an author lists."""
+
+PlanEye = Literal["right", "left", "this", "fellow"]
+
+
+Times = Sequence[tuple[str, terms.Window | None]]
+
+
+class Setting(NamedTuple):
+    """What a leaf is planned in: the index date, what silence means, since when, and the grain."""
+
+    day: date
+    world: dict[str, World]
+    care_since: date | None
+    grain: str
+
+
+@singledispatch
+def leaf(predicate: file.Leaf, setting: Setting) -> PlanNode:
+    """The plan's leaf (or, for both eyes, two leaves) of a predicate.
+
+    Raises:
+        PlanRefused: the predicate cannot be planned in this grain.
+    """
+    raise PlanRefused(f"{predicate.kind} cannot be planned")
+
+
+@leaf.register
+def _(predicate: file.Age, setting: Setting) -> PlanNode:
+    if predicate.when.anchor == "birth":
+        raise PlanRefused('"at" of an age cannot be counted from birth')
+    at = plan_times.point_day(predicate.when, setting.day)
+    return plan_times.age(predicate.compare, predicate.unit, at, predicate.at.path)
+
+
+@leaf.register
+def _(predicate: file.Sex, setting: Setting) -> PlanNode:
+    return _field(predicate, setting, ("sex", predicate.which), predicate.values)
+
+
+@leaf.register
+def _(predicate: file.Deceased, setting: Setting) -> PlanNode:
+    return _field(predicate, setting, ("deceased", "deceased"), ("true" if predicate.value else "false",))
+
+
+@leaf.register
+def _(predicate: file.Column, setting: Setting) -> PlanNode:
+    made = _field(predicate, setting, ("column", predicate.name), predicate.texts)
+    asked = asked_of_column(predicate)
+    return made if asked is None else replace(made, asked=asked, text=asked.text)
+
+
+def _field(
+    predicate: file.Leaf,
+    setting: Setting,
+    of: tuple[Literal["sex", "deceased", "column"], str],
+    values: tuple[str, ...],
+) -> Field:
+    world: World = "open" if predicate.elsewhere_matters else setting.world[of[0]]
+    end = plan_times.day_end(setting.day)
+    return Field(predicate.at.path, *of, frozenset(values), " or ".join(values), world, end)
+
+
+@leaf.register
+def _(predicate: file.Measurement, setting: Setting) -> PlanNode:
+    return Unread(predicate.at.path, "measurement", "NOT_MEASURED", predicate.metric)
+
+
+@leaf.register
+def _(predicate: file.Condition, setting: Setting) -> PlanNode:
+    asked = (("onset", predicate.onset), ("recorded", predicate.recorded), ("active", predicate.active))
+    given = [(of, window) for of, window in asked if window is not None]
+    times: Times = given or [("known", None)]
+    select = replace(
+        _select(predicate, Kind.CONDITION, setting, times),
+        codes=code_set(predicate.codes),
+        statuses=_verified(predicate.clinical, predicate.verification, predicate.maybe),
+        categories=frozenset(predicate.category),
+    )
+    return _eyes(predicate.eye, _number(predicate, select, predicate.count), setting)
+
+
+@leaf.register
+def _(predicate: file.Allergy, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.ALLERGY, setting, [("onset", predicate.window)]),
+        codes=code_set(predicate.codes),
+        statuses=_verified(predicate.clinical, predicate.verification, predicate.maybe),
+    )
+    return _number(predicate, select, predicate.count)
+
+
+def _verified(
+    clinical: tuple[str, ...] | None, verification: tuple[str, ...], maybe: tuple[str, ...]
+) -> tuple[StatusRule, ...]:
+    return (
+        StatusRule("clinical", None if clinical is None else frozenset(clinical)),
+        StatusRule("verification", frozenset(verification) - NEVER, frozenset(maybe) - NEVER),
+    )
+
+
+@leaf.register
+def _(predicate: file.Procedure, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.PROCEDURE, setting, [("performed", predicate.performed)]),
+        codes=code_set(predicate.codes),
+        statuses=_status(predicate.status),
+    )
+    made = _number(predicate, select, predicate.count)
+    if isinstance(made, Count):
+        made = replace(made, distinct=predicate.distinct)
+    return _eyes(predicate.eye, made, setting)
+
+
+@leaf.register
+def _(predicate: file.Medication, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.MEDICATION, setting, [("authored", predicate.authored)]),
+        codes=code_set(predicate.codes),
+        statuses=_status(predicate.status),
+        sources=frozenset(predicate.sources),
+        intents=frozenset(predicate.intent),
+    )
+    return Exists(predicate.at.path, select)
+
+
+@leaf.register
+def _(predicate: file.Order, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.ORDER, setting, [("authored", predicate.authored)]),
+        codes=code_set(predicate.codes),
+        statuses=_status(predicate.status),
+        sources=frozenset(predicate.sources),
+        intents=frozenset(predicate.intent),
+    )
+    return _number(predicate, select, predicate.count)
+
+
+@leaf.register
+def _(predicate: file.Immunization, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.IMMUNIZATION, setting, [("occurred", predicate.window)]),
+        codes=code_set(predicate.codes),
+        statuses=_status(predicate.status),
+    )
+    return _number(predicate, select, predicate.count)
+
+
+@leaf.register
+def _(predicate: file.Document, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.DOCUMENT, setting, [("when", predicate.window)]),
+        codes=code_set(predicate.codes),
+        statuses=_status(predicate.status),
+    )
+    return _number(predicate, select, predicate.count)
+
+
+@leaf.register
+def _(predicate: file.Appointment, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.APPOINTMENT, setting, [("when", predicate.window)]),
+        statuses=_status(predicate.status),
+        types=frozenset(predicate.types),
+        locations=frozenset(predicate.location),
+    )
+    return _number(predicate, select, predicate.count, predicate.every, setting.day)
+
+
+@leaf.register
+def _(predicate: file.Encounter, setting: Setting) -> PlanNode:
+    of = "whole" if predicate.whole else "start"
+    select = replace(
+        _select(predicate, Kind.ENCOUNTER, setting, [(of, predicate.window)]),
+        codes=None if predicate.codes is None else code_set(predicate.codes),
+        statuses=_status(predicate.status),
+        classes=frozenset(code.upper() for code in predicate.classes),
+        discharge=None if predicate.discharge is None else code_set(predicate.discharge),
+    )
+    return _number(predicate, select, predicate.count, predicate.every, setting.day)
+
+
+@leaf.register
+def _(predicate: file.Observation, setting: Setting) -> PlanNode:
+    select = replace(
+        _select(predicate, Kind.OBSERVATION, setting, [("effective", predicate.window)]),
+        codes=code_set(predicate.codes),
+        statuses=_status(predicate.status),
+        categories=frozenset(predicate.category),
+        specimen=predicate.specimen,
+    )
+    return _eyes(predicate.eye, _taken(predicate, select, setting.day), setting)
+
+
+def _taken(predicate: file.Observation, select: Select, index: date) -> PlanLeaf:
+    path, take = predicate.at.path, predicate.take
+    if take == "count":
+        return _number(predicate, select, predicate.count)
+    if predicate.compare is None and predicate.code_in is None and not predicate.texts:
+        return Exists(path, select)
+    asked = asked_of(predicate)
+    if take in ("latest", "earliest"):
+        stale = None if predicate.stale_after is None else plan_times.before(predicate.stale_after, index)
+        return Latest(path, select, asked, take == "earliest", stale, predicate.same_day)
+    if take == "mean":
+        return Mean(path, select, asked)
+    if take in ("min", "max"):
+        return Extreme(path, select, asked, "min" if take == "min" else "max")
+    return Each(path, select, asked, all=take == "all")
+
+
+def _select(predicate: file.Leaf, kind: Kind, setting: Setting, times: Times) -> Select:
+    return Select(
+        kind=kind,
+        codes=None,
+        world="open" if predicate.elsewhere_matters else setting.world[kind.value],
+        index_end=plan_times.day_end(setting.day),
+        times=tuple(TimeRule(of, plan_times.span(window, setting.day)) for of, window in times),
+        care_since=None if setting.care_since is None else day_start(setting.care_since),
+    )
+
+
+def _status(accepted: tuple[str, ...]) -> tuple[StatusRule, ...]:
+    # "unknown" is what FHIR writes where the status itself is not known.
+    return (StatusRule("status", frozenset(accepted) - NEVER, frozenset({"unknown"}) - frozenset(accepted)),)
+
+
+def _number(
+    predicate: file.Leaf,
+    select: Select,
+    count: terms.Count | None,
+    every: terms.Every | None = None,
+    index: date = date.min,
+) -> Exists | Count | Every:
+    path = predicate.at.path
+    if every is not None:
+        spans = plan_times.periods(every, index)
+        whole = replace(spans[0], lo=spans[-1].lo)
+        times = tuple(TimeRule(rule.of, whole) for rule in select.times)
+        return Every(path, replace(select, times=times), spans, every.times)
+    if count is None or (count.op, count.n) == (">=", 1):
+        return Exists(path, select)
+    return Count(path, select, count.op, count.n)
+
+
+def _eyes(eye: file.Eye | None, made: PlanLeaf, setting: Setting) -> PlanNode:
+    """The leaf for the eye that is asked; both eyes make two leaves."""
+    if eye is None or isinstance(made, Age | Field | Unread):
+        return made
+    if eye == "any" and isinstance(made, Exists):
+        return made  # a record of an unknown eye is still in an eye
+    if eye in ("any", "all"):
+        sides = tuple(
+            replace(made, path=f"{made.path}[{side}]", select=replace(made.select, eye=side))
+            for side in ("right", "left")
+        )
+        return Any(sides) if eye == "any" else All(sides)
+    if eye in ("this", "fellow") and setting.grain != "eye":
+        raise PlanRefused(f'"eye: {eye}" needs "grain: eye"')
+    wanted: PlanEye = "this" if eye in ("same", "this") else eye  # type: ignore[assignment]  # "any" and "all" ended above
+    return replace(made, select=replace(made.select, eye=wanted))

@@ -1,0 +1,241 @@
+"""The JSON documents as models: for the published JSON Schemas, and to check what was written.
+
+`documents` makes the values; these say what a reader may rely on. Unknown keys are refused, so a key that
+is written and not described here fails a test.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from federated.screening.decide.evidence import Evidence, LookUp
+
+Count = Annotated[int, Field(ge=0)]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+DecisionName = Literal["eligible", "undecided", "not_eligible", "not_evaluated"]
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trial(Closed):
+    """Which criteria were asked."""
+
+    id: str
+    version: str
+    nct: tuple[str, ...]
+    plan_digest: str
+    parameters: dict[str, str]
+
+
+class Site(Closed):
+    """Where, and what silence means there."""
+
+    pseudonym: str
+    zone: str
+    world: dict[str, Literal["closed", "recorded", "open"]]
+
+
+class _Head(Closed):
+    tool: str
+    trial: Trial
+    site: Site
+    index_date: Day
+
+
+class Criterion(Closed):
+    """One criterion of one patient or eye, with its evidence."""
+
+    id: str
+    side: Literal["inclusion", "exclusion", "implicit"]
+    verdict: Literal["pass", "fail", "unknown", "not_applicable", "not_evaluated"]
+    near_miss: bool
+    evidence: tuple[Evidence, ...]
+
+
+class Eye(Closed):
+    """What was decided about one eye."""
+
+    decision: DecisionName
+    criteria: tuple[Criterion, ...]
+    lookups: tuple[LookUp, ...]
+
+
+class StudyEye(Closed):
+    """The eye that was chosen, and by which rule."""
+
+    eye: Literal["right", "left"]
+    rule: str
+
+
+class Patient(Closed):
+    """One row of the input."""
+
+    input_row: int
+    ref: str
+    match: Literal["matched", "ambiguous", "not_found", "undetermined", "duplicate", "bad_row"]
+    decision: DecisionName
+    queue: Literal["contact", "review", "deferred", "none"]
+    criteria: tuple[Criterion, ...]
+    lookups: tuple[LookUp, ...]
+    states: dict[str, str]
+    issues: tuple[str, ...]
+    eyes: dict[Literal["right", "left"], Eye] | None = None
+    study_eye: StudyEye | None = None
+
+
+class DecisionsDocument(_Head):
+    """``decisions.json``; in ``decisions.jsonl`` the first line is this without ``patients``."""
+
+    schema_: Annotated[Literal["trialveil/decisions/1"], Field(alias="schema")]
+    patients: tuple[Patient, ...]
+
+
+class Counts(Closed):
+    """Rows of the input. eligible + undecided + not_eligible = evaluated; with not_evaluated = input."""
+
+    input: Count
+    matched: Count
+    evaluated: Count
+    eligible: Count
+    undecided: Count
+    not_eligible: Count
+    not_evaluated: Count
+
+
+class CriterionCounts(Closed):
+    """One criterion over everyone evaluated; ``reasons`` says why it is unknown."""
+
+    pass_: Annotated[Count, Field(alias="pass")]
+    fail: Count
+    unknown: Count
+    not_applicable: Count
+    fails_alone: Count
+    unknown_alone: Count
+    reasons: dict[str, Count]
+
+
+class Step(Closed):
+    """One step of the ordered funnel."""
+
+    criterion: str
+    entering: Count
+    possible: Count
+    sure: Count
+    lost: Count
+    unsure: Count
+
+
+class Independent(Closed):
+    """One criterion, whatever the others say."""
+
+    criterion: str
+    passed: Count
+    failed: Count
+    unknown: Count
+    not_applicable: Count
+    gained_eligible: Count
+    gained_undecided: Count
+    unknown_alone: Count
+    fails_alone: Count
+
+
+class FunnelView(Closed):
+    """Both funnels; ``criteria`` gives the criterion of each bit of the masks."""
+
+    unit: Literal["patient", "eye", "visit"]
+    evaluated: Count
+    criteria: tuple[str, ...]
+    not_evaluated: tuple[str, ...]
+    ordered: tuple[Step, ...]
+    independent: tuple[Independent, ...]
+
+
+class Mask(Closed):
+    """How many share these bit masks; bit *i* is the *i*-th of the funnel's ``criteria``."""
+
+    failed: Count
+    unknown: Count
+    not_applicable: Count
+    count: Count
+
+
+class ValueSet(Closed):
+    """One code list of the plan."""
+
+    digest: str
+    size: Count
+
+
+class SummaryDocument(_Head):
+    """``summary.json`` of one site."""
+
+    schema_: Annotated[Literal["trialveil/summary/1"], Field(alias="schema")]
+    counts: Counts
+    criteria: dict[str, CriterionCounts]
+    funnel: FunnelView
+    masks: tuple[Mask, ...]
+    failures: dict[str, Count]
+    value_sets: dict[str, ValueSet]
+    kinds: dict[str, dict[str, Count]]
+    issues: dict[str, Count]
+
+
+class WorkDone(Closed):
+    """What was done to the data on the way in; counts."""
+
+    failures: dict[str, Count]
+    conversions: dict[str, Count]
+    repairs: dict[str, Count]
+    set_aside: dict[str, Count]
+    text_only: dict[str, Count]
+
+
+class RunDocument(_Head):
+    """``run.json``: times, versions, host."""
+
+    schema_: Annotated[Literal["trialveil/run/1"], Field(alias="schema")]
+    started: str | None = None
+    ended: str | None = None
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    host: dict[str, str]
+    requests: dict[str, Count]
+    work: WorkDone
+
+
+class TrialName(Closed):
+    """The trial that every site asked."""
+
+    id: str
+    version: str
+    nct: tuple[str, ...]
+
+
+class SiteSummary(Closed):
+    """One site's numbers."""
+
+    site: Site
+    index_date: Day
+    plan_digest: str
+    counts: Counts
+    criteria: dict[str, CriterionCounts]
+    funnel: FunnelView
+    failures: dict[str, Count]
+    kinds: dict[str, dict[str, Count]]
+
+
+class OverviewDocument(Closed):
+    """``summary.json`` over several sites of one owner."""
+
+    schema_: Annotated[Literal["trialveil/overview/1"], Field(alias="schema")]
+    tool: str
+    trial: TrialName
+    counts: Counts
+    criteria: dict[str, CriterionCounts]
+    funnel: FunnelView
+    masks: tuple[Mask, ...]
+    sites: tuple[SiteSummary, ...]

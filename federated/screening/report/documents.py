@@ -1,0 +1,336 @@
+"""The JSON documents of a run as plain values, and their bytes (``trial-matching`` 7.2).
+
+Keys and order depend on the `Run` alone. Only `execution` holds a clock.
+
+Bytes of the JSON files: keys sorted, UTF-8, no clock but in ``run.json``; equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from federated.errors import CheckFailed, InvalidArgument
+from federated.screening.decide.evidence import Decision, Outcome, Verdict, plain
+from federated.screening.report.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
+from federated.screening.report.run import MatchState, PatientResult, Row, Run, TrialHead, queue, units
+
+COUNTS = ("input", "matched", "evaluated", "eligible", "undecided", "not_eligible", "not_evaluated")
+
+
+def tables(run: Run) -> dict[tuple[int, int, int], int]:
+    """The mask table of a run, from which every funnel is computed."""
+    return mask_table(outcome.masks() for outcome in units(run))
+
+
+def funnel_of(run: Run, table: MaskTable | None = None, order: Sequence[str] | None = None) -> Funnel:
+    """Both funnels of a run; ``order`` changes what is shown, not what is decided."""
+    ids = [head.id for head in run.criteria]
+    off = {head.id for head in run.criteria if not head.enabled}
+    return funnel(ids, tables(run) if table is None else table, order, off)
+
+
+def greedy(run: Run) -> tuple[str, ...]:
+    """The criteria in the order of what they lose, for ``--order greedy``; it changes what is shown only."""
+    return greedy_order([head.id for head in run.criteria], tables(run))
+
+
+def counts(run: Run) -> dict[str, int]:
+    """The five numbers and what they are made from, in patients (rows of the input).
+
+    Raises:
+        CheckFailed: they do not add up.
+    """
+    found = Counter(patient.decision.value for patient in run.patients)
+    result = dict.fromkeys(COUNTS, 0) | {name: found[name] for name in COUNTS[3:]}
+    result["input"] = len(run.patients)
+    result["matched"] = sum(patient.match is MatchState.MATCHED for patient in run.patients)
+    result["evaluated"] = result["input"] - result["not_evaluated"]
+    _add_up("decisions", result["evaluated"], [result[name] for name in COUNTS[3:6]])
+    if result["evaluated"] > result["matched"]:
+        raise CheckFailed("counts: more patients were evaluated than matched; expected at most as many")
+    return result
+
+
+def _add_up(what: str, total: int, parts: Sequence[int]) -> None:
+    if total != sum(parts):
+        raise CheckFailed(f"counts: the {len(parts)} parts of {what} do not add up to their total")
+
+
+def head(run: Run, name: str) -> dict[str, Any]:
+    """What every document starts with: its schema, the tool, the trial, the site, the index date."""
+    return {
+        "schema": f"trialveil/{name}/1",
+        "tool": f"trialveil {run.tool_version}",
+        "trial": _trial(run.trial),
+        "site": {"pseudonym": run.site.pseudonym, "zone": run.site.zone, "world": plain(run.site.world)},
+        "index_date": run.index_date,
+    }
+
+
+def _trial(trial: TrialHead) -> dict[str, Any]:
+    return {
+        "id": trial.id,
+        "version": trial.version,
+        "nct": list(trial.nct),
+        "plan_digest": trial.plan_digest,
+        "parameters": plain(trial.parameters),
+    }
+
+
+def decisions(run: Run) -> dict[str, Any]:
+    """``decisions.json``: every patient with criteria and evidence."""
+    return {**head(run, "decisions"), "patients": list(patients(run))}
+
+
+def patients(run: Run) -> Iterator[dict[str, Any]]:
+    """One document a patient, in input order."""
+    return (_patient(run, patient) for patient in run.patients)
+
+
+def _patient(run: Run, patient: PatientResult) -> dict[str, Any]:
+    row = Row(patient, patient.outcome)
+    document: dict[str, Any] = {
+        "input_row": patient.input_row,
+        "ref": patient.ref,
+        "match": patient.match.value,
+        "decision": patient.decision.value,
+        "queue": queue(run, row),
+        "criteria": [],
+        "lookups": [],
+        "states": plain(patient.fetched),
+        "issues": list(patient.issues),
+    }
+    if patient.outcome is None:
+        return document
+    document |= _outcome(patient.outcome)
+    document["issues"] = sorted({*patient.issues, *patient.outcome.notes})
+    if patient.outcome.eyes:
+        document["eyes"] = {eye: _outcome(part) for eye, part in sorted(patient.outcome.eyes.items())}
+    if patient.outcome.study_eye:
+        eye, rule = patient.outcome.study_eye
+        document["study_eye"] = {"eye": eye, "rule": rule}
+    return document
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "decision": outcome.decision.value,
+        "criteria": [plain(criterion) for criterion in outcome.criteria],
+        "lookups": [plain(lookup) for lookup in outcome.lookups],
+    }
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """``summary.json``: counts only, with the mask table that every other view is computed from.
+
+    Raises:
+        CheckFailed: numbers that must add up do not.
+    """
+    table = tables(run)
+    views = funnel_of(run, table)
+    checked(run, views)
+    return {
+        **head(run, "summary"),
+        "counts": counts(run),
+        "criteria": _criteria(run, views),
+        "funnel": funnel_document(run, views),
+        "masks": masks_document(table),
+        "failures": plain(run.work.failures),
+        "value_sets": {item.name: {"digest": item.digest, "size": item.size} for item in run.value_sets},
+        "kinds": completeness(run),
+        "issues": dict(sorted(Counter(issue for p in run.patients for issue in p.issues).items())),
+    }
+
+
+def checked(run: Run, views: Funnel) -> None:
+    """Assert what must hold between decisions, criteria and funnel.
+
+    Raises:
+        CheckFailed: one of them does not.
+    """
+    found = Counter(outcome.decision for outcome in units(run))
+    expected = (found[Decision.ELIGIBLE], found[Decision.UNDECIDED], found[Decision.NOT_ELIGIBLE])
+    if expected != (views.decided.eligible, views.decided.undecided, views.decided.not_eligible):
+        raise CheckFailed("counts: the decisions are not those that the verdicts of the criteria give")
+    for row in views.independent:
+        parts = [row.passed, row.failed, row.unknown, row.not_applicable]
+        _add_up("a criterion", views.evaluated, parts)
+    if views.ordered:
+        last = views.ordered[-1]
+        _add_up("the funnel", last.possible, [views.decided.eligible, views.decided.undecided])
+        _add_up("the sure end of the funnel", last.sure, [views.decided.eligible])
+
+
+def _criteria(run: Run, views: Funnel) -> dict[str, Any]:
+    reasons = unknown_reasons(run)
+    found: dict[str, Any] = {}
+    for row in views.independent:
+        found[row.criterion] = {
+            "pass": row.passed,
+            "fail": row.failed,
+            "unknown": row.unknown,
+            "not_applicable": row.not_applicable,
+            "fails_alone": row.fails_alone,
+            "unknown_alone": row.unknown_alone,
+            "reasons": dict(sorted(reasons.get(row.criterion, Counter()).items())),
+        }
+    return found
+
+
+def unknown_reasons(run: Run) -> dict[str, Counter[str]]:
+    """Criterion to why it is unknown: the distinct reasons of each patient's unknown leaves, counted once."""
+    found: dict[str, Counter[str]] = {}
+    for outcome in units(run):
+        for criterion in outcome.criteria:
+            if criterion.verdict is Verdict.UNKNOWN:
+                codes = {leaf.reason for leaf in criterion.evidence if leaf.verdict is Verdict.UNKNOWN}
+                found.setdefault(criterion.id, Counter()).update(codes)
+    return found
+
+
+def funnel_document(run: Run, views: Funnel) -> dict[str, Any]:
+    """Both funnels as JSON; bit *i* of a mask stands for the *i*-th id of ``criteria``."""
+    return {
+        "unit": run.trial.grain,
+        "evaluated": views.evaluated,
+        "criteria": [criterion.id for criterion in run.criteria],
+        "not_evaluated": [criterion.id for criterion in run.criteria if not criterion.enabled],
+        "ordered": [asdict(step) for step in views.ordered],
+        "independent": [asdict(row) | {"fails_alone": row.fails_alone} for row in views.independent],
+    }
+
+
+def masks_document(table: MaskTable) -> list[dict[str, int]]:
+    """The mask table, sorted by its masks."""
+    return [
+        {"failed": failed, "unknown": unknown, "not_applicable": skipped, "count": count}
+        for (failed, unknown, skipped), count in sorted(table.items())
+    ]
+
+
+def completeness(run: Run) -> dict[str, dict[str, int]]:
+    """Kind to fetch state to number of patients."""
+    found: dict[str, Counter[str]] = {}
+    for patient in run.patients:
+        for kind, state in patient.fetched.items():
+            found.setdefault(kind, Counter())[state] += 1
+    return {kind: dict(sorted(states.items())) for kind, states in sorted(found.items())}
+
+
+def execution(run: Run) -> dict[str, Any]:
+    """``run.json``: times, versions, host; the only document that differs between two equal runs."""
+    return {**head(run, "run"), **plain(run.execution), "work": plain(run.work)}
+
+
+def overview(runs: Sequence[Run]) -> dict[str, Any]:
+    """``summary.json`` over several sites of one owner, such as the demo's; nothing that may leave a pod.
+
+    Raises:
+        InvalidArgument: there is no run, or the runs asked different trials or criteria.
+    """
+    runs = same_trial(runs)
+    table = merged(tables(run) for run in runs)
+    views = funnel_of(runs[0], table)
+    documents = [summary(run) for run in runs]
+    return {
+        "schema": "trialveil/overview/1",
+        "tool": f"trialveil {runs[0].tool_version}",
+        "trial": {key: _trial(runs[0].trial)[key] for key in ("id", "version", "nct")},
+        "counts": {name: sum(document["counts"][name] for document in documents) for name in COUNTS},
+        "criteria": _added([document["criteria"] for document in documents]),
+        "funnel": funnel_document(runs[0], views),
+        "masks": masks_document(table),
+        "sites": [_site(run, document) for run, document in zip(runs, documents, strict=True)],
+    }
+
+
+def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs by site, if their numbers may be put side by side.
+
+    Raises:
+        InvalidArgument: there is none, or they asked different trials or criteria.
+    """
+    asked = {(run.trial.id, run.trial.version, tuple(item.id for item in run.criteria)) for run in runs}
+    if len(asked) != 1:
+        raise InvalidArgument(
+            f"runs: {len(runs)} of {len(asked)} trials; expected at least one, all of one trial"
+        )
+    return tuple(sorted(runs, key=lambda run: run.site.pseudonym))
+
+
+def _site(run: Run, document: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("counts", "criteria", "funnel", "failures", "kinds", "index_date", "site")
+    return {**{key: document[key] for key in kept}, "plan_digest": run.trial.plan_digest}
+
+
+def _added(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for name in parts[0]:
+        numbers = [key for key in parts[0][name] if key != "reasons"]
+        total[name] = {key: sum(part[name][key] for part in parts) for key in numbers}
+        reasons: Counter[str] = Counter()
+        for part in parts:
+            reasons.update(part[name]["reasons"])
+        total[name]["reasons"] = dict(sorted(reasons.items()))
+    return total
+
+
+LINES_ABOVE = 10_000
+"""More patients than this are written one a line."""
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """One document, indented, with a newline at its end.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def decisions_name(run: Run) -> str:
+    """``decisions.json``, or ``decisions.jsonl`` for more patients than `LINES_ABOVE`."""
+    return "decisions.jsonl" if len(run.patients) > LINES_ABOVE else "decisions.json"
+
+
+def decisions_file(run: Run) -> Iterable[str]:
+    """The file in pieces, one patient a line in both forms: one document, or the head object and then patients.
+
+    Only one patient is held as JSON at a time.
+    """
+    return _document(run) if len(run.patients) <= LINES_ABOVE else _lines(run)
+
+
+def _document(run: Run) -> Iterator[str]:
+    first = head(run, "decisions")
+    lead = "{"
+    for key in sorted((*first, "patients")):
+        yield f"{lead}{_compact(key)}:"
+        if key == "patients":
+            yield from _array(patients(run))
+        else:
+            yield _compact(first[key])
+        lead = ",\n"
+    yield "}\n"
+
+
+def _array(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    lead = "[\n"
+    for item in items:
+        yield lead + _compact(item)
+        lead = ",\n"
+    yield "[]" if lead == "[\n" else "\n]"
+
+
+def _lines(run: Run) -> Iterator[str]:
+    yield _compact(head(run, "decisions")) + "\n"
+    for patient in patients(run):
+        yield _compact(patient) + "\n"

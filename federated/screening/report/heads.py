@@ -1,0 +1,140 @@
+"""What a run says of its trial, its site and its work, out of the plan and the readings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any
+
+from ehr.cohort import Reading
+from ehr.query import pseudonym
+from ehr.site import Site
+from federated.screening.plan.plan import Plan
+from federated.screening.report.run import CriterionHead, Explained, SiteHead, TrialHead, ValueSetHead, Work
+from federated.screening.trial.criteria import (
+    AllOf,
+    AnyOf,
+    AtLeast,
+    Criterion,
+    Node,
+    Not,
+    Trial,
+    ValueSet,
+    leaves,
+)
+from federated.screening.trial.explain import sentence
+
+
+def trial_head(trial: Trial, plan: Plan) -> TrialHead:
+    """The trial as every output names it."""
+    return TrialHead(
+        id=trial.id,
+        version=trial.version,
+        title=trial.title,
+        plan_digest=plan.digest,
+        criteria=tuple(_criterion_head(criterion) for criterion in trial.criteria),
+        status=trial.status,
+        nct=trial.nct,
+        parameters={name: _parameter(p.value, p.unit) for name, p in sorted(trial.parameters.items())},
+        overridden=tuple(sorted(name for name, p in trial.parameters.items() if p.overridden)),
+        provenance=trial.provenance or "",
+        grain=trial.grain,
+    )
+
+
+def _parameter(value: str, unit: str | None) -> str:
+    return value if unit is None else f"{value} {unit}"
+
+
+def _criterion_head(criterion: Criterion) -> CriterionHead:
+    return CriterionHead(
+        id=criterion.id,
+        side=criterion.side,
+        text=criterion.text,
+        source=criterion.source,
+        explained=None if criterion.where is None else _explained(criterion.where),
+        codes=tuple(_codes(criterion)),
+        if_unknown=criterion.if_unknown,
+        enabled=criterion.enabled,
+    )
+
+
+def _explained(node: Node) -> Explained:
+    path = node.at.path
+    if isinstance(node, AllOf):
+        return Explained("all", path, "", tuple(_explained(child) for child in node.of))
+    if isinstance(node, AnyOf):
+        return Explained("any", path, "", tuple(_explained(child) for child in node.of))
+    if isinstance(node, AtLeast):
+        return Explained("at_least", path, str(node.n), tuple(_explained(child) for child in node.of))
+    if isinstance(node, Not):
+        return Explained("not", path, "", (_explained(node.of),))
+    return Explained("leaf", path, sentence(node))
+
+
+def _sets(criterion: Criterion) -> Iterator[ValueSet]:
+    for leaf in leaves(criterion):
+        for part in fields(leaf):
+            found = getattr(leaf, part.name)
+            if isinstance(found, ValueSet):
+                yield found
+
+
+def _codes(criterion: Criterion) -> Iterator[str]:
+    seen: set[str] = set()
+    for values in _sets(criterion):
+        for system, pattern in values.members():
+            text = f"{system} {pattern}"
+            if text not in seen:
+                seen.add(text)
+                yield text
+
+
+def value_set_heads(trial: Trial) -> tuple[ValueSetHead, ...]:
+    """Digest and size of every code list."""
+    return tuple(
+        ValueSetHead(name, values.digest, len(tuple(values.members())))
+        for name, values in sorted(trial.value_sets.items())
+    )
+
+
+def site_head(site: Site, plan: Plan) -> SiteHead:
+    """The site: its pseudonym in every document, its name in its own report only."""
+    return SiteHead(
+        pseudonym=f"site-{pseudonym(site.key, 'site')[:8]}",
+        zone=site.file.site.time_zone,
+        world={str(kind): str(world) for kind, world in sorted(plan.world.items())},
+        name=site.file.name,
+    )
+
+
+def work_of(reading: Reading) -> Work:
+    """What was done to one patient's data on the way in; counts only."""
+    repairs: Counter[str] = Counter()
+    set_aside: Counter[str] = Counter()
+    text_only: Counter[str] = Counter()
+    for kind, fetched in () if reading.record is None else sorted(reading.record.kinds.items()):
+        if fetched.quarantined:
+            set_aside[str(kind)] += fetched.quarantined
+        for issue in fetched.issues:
+            if issue.code.startswith("repair:"):
+                repairs[issue.code.removeprefix("repair:")] += issue.count
+        without_code = sum(1 for record in fetched.items if _is_text_only(record))
+        if without_code:
+            text_only[str(kind)] += without_code
+    return Work(failures=reading.failures, repairs=repairs, set_aside=set_aside, text_only=text_only)
+
+
+def _is_text_only(record: Any) -> bool:
+    concepts = getattr(record, "concepts", ())
+    return bool(concepts) and not any(coding.code for concept in concepts for coding in concept.coding)
+
+
+def added_up(parts: Iterable[Work]) -> Work:
+    """The work of a run out of that of its patients."""
+    sums: dict[str, Counter[str]] = {part.name: Counter() for part in fields(Work)}
+    for work in parts:
+        for name, counter in sums.items():
+            counter.update(getattr(work, name))
+    return Work(**{name: dict(sorted(counter.items())) for name, counter in sums.items()})

@@ -1,0 +1,1 @@
+"""The trial file: its grammar, its checks and what it means."""

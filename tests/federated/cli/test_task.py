@@ -1,0 +1,146 @@
+"""``trialveil task new | check | key`` as a person types them, and what the check of a task finds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from ehr.problems import FileErrors, Mark, Problems
+from federated.cli.frame import run
+from federated.modeller.check import MODEL_FIELDS, check_whole_task, try_sum
+from federated.rounds.journal import Journal
+from federated.task.file import AggregatorSection
+from federated.task.identity_file import new_identity
+from tests.repository.sources import ROOT
+
+PODS = "".join(f"  - {{name: pod-{n}, key: {n:064x}, data: lung}}\n" for n in range(1, 4))
+TASK = f"""\
+name: lung-risk
+protocol: {{name: FederatedAveraging, arguments: {{auto_eval: true}}}}
+algorithm:
+  name: FederatedModelTraining
+  model: {{name: logistic_regression}}
+  arguments: {{epochs: 4, data: {{include: [age], target: status}}}}
+aggregator: {{weights: rows, clip: 4, minimum_survivors: 3}}
+modeller: {{name: york, key: {{file: modeller.key}}}}
+pods:
+{PODS}"""
+
+
+def written(folder: Path, text: str = TASK) -> Path:
+    if not (folder / "modeller.key").exists():
+        new_identity(folder / "modeller.key")
+    (folder / "task.yaml").write_text(text, encoding="utf-8")
+    return folder / "task.yaml"
+
+
+def mistakes(path: Path) -> list[str]:
+    with pytest.raises(FileErrors) as refused:
+        check_whole_task(path)
+    return [str(problem) for problem in refused.value.problems if problem.severity == "error"]
+
+
+def test_a_right_task_has_nothing_to_complain_about(tmp_path: Path) -> None:
+    assert check_whole_task(written(tmp_path))[1] == ()
+
+
+MISTAKES = [
+    ("auto_eval: true", "auto_evil: true", "2:", "TK125", "no argument 'auto_evil'"),
+    ("auto_eval: true", "auto_eval: perhaps", "2:50", "TK125", "auto_eval"),
+    ("epochs: 4", "epoch: 4", "6:15", "TK125", "no argument 'epoch'"),
+    ("epochs: 4", "epochs: four", "6:15", "TK125", "epochs"),
+    ("epochs: 4, ", "", "6:3", "TK125", "give either epochs or steps"),
+    ("include: [age]", "includ: [age]", "6:33", "TK125", "data"),
+    ("{name: logistic_regression}", "{name: logistic_regression, depth: 3}", "5:38", "TK125", "model.depth"),
+    ("weights: rows", "weights: {pod-1: 3, pod-2: 1}", "7:14", "PV110", "weights"),
+    ("clip: 4", "clip: nan", "7:29", "PV110", "clip"),
+    ("clip: 4", "clip: 4, noise: 1", "1:1", "TK123", "l2_clip"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "at", "code", "said"), MISTAKES)
+def test_each_mistake_is_named_at_its_place(
+    tmp_path: Path, old: str, new: str, at: str, code: str, said: str
+) -> None:
+    assert TASK.count(old) == 1
+    found = mistakes(written(tmp_path, TASK.replace(old, new)))
+    assert any(line.startswith(f"task.yaml:{at}") and code in line and said in line for line in found), found
+
+
+@pytest.mark.parametrize("name", MODEL_FIELDS)
+@pytest.mark.parametrize("place", ["model", "algorithm"])
+def test_what_the_reference_ignored_in_a_model_is_refused(tmp_path: Path, name: str, place: str) -> None:
+    old = "{name: logistic_regression}" if place == "model" else "arguments: {epochs"
+    new = (
+        old.replace("{name", f"{{{name}: {{epsilon: 1}}, name") if place == "model" else f"{name}: 1\n  {old}"
+    )
+    found = mistakes(written(tmp_path, TASK.replace(old, new)))
+    assert any("TK133" in line and f'"{name}" is refused' in line for line in found), found
+
+
+@pytest.mark.parametrize(("pods", "said"), [(20_000, ["TK126"]), (20, [])])
+def test_a_sum_that_could_wrap_is_refused(pods: int, said: list[str]) -> None:
+    problems = Problems()
+    try_sum(AggregatorSection(bits=16), pods, Mark("task.yaml", 7, 1), problems)
+    assert [problem.code for problem in problems.found] == said
+
+
+@pytest.mark.parametrize("kind", ["counting", "training"])
+def test_a_new_task_lacks_only_what_nobody_else_can_know(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "task.yaml"
+    assert run(["task", "new", str(file), "--kind", kind]) == 0
+    seed = (tmp_path / "modeller.key").read_text(encoding="utf-8").strip()
+    said = capsys.readouterr().out
+    assert "public key " in said
+    assert seed not in said
+    shutil.copy(ROOT / "examples" / "trials" / "cardiometabolic-synthea.yaml", tmp_path / "trial.yaml")
+    found = mistakes(file)
+    assert len(found) == 5
+    assert all("PV110 key: is not 64 hexadecimal digits" in line for line in found)
+    for number in range(1, 6):
+        file.write_text(file.read_text().replace("PUBLIC-KEY", f"{number:064x}", 1), encoding="utf-8")
+    assert run(["task", "check", str(file)]) == 0
+    assert run(["task", "new", str(file)]) == 2
+
+
+@pytest.mark.parametrize("name", ["count-eligible", "risk-model"])
+def test_the_examples_are_right(tmp_path: Path, name: str) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    new_identity(tmp_path / "examples" / "tasks" / "modeller.key")
+    assert check_whole_task(tmp_path / "examples" / "tasks" / f"{name}.yaml")[1] == ()
+
+
+def test_the_check_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run(["task", "check", str(written(tmp_path, TASK.replace("epochs: 4", "epoch: 4"))), "--json"]) == 5
+    )
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    assert "TK125" in {problem["code"] for problem in document["problems"]}
+    assert run(["task", "check", str(tmp_path / "none.yaml"), "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["problems"][0]["code"] == "TK101"
+
+
+def test_an_address_that_is_taken_is_a_mistake_of_the_task_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = TASK.replace("name: york, ", f'name: york, listen: "127.0.0.1:{port}", ')
+        assert run(["task", "run", str(written(tmp_path, text)), "--out", str(tmp_path / "out")]) == 5
+    assert "in use" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_was_killed_before_it_was_begun_cannot_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Journal(tmp_path / "out").close()
+    assert run(["task", "resume", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 5
+    assert "no earlier start" in capsys.readouterr().err
