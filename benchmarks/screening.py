@@ -83,8 +83,8 @@ def with_closures(count: int) -> Measured:
 
     import msgspec
 
-    from ehr.fetched import Kind, complete
-    from ehr.records import RESOURCES, PatientRecord, PatientRef
+    from ehr.records.fetched import Kind, complete
+    from ehr.records.patient import RESOURCES, PatientRecord, PatientRef
     from federated.screening.decide.evaluate import compile_verdicts
     from federated.screening.plan.plan import SiteFacts, make_plan
     from federated.screening.trial.load import load_trial

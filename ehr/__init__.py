@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ehr.cohort import Bounds, Reading
     from ehr.config import EHRConfig, EHRProvider, ProviderProfile
     from ehr.errors import (
         AuthError,
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
         TransportError,
         Unavailable,
     )
-    from ehr.fetched import Fetched, Kind, State
-    from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
-    from ehr.problems import FileErrors
+    from ehr.files.problems import FileErrors
+    from ehr.people.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
     from ehr.providers.adapter import EHRAdapter
     from ehr.providers.probe import ProbeReport
-    from ehr.query import QueryResult
-    from ehr.records import PatientRecord, PatientRef
+    from ehr.reading.cohort import Bounds, Reading
+    from ehr.reading.query import QueryResult
+    from ehr.records.fetched import Fetched, Kind, State
+    from ehr.records.patient import PatientRecord, PatientRef
     from ehr.site import Site, open_site_async
     from ehr.sync import SyncSite, open_site
 
@@ -64,36 +64,36 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Ambiguous": "ehr.identity",
+    "Ambiguous": "ehr.people.identity",
     "AuthError": "ehr.errors",
-    "Bounds": "ehr.cohort",
+    "Bounds": "ehr.reading.cohort",
     "ConfigurationError": "ehr.errors",
     "EHRAdapter": "ehr.providers.adapter",
     "EHRConfig": "ehr.config",
     "EHRError": "ehr.errors",
     "EHRProvider": "ehr.config",
-    "Fetched": "ehr.fetched",
-    "FileErrors": "ehr.problems",
-    "Grade": "ehr.identity",
-    "Kind": "ehr.fetched",
+    "Fetched": "ehr.records.fetched",
+    "FileErrors": "ehr.files.problems",
+    "Grade": "ehr.people.identity",
+    "Kind": "ehr.records.fetched",
     "LoginRefused": "ehr.errors",
-    "MatchResult": "ehr.identity",
-    "Matched": "ehr.identity",
-    "NotFound": "ehr.identity",
+    "MatchResult": "ehr.people.identity",
+    "Matched": "ehr.people.identity",
+    "NotFound": "ehr.people.identity",
     "NotMatched": "ehr.errors",
-    "PatientRecord": "ehr.records",
-    "PatientRef": "ehr.records",
-    "Person": "ehr.identity",
+    "PatientRecord": "ehr.records.patient",
+    "PatientRef": "ehr.records.patient",
+    "Person": "ehr.people.identity",
     "ProbeReport": "ehr.providers.probe",
     "ProviderProfile": "ehr.config",
-    "QueryResult": "ehr.query",
-    "Reading": "ehr.cohort",
+    "QueryResult": "ehr.reading.query",
+    "Reading": "ehr.reading.cohort",
     "Site": "ehr.site",
-    "State": "ehr.fetched",
+    "State": "ehr.records.fetched",
     "SyncSite": "ehr.sync",
     "TransportError": "ehr.errors",
     "Unavailable": "ehr.errors",
-    "Undetermined": "ehr.identity",
+    "Undetermined": "ehr.people.identity",
     "open_site": "ehr.sync",
     "open_site_async": "ehr.site",
 }

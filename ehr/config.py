@@ -104,7 +104,7 @@ class ProviderProfile:
         sort, post_search, not_modifier: whether the server can do it.
         match_operation: whether ``Patient/$match`` exists.
         string_search: how a string parameter matches; local verification follows in any case.
-        outcome_states: OperationOutcome code to the name of an `ehr.records.State`, or to one of the words of
+        outcome_states: OperationOutcome code to the name of an `ehr.records.patient.State`, or to one of the words of
             `ehr.fhir.outcome` (``AMBIGUOUS``, ``RESTART``, ``ABSENT``, ``MERGED``).
         empty_body_is_quota: an HTTP 200 without body means that the day's quota is used up.
         next_link: ``same-origin``, or ``rewrite``: only path suffix and query are used, on our base.

@@ -174,7 +174,7 @@ class Unavailable(EHRError):
     """A collection that is not complete was asked for as if it were.
 
     Attributes:
-        state: name of the `ehr.records.State` it is in.
+        state: name of the `ehr.records.patient.State` it is in.
     """
 
     def __init__(self, message: str, *, state: str, debug_detail: str | None = None) -> None:

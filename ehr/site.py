@@ -10,25 +10,25 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from ehr import allowance
-from ehr.access import access_to
 from ehr.auth.authenticator import Authenticator
-from ehr.cohort import Bounds, Reading, finished_cohort, read_cohort
+from ehr.connect import allowance
+from ehr.connect.access import access_to
+from ehr.connect.opening import REAL as REAL
+from ehr.connect.opening import Place, check_settings, headers_of, transport_of
+from ehr.connect.opening import Surroundings as Surroundings
 from ehr.errors import ConfigurationError, HttpStatusError, TransportError
 from ehr.fhir.session import FhirSession
-from ehr.identity import MatchResult, Person
-from ehr.opening import REAL as REAL
-from ehr.opening import Place, check_settings, headers_of, transport_of
-from ehr.opening import Surroundings as Surroundings
-from ehr.patience import Patience
-from ehr.people_file import Row, read_people
-from ehr.pod_file import read_bytes, read_site_file, secret_bytes
+from ehr.files.pod_file import read_bytes, read_site_file, secret_bytes
+from ehr.files.settings import Secret, SiteFile
+from ehr.people.identity import MatchResult, Person
+from ehr.people.people_file import Row, read_people
 from ehr.providers.adapter import CohortRef, EHRAdapter
 from ehr.providers.generic import AdapterParts
 from ehr.providers.probe import ProbeReport
-from ehr.query import QueryResult
-from ehr.records import Fetched, Kind, PatientRef
-from ehr.settings import Secret, SiteFile
+from ehr.reading.cohort import Bounds, Reading, finished_cohort, read_cohort
+from ehr.reading.outage_wait import Patience
+from ehr.reading.query import QueryResult
+from ehr.records.patient import Fetched, Kind, PatientRef
 from ehr.transport.client import SYSTEM_CLOCK, Clock
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Site:
         Raises:
             ValueError: there is no such kind.
         """
-        from ehr.cohort import READERS
+        from ehr.reading.cohort import READERS
 
         wanted = Kind.parse(kind)
         return await (
@@ -150,7 +150,7 @@ class Site:
         return allowance.bounds(self.file.ehr, self.adapter.profile)
 
     def readings(self, rows: Iterable[Row], kinds: Sequence[Kind]) -> AsyncIterator[Reading]:
-        """Each row's patient, in input order; see `ehr.cohort.read_cohort`."""
+        """Each row's patient, in input order; see `ehr.reading.cohort.read_cohort`."""
         return read_cohort(self.adapter, rows, kinds, self.bounds(), self._patience())
 
     def finished(
@@ -159,7 +159,7 @@ class Site:
         kinds: Sequence[Kind],
         finish: Callable[[Sequence[Reading]], Sequence[T]],
     ) -> AsyncIterator[T]:
-        """What ``finish`` makes of each row's patient, in input order; see `ehr.cohort.finished_cohort`."""
+        """What ``finish`` makes of each row's patient, in input order; see `ehr.reading.cohort.finished_cohort`."""
         return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._patience())
 
     def _patience(self) -> Patience:

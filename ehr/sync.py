@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ehr.errors import ConfigurationError
-from ehr.identity import MatchResult, Person
-from ehr.people_file import Row
+from ehr.files.settings import SiteFile
+from ehr.people.identity import MatchResult, Person
+from ehr.people.people_file import Row
 from ehr.providers.probe import ProbeReport
-from ehr.query import QueryResult
-from ehr.records import Fetched, Kind, PatientRef
-from ehr.settings import SiteFile
+from ehr.reading.query import QueryResult
+from ehr.records.patient import Fetched, Kind, PatientRef
 from ehr.site import REAL, Site, Surroundings, open_site_async
 
 T = TypeVar("T")

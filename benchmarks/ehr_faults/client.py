@@ -28,9 +28,9 @@ def trialveil(base: str) -> Told:
     """Ours: the public path of a pod file."""
     import ours
 
-    from ehr.identity import Person
-    from ehr.people_file import Row
-    from ehr.records import Kind
+    from ehr.people.identity import Person
+    from ehr.people.people_file import Row
+    from ehr.records.patient import Kind
     from ehr.site import open_site_async
 
     async def work(pod: Path) -> Told:

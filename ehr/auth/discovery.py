@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from ehr.errors import BadBody, ConfigurationError, DestinationRefused, EHRError, HttpStatusError
-from ehr.fetched import Issue, Severity
+from ehr.records.fetched import Issue, Severity
 from ehr.transport.client import Transport, raise_for_status
 from ehr.transport.origin import authority, is_loopback
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from ehr.config import ProviderProfile
-from ehr.elements import Element
+from ehr.records.elements import Element
 
 
 class _Interaction(Element, frozen=True):

@@ -8,11 +8,11 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from ehr.fetched import Fetched, Issue, Severity, State, joined, worst
 from ehr.fhir.entries import Page
 from ehr.fhir.outcome import SearchFailed
 from ehr.fhir.read import counted
-from ehr.people import Resource
+from ehr.records.fetched import Fetched, Issue, Severity, State, joined, worst
+from ehr.records.people import Resource
 
 QUARANTINE_RATE = 0.2
 """More than this share set aside means that we and the server do not speak of the same thing."""

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ehr.elements import CodeableConcept
-from ehr.fetched import Fetched, Issue, Severity, State
 from ehr.fhir.read import counted
-from ehr.records import Medication
+from ehr.records.elements import CodeableConcept
+from ehr.records.fetched import Fetched, Issue, Severity, State
+from ehr.records.patient import Medication
 from ehr.together import together
 
 MOST_READS = 200

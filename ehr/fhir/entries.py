@@ -17,13 +17,12 @@ import msgspec
 
 from ehr.config import ProviderProfile
 from ehr.dates import time_texts
-from ehr.elements import CodeableConcept, Element, Period, Reference
-from ehr.fetched import Issue, Severity, State
 from ehr.fhir.outcome import OperationOutcome, judge
 from ehr.fhir.read import Content, counted
 from ehr.fhir.search import Query
-from ehr.people import Patient, Resource
-from ehr.records import (
+from ehr.records.elements import CodeableConcept, Element, Period, Reference
+from ehr.records.fetched import Issue, Severity, State
+from ehr.records.patient import (
     AllergyIntolerance,
     Appointment,
     Immunization,
@@ -31,6 +30,7 @@ from ehr.records import (
     MedicationRequest,
     MedicationStatement,
 )
+from ehr.records.people import Patient, Resource
 
 OTHER_PATIENT = "security:other-patient"
 

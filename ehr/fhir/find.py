@@ -1,4 +1,4 @@
-"""Find a person in the EHR: the searches around `ehr.matching`, which alone decides."""
+"""Find a person in the EHR: the searches around `ehr.people.matching`, which alone decides."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ehr.fetched import Fetched, Issue, Severity, State
 from ehr.fhir.outcome import TOO_MANY_CODE
 from ehr.fhir.read import counted
-from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
-from ehr.matching import MATCH, choose, search_plans, survivors_to_read
-from ehr.people import Patient
+from ehr.people.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
+from ehr.people.matching import MATCH, choose, search_plans, survivors_to_read
+from ehr.records.fetched import Fetched, Issue, Severity, State
+from ehr.records.people import Patient
 
 if TYPE_CHECKING:
     from ehr.fhir.session import FhirSession
@@ -35,7 +35,7 @@ async def find_patient(session: FhirSession, person: Person, *, policy: Grade = 
         policy: the least grade that is accepted.
 
     Returns:
-        See `ehr.matching.choose`; `Undetermined` where a search failed and none settled it, and where the
+        See `ehr.people.matching.choose`; `Undetermined` where a search failed and none settled it, and where the
         person or the profile gives nothing to search by (state UNSUPPORTED).
     """
     search = _Search(session, person, policy)

@@ -1,6 +1,6 @@
 """``Patient/$match``: the server's own matching, as one more source of candidates.
 
-Its grades are not believed; every candidate is compared again in `ehr.matching`.
+Its grades are not believed; every candidate is compared again in `ehr.people.matching`.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from ehr.errors import EHRError
-from ehr.fetched import Issue, Severity, State
 from ehr.fhir.collect import Collection
 from ehr.fhir.entries import sift
 from ehr.fhir.outcome import from_error, from_status
 from ehr.fhir.paging import Route
 from ehr.fhir.read import read_page
 from ehr.fhir.search import Query
-from ehr.identity import Person
-from ehr.matching import known_date
-from ehr.people import Patient
+from ehr.people.identity import Person
+from ehr.people.matching import known_date
+from ehr.records.fetched import Issue, Severity, State
+from ehr.records.people import Patient
 from ehr.transport.client import outcome_codes
 
 MOST_CANDIDATES = 50

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ehr.config import ProviderProfile
-from ehr.elements import CodeableConcept, Element
 from ehr.errors import (
     AuthError,
     BadBody,
@@ -34,8 +33,9 @@ from ehr.errors import (
     TransportError,
     Unavailable,
 )
-from ehr.fetched import Issue, Severity, State, worst
-from ehr.people import Resource
+from ehr.records.elements import CodeableConcept, Element
+from ehr.records.fetched import Issue, Severity, State, worst
+from ehr.records.people import Resource
 from ehr.transport.response import ISSUE_TYPES
 
 Purpose = Literal["search", "read"]

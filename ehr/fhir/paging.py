@@ -14,12 +14,12 @@ import httpx
 
 from ehr.config import ProviderProfile
 from ehr.errors import DestinationRefused, EHRError
-from ehr.fetched import Issue, Severity, State
 from ehr.fhir import outcome as outcomes
 from ehr.fhir.entries import Page, sift
 from ehr.fhir.outcome import SearchFailed
 from ehr.fhir.read import Reading, read_page
 from ehr.fhir.search import Query, ignored_parameters
+from ehr.records.fetched import Issue, Severity, State
 from ehr.transport.client import Response, Transport, outcome_codes
 from ehr.transport.origin import reanchor
 

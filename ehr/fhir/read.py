@@ -17,13 +17,13 @@ from typing import Any, Literal, Union, cast
 
 import msgspec
 
-from ehr.elements import Element
 from ehr.errors import BadBody, ReadError
-from ehr.fetched import Issue, Severity
 from ehr.fhir import repair, validate
 from ehr.fhir.outcome import OperationOutcome
-from ehr.people import Resource
-from ehr.records import RESOURCES, Medication
+from ehr.records.elements import Element
+from ehr.records.fetched import Issue, Severity
+from ehr.records.patient import RESOURCES, Medication
+from ehr.records.people import Resource
 
 Validation = Literal["light", "full"]
 

@@ -23,8 +23,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ehr.elements import Element
-from ehr.fetched import Issue, Severity
+from ehr.records.elements import Element
+from ehr.records.fetched import Issue, Severity
 
 _CODES = frozenset({"status", "intent", "gender", "use", "criticality", "docStatus", "comparator"})
 _NAIVE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?\Z")

@@ -8,9 +8,9 @@ from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from ehr.config import ProviderProfile
-from ehr.fetched import Issue, Severity
-from ehr.people import Patient, Resource
-from ehr.records import PatientRef
+from ehr.records.fetched import Issue, Severity
+from ehr.records.patient import PatientRef
+from ehr.records.people import Patient, Resource
 
 Params = Mapping[str, str | Sequence[str]] | Iterable[tuple[str, str]]
 """Search parameters; a name may repeat, which means AND."""

@@ -12,7 +12,6 @@ import httpx
 
 from ehr.config import ProviderProfile
 from ehr.errors import EHRError, ReadError, Unavailable
-from ehr.fetched import Fetched, Issue, Kind, Severity, State, complete, joined, nothing
 from ehr.fhir import capability as capabilities
 from ehr.fhir.capability import Capability
 from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
@@ -22,9 +21,9 @@ from ehr.fhir.outcome import MERGED_CODE, from_error, from_status
 from ehr.fhir.paging import Budget, Route, walk
 from ehr.fhir.read import Reading, Validation, read_resource
 from ehr.fhir.search import Params, Plan, plan
-from ehr.identity import Person
-from ehr.people import Patient, Resource
-from ehr.records import (
+from ehr.people.identity import Person
+from ehr.records.fetched import Fetched, Issue, Kind, Severity, State, complete, joined, nothing
+from ehr.records.patient import (
     MAY_BE_ABSENT,
     RESOURCES,
     Medication,
@@ -32,6 +31,7 @@ from ehr.records import (
     MedicationStatement,
     PatientRef,
 )
+from ehr.records.people import Patient, Resource
 from ehr.together import together
 from ehr.transport.client import Transport, outcome_codes
 

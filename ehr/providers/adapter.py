@@ -13,12 +13,12 @@ from datetime import date
 from typing import Literal, Protocol, Self
 
 from ehr.auth.discovery import Endpoints
-from ehr.codes import Code
 from ehr.config import ProviderProfile
 from ehr.dates import DAY_S, Interval, day_start
-from ehr.identity import MatchResult, Person
+from ehr.people.identity import MatchResult, Person
 from ehr.providers.probe import ProbeReport
-from ehr.records import (
+from ehr.records.codes import Code
+from ehr.records.patient import (
     AllergyIntolerance,
     Appointment,
     Condition,

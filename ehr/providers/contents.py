@@ -13,11 +13,11 @@ import msgspec
 
 from ehr.auth.authenticator import Authenticator
 from ehr.config import ProviderProfile
-from ehr.elements import Element
 from ehr.errors import BadBody, QuotaSpent, ReadError
-from ehr.fetched import State
 from ehr.fhir.outcome import from_status
-from ehr.records import Attachment, DocumentReference
+from ehr.records.elements import Element
+from ehr.records.fetched import State
+from ehr.records.patient import Attachment, DocumentReference
 from ehr.transport.client import Response, Transport, outcome_codes, raise_for_status
 
 _PIECE = 64 * 1024

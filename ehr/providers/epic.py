@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from ehr.errors import ConfigurationError, DestinationRefused, EHRError
 from ehr.fhir.outcome import MERGED, MERGED_CODE, from_error, from_status
 from ehr.fhir.search import Params
-from ehr.identity import Matched, MatchResult, Person, Undetermined
+from ehr.people.identity import Matched, MatchResult, Person, Undetermined
 from ehr.providers.adapter import CohortRef, ServerInfo
 from ehr.providers.generic import AdapterParts, GenericAdapter
 from ehr.providers.members import List, members
-from ehr.records import Fetched, Issue, Patient, PatientRef, Resource, Severity, State, nothing
+from ehr.records.patient import Fetched, Issue, Patient, PatientRef, Resource, Severity, State, nothing
 from ehr.transport.client import Response, outcome_codes
 
 T = TypeVar("T", bound=Resource)

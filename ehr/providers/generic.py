@@ -14,20 +14,20 @@ from typing import Any, Self, TypeVar, cast
 
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.discovery import Endpoints
-from ehr.codes import Code, code_of
 from ehr.config import ProviderProfile
 from ehr.dates import interval_of
-from ehr.elements import Reference, When
 from ehr.errors import ConfigurationError
 from ehr.fhir.find import find_patient
 from ehr.fhir.search import Params
 from ehr.fhir.session import FhirSession
-from ehr.identity import MatchResult, Person
+from ehr.people.identity import MatchResult, Person
 from ehr.providers.adapter import CohortRef, ServerInfo, Support, Window
 from ehr.providers.contents import Content, open_content
 from ehr.providers.members import members
 from ehr.providers.probe import ProbeReport, run_probe
-from ehr.records import (
+from ehr.records.codes import Code, code_of
+from ehr.records.elements import Reference, When
+from ehr.records.patient import (
     MAY_BE_ABSENT,
     RESOURCES,
     AllergyIntolerance,

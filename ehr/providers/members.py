@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from ehr.elements import Element, Reference
 from ehr.errors import ConfigurationError, Unavailable
 from ehr.fhir.session import FhirSession
-from ehr.people import Resource
-from ehr.records import Fetched, PatientRef, State
+from ehr.records.elements import Element, Reference
+from ehr.records.patient import Fetched, PatientRef, State
+from ehr.records.people import Resource
 
 if TYPE_CHECKING:
     from ehr.providers.adapter import CohortRef

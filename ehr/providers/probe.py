@@ -15,7 +15,7 @@ from ehr.auth.discovery import Endpoints
 from ehr.auth.scopes import missing_types
 from ehr.errors import AuthError, ClockWrong, EHRError
 from ehr.fhir.session import FhirSession
-from ehr.records import RESOURCES, Fetched, Kind, State
+from ehr.records.patient import RESOURCES, Fetched, Kind, State
 
 Result = Literal["ok", "warning", "failed", "skipped"]
 

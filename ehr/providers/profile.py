@@ -16,8 +16,8 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ehr.config import AuthMode, ExtraHeader, ProviderProfile, RateRule
 from ehr.errors import ConfigurationError
-from ehr.fetched import State
 from ehr.fhir.outcome import ABSENT, EXPIRED, MERGED, TOO_MANY
+from ehr.records.fetched import State
 
 VERSION = 1
 _META = {"version", "extends"}

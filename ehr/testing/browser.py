@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx
 
-from ehr.opening import AtKeyboard
+from ehr.connect.opening import AtKeyboard
 
 PERSON_S = 30.0
 """How long a person has for a login; nobody is slow here, but the machine may be."""

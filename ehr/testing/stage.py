@@ -12,11 +12,11 @@ import httpx
 
 from ehr.auth.keys import Algorithm, write_owner_only
 from ehr.config import ProviderProfile
-from ehr.fetched import Issue, Severity
+from ehr.connect.opening import AtKeyboard, Surroundings
 from ehr.fhir.paging import Budget
-from ehr.opening import AtKeyboard, Surroundings
+from ehr.files.settings import SiteFile
 from ehr.providers.registry import Provider, provider
-from ehr.settings import SiteFile
+from ehr.records.fetched import Issue, Severity
 from ehr.site import Site, open_site_async
 from ehr.testing.clock import StandingClock
 from ehr.testing.expect import expect

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ehr.identity import Person
-from ehr.records import PatientRef
+from ehr.people.identity import Person
+from ehr.records.patient import PatientRef
 
 Resource = dict[str, Any]
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import InstanceOf
 
-from ehr.people_file import Row
-from ehr.query import QueryResult
+from ehr.people.people_file import Row
+from ehr.reading.query import QueryResult
 from ehr.site import Site
 from federated.aggregators.secure_rounds import Combined
 from federated.aggregators.values import Layout, counts_layout

@@ -13,11 +13,11 @@ from datetime import date, datetime
 from typing import Any
 
 from ehr.dates import BadDate, parse_date
-from ehr.identity import Person
-from ehr.names import split_name
-from ehr.people_file import IDENTITY, Row
-from ehr.query import QueryResult
-from ehr.records import Kind
+from ehr.people.identity import Person
+from ehr.people.names import split_name
+from ehr.people.people_file import IDENTITY, Row
+from ehr.reading.query import QueryResult
+from ehr.records.patient import Kind
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller

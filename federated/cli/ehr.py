@@ -18,8 +18,8 @@ from federated.cli.terminal import POD, Config, Json
 from federated.errors import UsageError
 
 if TYPE_CHECKING:
-    from ehr.cohort import Reading
     from ehr.providers.probe import ProbeReport
+    from ehr.reading.cohort import Reading
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 ehr_login.add_to(app)
@@ -103,7 +103,7 @@ def query(
 
     Shows patient data: to a terminal, or into a file that you name; anything else is refused.
     """
-    from ehr.identity import Person
+    from ehr.people.identity import Person
 
     if out is None and not sys.stdout.isatty():
         raise UsageError("the output would show a patient and is not a terminal; name a file with --out.")
@@ -129,7 +129,7 @@ def query(
 def _asked(kinds: str, birth_date: str | None) -> list[str]:
     """The kinds by name; what was typed is refused here, before the EHR is asked."""
     from ehr.dates import BadDate, parse_date
-    from ehr.fetched import Kind
+    from ehr.records.fetched import Kind
 
     try:
         names = [str(Kind.parse(name)) for name in kinds.split(",") if name.strip()]
@@ -152,7 +152,7 @@ async def _query(config: Path, person: Any, names: list[str]) -> Reading:
 def _query_document(reading: Reading) -> dict[str, Any]:
     import msgspec
 
-    from ehr.query import match_word
+    from ehr.reading.query import match_word
 
     record = reading.record
     kinds = {} if record is None else record.kinds

@@ -94,7 +94,7 @@ def keys_store(
 
     Keep it in another folder than the store, and out of the store's backups: who has both has the login.
     """
-    from ehr.store_key import new_store_key
+    from ehr.connect.store_key import new_store_key
 
     try:
         new_store_key(out)
@@ -140,7 +140,7 @@ def jwks(
     """
     from ehr.auth.keys import read_ring
     from ehr.errors import ConfigurationError
-    from ehr.pod_file import read_site_file
+    from ehr.files.pod_file import read_site_file
 
     if keys is None:
         auth = read_site_file(config).ehr.auth

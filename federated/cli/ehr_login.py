@@ -12,7 +12,7 @@ from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import POD, Config, Json
 
 if TYPE_CHECKING:
-    from ehr.person import LoginReport
+    from ehr.connect.person import LoginReport
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,8 +51,8 @@ def login(
     For a pod file with "auth: browser". Listens on 127.0.0.1 until the browser comes back. The login is kept for the
     commands that follow where the pod file names a store for it; otherwise it ends with this command.
     """
-    from ehr.opening import REAL
-    from ehr.person import log_in_at
+    from ehr.connect.opening import REAL
+    from ehr.connect.person import log_in_at
 
     person = keyboard.person(browser=not no_browser, wait_s=wait)
     report = asyncio.run(log_in_at(config, REAL, person))
@@ -64,7 +64,7 @@ def login(
 
 def logout(config: Config = POD) -> None:
     """End the login that is kept: forget it here, and tell the EHR where it takes that."""
-    from ehr.person import log_out_at
+    from ehr.connect.person import log_out_at
 
     told = asyncio.run(log_out_at(config, keyboard.present()))
     if told is None:

@@ -25,7 +25,7 @@ def make_key(out: Path, shown: Path | None, *, json: bool) -> None:
         UsageError: the file exists or cannot be written.
         ConfigurationError: the one to show cannot be read, others can read it, or it is no identity.
     """
-    from ehr.settings import Secret
+    from ehr.files.settings import Secret
     from federated.task.identity_file import new_identity, read_identity
 
     if shown is not None:

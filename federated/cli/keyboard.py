@@ -10,7 +10,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ehr.opening import AtKeyboard, Surroundings
+    from ehr.connect.opening import AtKeyboard, Surroundings
 
 WAIT_S = 300.0
 
@@ -22,7 +22,7 @@ def person(*, browser: bool = True, wait_s: float = WAIT_S) -> AtKeyboard:
         browser: open a browser where there is one; otherwise the address is only shown.
         wait_s: how long there is for a login.
     """
-    from ehr.opening import AtKeyboard
+    from ehr.connect.opening import AtKeyboard
 
     def show(address: str) -> None:
         opened = browser and _opened(address)
@@ -36,7 +36,7 @@ def person(*, browser: bool = True, wait_s: float = WAIT_S) -> AtKeyboard:
 
 def present() -> Surroundings:
     """The real surroundings, with a person only where the command runs at a terminal."""
-    from ehr.opening import REAL
+    from ehr.connect.opening import REAL
 
     return replace(REAL, person=person()) if sys.stdin.isatty() and sys.stderr.isatty() else REAL
 

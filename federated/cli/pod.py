@@ -15,7 +15,7 @@ from federated.cli.terminal import Json
 
 if TYPE_CHECKING:
     from ehr.errors import ConfigurationError
-    from ehr.problems import Problem
+    from ehr.files.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -93,7 +93,7 @@ def key(out: KeyOut = Path("pod.key"), show: ShownKey = None, json: Json = False
 
 
 def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:
-    from ehr.problems import FileErrors, Problem
+    from ehr.files.problems import FileErrors, Problem
 
     if isinstance(error, FileErrors):
         return error.problems

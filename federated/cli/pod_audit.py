@@ -107,7 +107,7 @@ def audit(
 
 
 def _folder(config: Path) -> Path:
-    from ehr.pod_file import checked, read_bytes
+    from ehr.files.pod_file import checked, read_bytes
     from federated.errors import UsageError
     from federated.owner.config import PodFile
 

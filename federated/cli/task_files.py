@@ -14,7 +14,7 @@ from federated.cli.mistakes import end_of_check
 from federated.cli.terminal import Json
 
 if TYPE_CHECKING:
-    from ehr.problems import Problem
+    from ehr.files.problems import Problem
 
 DONE, USAGE, BAD_FILE = ExitCode.DONE, ExitCode.USAGE, ExitCode.BAD_FILE
 _WORDS = {BAD_FILE: "the file is wrong; every mistake is listed"}
@@ -78,7 +78,7 @@ def key(out: KeyOut = Path("modeller.key"), show: ShownKey = None, json: Json = 
 
 def _problems(file: Path) -> tuple[Problem, ...]:
     from ehr.errors import ConfigurationError
-    from ehr.problems import FileErrors, Problem
+    from ehr.files.problems import FileErrors, Problem
     from federated.modeller.check import check_whole_task
 
     try:

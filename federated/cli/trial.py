@@ -14,7 +14,7 @@ from federated.cli.mistakes import end_of_check
 from federated.cli.terminal import Json
 
 if TYPE_CHECKING:
-    from ehr.problems import Problem
+    from ehr.files.problems import Problem
     from federated.screening.trial.criteria import Trial
     from federated.screening.trial.valueset_files import ValueSetFile
 
@@ -219,7 +219,7 @@ def _overrides(settings: list[str] | None) -> dict[str, str]:
 
 
 def _checked(file: Path) -> tuple[Problem, ...]:
-    from ehr.problems import Problem
+    from ehr.files.problems import Problem
     from federated.screening.trial.load import check_trial
 
     try:

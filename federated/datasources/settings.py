@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ehr.settings import Section
+from ehr.files.settings import Section
 
 Format = Literal["csv", "parquet"]
 ColumnType = Literal["continuous", "categorical", "text"]

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ehr.pod_file import place, read_bytes, read_table
-from ehr.problems import FileErrors, Mark, Problem, Problems
-from ehr.yaml_nodes import Table
+from ehr.files.pod_file import place, read_bytes, read_table
+from ehr.files.problems import FileErrors, Mark, Problem, Problems
+from ehr.files.yaml_nodes import Table
 from federated.algorithms.workplace import parameters_of
 from federated.errors import FederatedError, TaskRefused
 from federated.task import registry

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr.pod_file import read_bytes
+from ehr.files.pod_file import read_bytes
 from ehr.sync import run_here
 from federated.errors import ConfigurationError, LinkLost
 from federated.links.in_process import InProcess

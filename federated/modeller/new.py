@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
-from ehr.settings import Secret
+from ehr.files.settings import Secret
 from federated.errors import UsageError
 from federated.task.identity_file import Made, new_identity, read_identity
 

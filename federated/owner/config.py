@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from ehr.pod_file import checked, read_bytes
-from ehr.settings import CohortSection, EHRSection, Section, SiteFile, SiteSection
+from ehr.files.pod_file import checked, read_bytes
+from ehr.files.settings import CohortSection, EHRSection, Section, SiteFile, SiteSection
 from federated.datasources.settings import SourceSettings
 from federated.owner.federation_section import FederationSection
 from federated.owner.policy_section import PolicySection, or_empty
@@ -33,7 +33,7 @@ class PodFile(Section):
 
     Args:
         name: the hospital or site.
-        ehr, site, cohort: see `ehr.settings`; a pod without an EHR has none of them.
+        ehr, site, cohort: see `ehr.files.settings`; a pod without an EHR has none of them.
         data: named data sources.
         policy: what may run and leave; an empty one runs nothing.
         federation: who the pod is to others; None for one that takes nobody's tasks.

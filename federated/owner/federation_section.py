@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from ehr.settings import Secret, Section
+from ehr.files.settings import Secret, Section
 from federated.task.participants import Address, ParticipantName, PublicKey, split_address
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from ehr.settings import Section
+from ehr.files.settings import Section
 from federated.errors import InvalidArgument, UnknownName
 from federated.owner.disclosure import Leaves, canonical
 from federated.owner.federation_section import FederationSection

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ehr.auth.keys import read_ring
+from ehr.connect.store_key import store_secret
 from ehr.errors import ConfigurationError
-from ehr.people_file import read_people
-from ehr.pod_file import checked, place, read_bytes, secret_bytes
-from ehr.problems import FileErrors, Mark, Problem, Problems
+from ehr.files.pod_file import checked, place, read_bytes, secret_bytes
+from ehr.files.problems import FileErrors, Mark, Problem, Problems
+from ehr.files.settings import Browser, CohortSection, EHRSection, SiteSection
+from ehr.files.yaml_nodes import Table, read_yaml
+from ehr.people.people_file import read_people
 from ehr.providers.registry import provider
-from ehr.settings import Browser, CohortSection, EHRSection, SiteSection
 from ehr.site import read_secret
-from ehr.store_key import store_secret
-from ehr.yaml_nodes import Table, read_yaml
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
 from federated.errors import FederatedError

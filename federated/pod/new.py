@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from ehr.auth.keys import write_owner_only
-from ehr.settings import Secret
+from ehr.files.settings import Secret
 from federated.errors import UsageError
 from federated.task.identity_file import Made, new_identity, read_identity
 

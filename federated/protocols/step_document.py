@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ehr.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
-from ehr.yaml_nodes import Hole, Items, Table, Text, Yaml, plain, read_yaml, shape
+from ehr.files.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
+from ehr.files.yaml_nodes import Hole, Items, Table, Text, Yaml, plain, read_yaml, shape
 from federated.algorithms.workplace import parameters_of
 from federated.errors import NameWaits, TaskRefused, UnknownName
 from federated.names import PREFIX

@@ -9,14 +9,14 @@ from datetime import date
 from types import MappingProxyType
 from typing import Literal
 
-from ehr.checkpoint import Checkpoint, Done, row_key
-from ehr.cohort import Reading
 from ehr.dates import BadDate, day_of, interval_of, parse_date
-from ehr.identity import Ambiguous, Matched, NotFound, Undetermined
-from ehr.matching import CONFLICTS
-from ehr.people_file import Row
-from ehr.query import pseudonym
-from ehr.records import Appointment, Fetched, Kind, PatientRecord
+from ehr.people.identity import Ambiguous, Matched, NotFound, Undetermined
+from ehr.people.matching import CONFLICTS
+from ehr.people.people_file import Row
+from ehr.reading.checkpoint import Checkpoint, Done, row_key
+from ehr.reading.cohort import Reading
+from ehr.reading.query import pseudonym
+from ehr.records.patient import Appointment, Fetched, Kind, PatientRecord
 from ehr.site import Site
 from federated.errors import ConfigurationError
 from federated.screening.decide.evaluate import compile_plan

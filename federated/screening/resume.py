@@ -11,9 +11,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from ehr.checkpoint import Checkpoint
-from ehr.identity import Person
-from ehr.people_file import Row
+from ehr.people.identity import Person
+from ehr.people.people_file import Row
+from ehr.reading.checkpoint import Checkpoint
 from ehr.site import Site
 from federated.screening.patients import Kept, site_facts
 from federated.screening.plan.plan import make_plan

@@ -16,10 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ehr.matching import record_numbers
-from ehr.people_file import Row
-from ehr.records import Patient
-from ehr.settings import SiteFile
+from ehr.files.settings import SiteFile
+from ehr.people.matching import record_numbers
+from ehr.people.people_file import Row
+from ehr.records.patient import Patient
 from ehr.site import REAL, Site, Surroundings, open_site_async
 from ehr.sync import run_here
 from federated.errors import ConfigurationError, MissingExtra

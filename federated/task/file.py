@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ehr.errors import ConfigurationError as EHRConfigurationError
-from ehr.pod_file import checked_table, place, read_bytes
-from ehr.problems import FileErrors, Mark, Problem, Problems
-from ehr.settings import Secret, Section
-from ehr.yaml_nodes import Table, read_yaml
+from ehr.files.pod_file import checked_table, place, read_bytes
+from ehr.files.problems import FileErrors, Mark, Problem, Problems
+from ehr.files.settings import Secret, Section
+from ehr.files.yaml_nodes import Table, read_yaml
 from federated.errors import (
     ConfigurationError,
     FederatedError,

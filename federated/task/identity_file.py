@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr.errors import ConfigurationError
-from ehr.pod_file import secret_bytes
-from ehr.settings import Secret
+from ehr.files.pod_file import secret_bytes
+from ehr.files.settings import Secret
 from federated.errors import UsageError
 from secure_agg import Identity
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ehr.problems import Mark, Problems
-from ehr.yaml_nodes import Table, Text, Yaml
+from ehr.files.problems import Mark, Problems
+from ehr.files.yaml_nodes import Table, Text, Yaml
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ehr.fetched import Fetched, State
-from ehr.records import PatientRef
+from ehr.records.fetched import Fetched, State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import (
     Action,
     Alien,

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from ehr.checkpoint import Checkpoint, row_key
 from ehr.errors import BodyTooLarge, ConfigurationError, EHRError
-from ehr.fetched import State
-from ehr.query import pseudonym
-from ehr.records import PatientRef
+from ehr.reading.checkpoint import Checkpoint, row_key
+from ehr.reading.query import pseudonym
+from ehr.records.fetched import State
+from ehr.records.patient import PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import Limits, Transport
 from tests.contract.wire import condition, page, wired

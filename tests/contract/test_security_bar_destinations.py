@@ -27,10 +27,10 @@ from ehr.errors import (
     DestinationRefused,
     EHRError,
 )
-from ehr.fetched import State
+from ehr.files.settings import EHRSection
 from ehr.providers.registry import Provider, provider
-from ehr.records import Attachment, DocumentReference, PatientRef
-from ehr.settings import EHRSection
+from ehr.records.fetched import State
+from ehr.records.patient import Attachment, DocumentReference, PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import Limits, Transport
 from ehr.transport.foreign import ForeignHost, ForeignHosts

@@ -24,10 +24,10 @@ from ehr.auth.client_proof import Client
 from ehr.auth.revocation import Revocation
 from ehr.auth.store import InMemory, Login, SealedStore
 from ehr.auth.tokens import Granted, Token
+from ehr.connect.opening import Surroundings
+from ehr.connect.person import log_in_at
 from ehr.errors import ConfigurationError, EHRError, LoginNotKept, LoginRefused
-from ehr.opening import Surroundings
-from ehr.person import log_in_at
-from ehr.records import PatientRef
+from ehr.records.patient import PatientRef
 from ehr.sandbox import Fault, Hang, RegisteredApp, Sandbox, Store, When
 from ehr.site import open_site_async
 from ehr.transport.settings import SYSTEM_CLOCK

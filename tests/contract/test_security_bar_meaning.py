@@ -10,11 +10,11 @@ import pytest
 
 from ehr.dates import interval_of, is_sentinel
 from ehr.errors import NotMatched, Unavailable
-from ehr.fetched import Fetched, State, nothing
-from ehr.identity import Ambiguous, Matched, NotFound, Person, Undetermined
-from ehr.matching import known_date
-from ehr.query import status_column
-from ehr.records import Kind, PatientRef
+from ehr.people.identity import Ambiguous, Matched, NotFound, Person, Undetermined
+from ehr.people.matching import known_date
+from ehr.reading.query import status_column
+from ehr.records.fetched import Fetched, State, nothing
+from ehr.records.patient import Kind, PatientRef
 from ehr.site import Surroundings, open_site_async, site_today
 from ehr.transport.client import Clock
 from federated.screening.run import Options, screen_async

@@ -17,15 +17,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from ehr.checkpoint import Checkpoint
-from ehr.cohort import read_one
 from ehr.errors import ConfigurationError, EHRError, QuotaSpent
-from ehr.fetched import State
 from ehr.fhir.paging import Budget
-from ehr.identity import Matched, Person, Undetermined
-from ehr.people_file import Row
+from ehr.people.identity import Matched, Person, Undetermined
+from ehr.people.people_file import Row
 from ehr.providers.registry import Provider, provider
-from ehr.records import DocumentReference, Kind, PatientRef
+from ehr.reading.checkpoint import Checkpoint
+from ehr.reading.cohort import read_one
+from ehr.records.fetched import State
+from ehr.records.patient import DocumentReference, Kind, PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.sync import open_site
 from ehr.transport.client import Limits, Transport
@@ -507,7 +507,7 @@ async def test_s33_a_fault_of_ours_or_of_a_plug_in_is_one_patient_s_too(
 HOLDER = """
 import sys
 from pathlib import Path
-from ehr.checkpoint import Checkpoint, Done
+from ehr.reading.checkpoint import Checkpoint, Done
 made = Checkpoint(Path(sys.argv[1]), {"trial": sys.argv[2]}, int)
 made.load()
 made.start({})

@@ -24,8 +24,8 @@ from ehr.auth.external import ExternalCallable
 from ehr.auth.keys import KeyRing
 from ehr.auth.tokens import Token
 from ehr.errors import EHRError
-from ehr.identity import Person
-from ehr.records import PatientRef
+from ehr.people.identity import Person
+from ehr.records.patient import PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import ClientCertificate, Limits, Transport
 from ehr.transport.redact import event_logger
@@ -46,15 +46,30 @@ SHOWN = {
         ("config.ExtraHeader", "config.ProviderProfile", "providers.adapter.CohortRef"), SETTINGS
     ),
     **dict.fromkeys(
-        ("transport.foreign.ForeignHost", "transport.settings.Limits", "opening.Surroundings"), SETTINGS
+        ("transport.foreign.ForeignHost", "transport.settings.Limits", "connect.opening.Surroundings"),
+        SETTINGS,
     ),
     **dict.fromkeys(
-        ("yaml_nodes.Table", "yaml_nodes.Text", "yaml_nodes._Builder", "yaml_nodes._Open"), SETTINGS
+        (
+            "files.yaml_nodes.Table",
+            "files.yaml_nodes.Text",
+            "files.yaml_nodes._Builder",
+            "files.yaml_nodes._Open",
+        ),
+        SETTINGS,
     ),
     **dict.fromkeys(
         ("auth.discovery.Endpoints", "fhir.capability.Capability", "providers.adapter.ServerInfo"), SERVER
     ),
-    **dict.fromkeys(("cohort.Reading", "fetched.Issue", "matching.Assessment", "problems.Problem"), OURS),
+    **dict.fromkeys(
+        (
+            "reading.cohort.Reading",
+            "records.fetched.Issue",
+            "people.matching.Assessment",
+            "files.problems.Problem",
+        ),
+        OURS,
+    ),
     **dict.fromkeys(
         ("providers.adapter.Support", "providers.probe.Check", "providers.probe.ProbeReport"), OURS
     ),
@@ -64,8 +79,8 @@ SHOWN = {
     **dict.fromkeys(
         ("transport.exchange.Exchange", "transport.rate.HostRate", "transport.rate.Rates"), "counters"
     ),
-    "person.LoginReport": "the provider's words and kinds",
-    "query.QueryResult": "the provider's words; its parts are silent",
+    "connect.person.LoginReport": "the provider's words and kinds",
+    "reading.query.QueryResult": "the provider's words; its parts are silent",
     "transport.body._Envelope": "entries that hold nothing",
     "transport.download.Download": "the status",
     "transport.download.Written": "a hash",

@@ -19,10 +19,10 @@ from ehr.auth.authenticator import Authenticator
 from ehr.auth.external import ExternalCallable
 from ehr.auth.keys import make_ring, read_key, rotate_ring
 from ehr.errors import AuthError, ClockWrong, ConfigurationError, LoginRefused, TokenResponseMalformed
-from ehr.fetched import State
-from ehr.identity import Person
-from ehr.records import PatientRef
-from ehr.settings import Auth
+from ehr.files.settings import Auth
+from ehr.people.identity import Person
+from ehr.records.fetched import State
+from ehr.records.patient import PatientRef
 from ehr.site import Surroundings, open_site_async
 from ehr.transport.client import Transport
 from federated.cli.exit_codes import ExitCode, exit_code_for

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ehr.identity import Ambiguous, Matched
-from ehr.matching import Person, assess, best_name, choose
-from ehr.names import Likeness
-from tests.ehr.people import number, patient
+from ehr.people.identity import Ambiguous, Matched
+from ehr.people.matching import Person, assess, best_name, choose
+from ehr.people.names import Likeness
+from tests.ehr.people.patients import number, patient
 
 
 def test_of_two_names_that_fit_as_well_the_evener_one_counts() -> None:

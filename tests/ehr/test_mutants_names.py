@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from ehr.names import split_name, within_one_edit, words
+from ehr.people.names import split_name, within_one_edit, words
 
 
 @cache

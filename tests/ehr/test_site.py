@@ -26,8 +26,8 @@ from ehr.errors import (
     LoginRefused,
     Unavailable,
 )
-from ehr.identity import Matched, NotFound, Person, Undetermined
-from ehr.records import Kind, PatientRef, State
+from ehr.people.identity import Matched, NotFound, Person, Undetermined
+from ehr.records.patient import Kind, PatientRef, State
 from ehr.sandbox import TLS, Fault, FaultScript, Sandbox, Status, Store, When
 from ehr.sandbox.store import store_of
 from ehr.site import Site, Surroundings, open_site_async

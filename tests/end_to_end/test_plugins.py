@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import ehr
-from ehr.people_file import Row
+from ehr.people.people_file import Row
 from ehr.sandbox.server import Sandbox
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run

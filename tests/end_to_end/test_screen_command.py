@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from ehr.cohort import Reading
-from ehr.problems import Problems
+from ehr.files.problems import Problems
+from ehr.files.yaml_nodes import Table, plain, read_yaml
+from ehr.reading.cohort import Reading
 from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.server import Sandbox
 from ehr.site import Site
-from ehr.yaml_nodes import Table, plain, read_yaml
 from federated import screen
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run

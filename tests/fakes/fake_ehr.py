@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from ehr.identity import Grade, Matched, MatchResult, Person
+from ehr.people.identity import Grade, Matched, MatchResult, Person
 from ehr.providers.adapter import EHRAdapter
-from ehr.records import Fetched, Kind, PatientRef, complete
-from tests.ehr.people import patient
+from ehr.records.patient import Fetched, Kind, PatientRef, complete
+from tests.ehr.people.patients import patient
 
 Answer = Callable[[str], Awaitable[Any]]
 

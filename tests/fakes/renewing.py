@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from ehr.connect.opening import Surroundings
 from ehr.errors import EHRError
-from ehr.opening import Surroundings
-from ehr.records import PatientRef
+from ehr.records.patient import PatientRef
 from ehr.site import open_site_async
 from ehr.transport.settings import SYSTEM_CLOCK
 

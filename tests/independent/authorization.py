@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from ehr.auth.keys import KeyRing
-from ehr.opening import AtKeyboard
+from ehr.connect.opening import AtKeyboard
 from tests.independent.sekmet import NotRunning, free_port
 
 VERSION = "8.8.1"

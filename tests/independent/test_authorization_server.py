@@ -19,11 +19,11 @@ import pytest
 from ehr.auth.keys import make_ring, read_ring, rotate_ring
 from ehr.auth.signed_jwt import BackendJWT
 from ehr.auth.store import Login, SealedStore
+from ehr.connect.opening import Surroundings
+from ehr.connect.person import LoginReport, log_in_at, log_out_at
 from ehr.errors import ClockWrong, LoginRefused
-from ehr.fetched import State
-from ehr.opening import Surroundings
-from ehr.person import LoginReport, log_in_at, log_out_at
-from ehr.records import Kind, PatientRef
+from ehr.records.fetched import State
+from ehr.records.patient import Kind, PatientRef
 from ehr.site import open_site_async
 from ehr.transport.settings import SYSTEM_CLOCK
 from tests.ehr.auth.login import owner_only

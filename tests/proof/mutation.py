@@ -59,12 +59,16 @@ def _masking(*first: str) -> tuple[str, ...]:
 
 
 TARGETS: Mapping[str, tuple[str, ...]] = {
-    "ehr.matching": (
-        "tests/ehr/test_matching*.py",
-        "tests/ehr/test_names*.py",
+    "ehr.people.matching": (
+        "tests/ehr/people/test_matching*.py",
+        "tests/ehr/people/test_names*.py",
         "tests/ehr/test_mutants_*.py",
     ),
-    "ehr.names": ("tests/ehr/test_names*.py", "tests/ehr/test_matching*.py", "tests/ehr/test_mutants_*.py"),
+    "ehr.people.names": (
+        "tests/ehr/people/test_names*.py",
+        "tests/ehr/people/test_matching*.py",
+        "tests/ehr/test_mutants_*.py",
+    ),
     "ehr.dates": (
         "tests/ehr/test_dates*.py",
         "tests/ehr/test_mutants_*.py",

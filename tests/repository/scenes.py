@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ehr.pod_file import checked
+from ehr.files.pod_file import checked
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
 from federated.algorithms.workplace import parameters_of

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr import settings
-from ehr.fetched import State
+from ehr.files import settings
+from ehr.records.fetched import State
 from federated.cli import error_page
 from federated.datasources.settings import SourceSettings, SplitSettings
 from federated.modeller.check import MODEL_FIELDS

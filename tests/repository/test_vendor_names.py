@@ -13,7 +13,7 @@ from tests.repository.sources import python_files, shown
 VENDORS = re.compile(r"epic|next ?gen|nextech|intellechart|smart ?health ?it", re.IGNORECASE)
 # `settings.py` and `federated/` hold names that users type (keys of pod.yaml, the reference's enums), not behaviour.
 ALLOWED = (
-    *("ehr/providers/", "ehr/config.py", "ehr/sandbox/skins/", "ehr/settings.py"),
+    *("ehr/providers/", "ehr/config.py", "ehr/sandbox/skins/", "ehr/files/settings.py"),
     "ehr/testing/harnesses/",
 )
 # A standard extension's address, the name of the skin that is taken by default, and a header to be watched for.

@@ -15,8 +15,8 @@ import measured
 import msgspec
 import yarl
 
-from ehr.elements import Element
-from ehr.records import Appointment, Condition, Observation, Patient, Procedure
+from ehr.records.elements import Element
+from ehr.records.patient import Appointment, Condition, Observation, Patient, Procedure
 
 
 class Entry(Element, frozen=True):

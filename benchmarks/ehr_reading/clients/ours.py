@@ -13,9 +13,9 @@ if __name__ == "__main__":
 
 import measured
 
-from ehr.identity import Person
-from ehr.people_file import Row
-from ehr.records import Kind, State
+from ehr.people.identity import Person
+from ehr.people.people_file import Row
+from ehr.records.patient import Kind, State
 from ehr.site import open_site_async
 
 KINDS = {

@@ -7,9 +7,9 @@ from posixpath import relpath
 from typing import Any
 
 from ehr.errors import ConfigurationError, EHRError
-from ehr.fetched import Kind, State
-from ehr.identity import Matched
-from ehr.pod_file import read_site_file
+from ehr.files.pod_file import read_site_file
+from ehr.people.identity import Matched
+from ehr.records.fetched import Kind, State
 from ehr.sandbox.faults import Body, Fault, Status, When
 from ehr.site import open_site_async
 from ehr.testing import capabilities as needs

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ehr.auth.keys import write_owner_only
+from ehr.connect.person import log_in_at
 from ehr.errors import AuthError, ConfigurationError, LoginRefused
-from ehr.fetched import State
-from ehr.person import log_in_at
+from ehr.records.fetched import State
 from ehr.testing import capabilities as needs
 from ehr.testing.browser import Browser
 from ehr.testing.case import case

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from ehr.errors import AuthError, ClockWrong, ConfigurationError, LoginRefused
-from ehr.fetched import Kind, State
-from ehr.records import PatientRef
+from ehr.records.fetched import Kind, State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Fault, FaultScript, RevokeToken, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ehr.errors import EHRError
-from ehr.fetched import State
+from ehr.records.fetched import State
 from ehr.sandbox.faults import Fault, NextLink, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

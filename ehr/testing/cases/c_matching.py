@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ehr.fetched import State
-from ehr.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
-from ehr.records import PatientRef
+from ehr.people.identity import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
+from ehr.records.fetched import State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Fault, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

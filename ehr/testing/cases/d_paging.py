@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr.fetched import Fetched, State
 from ehr.fhir.paging import Budget
+from ehr.records.fetched import Fetched, State
 from ehr.sandbox.faults import (
     Action,
     Duplicate,

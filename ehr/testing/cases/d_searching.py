@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from ehr.codes import Code
-from ehr.fetched import Kind, State
 from ehr.providers.adapter import Window
+from ehr.records.codes import Code
+from ehr.records.fetched import Kind, State
 from ehr.sandbox.faults import Remark, WrongTotal
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

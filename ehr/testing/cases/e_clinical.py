@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ehr.codes import Code
 from ehr.dates import interval_of
-from ehr.elements import CodeableConcept, Quantity, Range, Ratio
-from ehr.fetched import Fetched, State
+from ehr.records.codes import Code
+from ehr.records.elements import CodeableConcept, Quantity, Range, Ratio
+from ehr.records.fetched import Fetched, State
 from ehr.sandbox.faults import Fault, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehr.fetched import State
+from ehr.records.fetched import State
 from ehr.sandbox.faults import Alien, Fault, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from ehr.fetched import State
 from ehr.providers.adapter import Window
+from ehr.records.fetched import State
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
 from ehr.testing.cases.e_clinical import ANA_PATH, whole

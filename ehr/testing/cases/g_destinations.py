@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ehr.care import Attachment, DocumentContent
 from ehr.errors import ConnectionFailed, EHRError
-from ehr.fetched import Fetched, State
-from ehr.records import DocumentReference
+from ehr.files.settings import SiteFile
+from ehr.records.care import Attachment, DocumentContent
+from ehr.records.fetched import Fetched, State
+from ehr.records.patient import DocumentReference
 from ehr.sandbox.faults import Body, Fault, Oversize, Status, When
-from ehr.settings import SiteFile
 from ehr.site import open_site_async
 from ehr.testing.case import case
 from ehr.testing.expect import equal, expect, raises

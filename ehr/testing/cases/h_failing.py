@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 from typing import Any
 
-from ehr.checkpoint import Checkpoint, Done
-from ehr.fetched import Kind, State
-from ehr.identity import Person
-from ehr.people_file import Row
-from ehr.records import PatientRef
+from ehr.people.identity import Person
+from ehr.people.people_file import Row
+from ehr.reading.checkpoint import Checkpoint, Done
+from ehr.records.fetched import Kind, State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Body, Fault, Hang, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case

@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 from ehr.errors import EHRError
-from ehr.fetched import State
-from ehr.records import PatientRef
+from ehr.records.fetched import State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.witness import Endpoint
 from ehr.testing.case import case

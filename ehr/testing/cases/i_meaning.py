@@ -9,11 +9,11 @@ import traceback
 from typing import Any
 
 from ehr.errors import EHRError, Unavailable
-from ehr.fetched import Kind, State
-from ehr.identity import Matched, Person
-from ehr.query import QueryResult, status_column
+from ehr.files.settings import SiteFile
+from ehr.people.identity import Matched, Person
+from ehr.reading.query import QueryResult, status_column
+from ehr.records.fetched import Kind, State
 from ehr.sandbox.faults import Body, Fault, Status, When
-from ehr.settings import SiteFile
 from ehr.sync import open_site
 from ehr.testing.case import case
 from ehr.testing.expect import equal, expect

@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl, urljoin
 
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
-import ehr.access
 import ehr.auth.browser
 import ehr.auth.discovery
 import ehr.auth.signed_jwt
 import ehr.auth.tokens
+import ehr.connect.access
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.browser import Issuer, Launch
 from ehr.auth.renewal import BrowserLogin
@@ -62,7 +62,7 @@ def _without_audience(address: str, **named: Any) -> str:
 SPOILT: dict[str, tuple[int, Spoilt]] = {
     "one jti for all assertions": (
         17,
-        part(ehr.access, "BackendJWT", partial(BackendJWT, new_id=lambda: "one-and-the-same-id")),
+        part(ehr.connect.access, "BackendJWT", partial(BackendJWT, new_id=lambda: "one-and-the-same-id")),
     ),
     "assertions good for an hour": (16, part(ehr.auth.signed_jwt, "LIFE_S", 3600)),
     "a login for each of many requests": (29, part(Authenticator, "__init__", _each_for_itself)),

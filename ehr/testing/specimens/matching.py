@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 
 import ehr.fhir.find
-import ehr.matching
+import ehr.people.matching
 import ehr.providers.generic
-from ehr.elements import HumanName
 from ehr.fhir.find import find_patient
-from ehr.identity import Grade, Matched, MatchResult, Person
-from ehr.matching import choose, search_plans
-from ehr.names import Likeness
-from ehr.people import Patient
-from ehr.records import PatientRef
+from ehr.people.identity import Grade, Matched, MatchResult, Person
+from ehr.people.matching import choose, search_plans
+from ehr.people.names import Likeness
+from ehr.records.elements import HumanName
+from ehr.records.patient import PatientRef
+from ehr.records.people import Patient
 from ehr.testing.specimens.specimen import Spoilt, part
 
 
@@ -61,7 +61,10 @@ async def _as_asked(session: Any, person: Person, **named: Any) -> MatchResult:
 SPOILT: dict[str, tuple[int, Spoilt]] = {
     "a single hit accepted unseen": (42, part(ehr.fhir.find, "choose", _the_only_one)),
     "the first of two namesakes taken": (46, part(ehr.fhir.find, "choose", _first_of_several)),
-    "a family name that begins alike accepted": (45, part(ehr.matching, "family_likeness", _begins_alike)),
+    "a family name that begins alike accepted": (
+        45,
+        part(ehr.people.matching, "family_likeness", _begins_alike),
+    ),
     "given names sent as name": (44, part(ehr.fhir.find, "search_plans", _by_name)),
     "demographics copied from the question": (63, part(ehr.providers.generic, "find_patient", _as_asked)),
 }

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
-import ehr.cohort
-import ehr.query
+import ehr.reading.cohort
+import ehr.reading.query
 from ehr.dates import interval_of
 from ehr.errors import LoginRefused
-from ehr.fetched import Fetched, complete
+from ehr.records.fetched import Fetched, complete
 from ehr.testing.specimens.specimen import Spoilt, part, wrapped
 
-_read = ehr.cohort._read
+_read = ehr.reading.cohort._read
 
 
 async def _outage_is_empty(read: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -46,12 +46,15 @@ SPOILT: dict[str, tuple[int, Spoilt]] = {
     "an outage read as an empty record": (152, wrapped(lambda: _outage_is_empty)),
     "a failure kept and given again": (144, wrapped(lambda: _remembering(by_server=True))),
     "one server's answer given for another's": (145, wrapped(lambda: _remembering(by_server=False))),
-    "one patient's failure ends the run": (143, part(ehr.cohort, "_read", _one_ends_all)),
-    "a day counted in UTC": (97, part(ehr.query, "interval_of", lambda text, zone: interval_of(text, UTC))),
+    "one patient's failure ends the run": (143, part(ehr.reading.cohort, "_read", _one_ends_all)),
+    "a day counted in UTC": (
+        97,
+        part(ehr.reading.query, "interval_of", lambda text, zone: interval_of(text, UTC)),
+    ),
     "a pseudonym that is a plain hash": (
         150,
         part(
-            ehr.query,
+            ehr.reading.query,
             "pseudonym",
             lambda key, text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:16],
         ),

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import ehr.clinical
 import ehr.fhir.entries
 import ehr.fhir.outcome
 import ehr.fhir.paging
 import ehr.fhir.session
-import ehr.query
+import ehr.reading.query
+import ehr.records.clinical
 from ehr.errors import ReadError
-from ehr.fetched import State
 from ehr.fhir.collect import Collection
 from ehr.fhir.outcome import SearchFailed, judge
 from ehr.fhir.paging import walk
 from ehr.fhir.read import read_page
 from ehr.providers.generic import GenericAdapter
+from ehr.records.fetched import State
 from ehr.testing.specimens.specimen import Spoilt, part
 
 
@@ -67,11 +67,11 @@ SPOILT: dict[str, tuple[int, Spoilt]] = {
     ),
     "another patient's entries kept": (108, part(ehr.fhir.entries, "_patient_fault", lambda *given: None)),
     "a whole page lost for one bad entry": (102, part(ehr.fhir.paging, "read_page", _all_or_nothing)),
-    "the first of two values taken": (105, part(ehr.clinical, "one_choice", lambda *given: None)),
+    "the first of two values taken": (105, part(ehr.records.clinical, "one_choice", lambda *given: None)),
     "filters left to the server": (79, part(GenericAdapter, "_narrowed", lambda self, found, *rest: found)),
     "an expired paging session given up": (
         71,
         part(ehr.fhir.outcome, "is_expired", lambda status, codes, profile: False),
     ),
-    "what was entered in error counted": (86, part(ehr.query, "_denied", lambda record: False)),
+    "what was entered in error counted": (86, part(ehr.reading.query, "_denied", lambda record: False)),
 }

@@ -13,7 +13,7 @@ import httpx
 import ehr.site
 import ehr.transport.origin
 import ehr.transport.retry
-from ehr.opening import Place, transport_of
+from ehr.connect.opening import Place, transport_of
 from ehr.testing.specimens.specimen import Spoilt, part, parts
 from ehr.transport.client import Transport
 from ehr.transport.exchange import Exchange

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ehr.codes import Code, code_of
-from ehr.elements import CodeableConcept, Coding
-from ehr.fetched import Kind, State
-from ehr.records import Condition, PatientRecord
+from ehr.records.codes import Code, code_of
+from ehr.records.elements import CodeableConcept, Coding
+from ehr.records.fetched import Kind, State
+from ehr.records.patient import Condition, PatientRecord
 from federated.screening.decide.eyes import Eye
 from federated.screening.decide.times import Clock
 from federated.screening.plan.nodes import CodeSet

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
 
-from ehr.codes import Code, code_of
 from ehr.dates import BadDate, Duration, day_start, shift
-from ehr.elements import Coding
-from ehr.fetched import Kind
-from ehr.records import PatientRecord
+from ehr.records.codes import Code, code_of
+from ehr.records.elements import Coding
+from ehr.records.fetched import Kind
+from ehr.records.patient import PatientRecord
 from federated.screening.decide import exists, fields, results
 from federated.screening.decide.case import Case, Shelf, counts, distinct
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Outcome, Verdict

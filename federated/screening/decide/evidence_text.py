@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ehr.dates import day_of
-from ehr.elements import When
-from ehr.fetched import Kind
+from ehr.records.elements import When
+from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case
 from federated.screening.decide.evidence import Considered, Evidence, Fact, RecordUsed, Verdict
 from federated.screening.decide.finding import Found

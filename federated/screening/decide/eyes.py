@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from ehr.codes import Code
-from ehr.elements import CodeableConcept
+from ehr.records.codes import Code
+from ehr.records.elements import CodeableConcept
 from federated.screening.decide.evidence import Decision, Outcome
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 

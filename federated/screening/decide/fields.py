@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from ehr.dates import DAY_S, Duration, Interval, birthday, day_of
-from ehr.elements import Quantity
-from ehr.fetched import Kind
-from ehr.people import Patient
+from ehr.records.elements import Quantity
+from ehr.records.fetched import Kind
+from ehr.records.people import Patient
 from federated.screening.decide.case import Case
 from federated.screening.decide.finding import Found, Run
 from federated.screening.decide.grades import SOURCE, CodeOf

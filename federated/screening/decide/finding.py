@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ehr.fetched import Kind
+from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case, Shelf, Sorter, sorter
 from federated.screening.decide.grades import CodeOf, Gathered, Grade, Grader, no_known, silence
 from federated.screening.decide.quantities import Judged

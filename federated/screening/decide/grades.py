@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ehr.codes import Code
 from ehr.dates import DAY_S, Interval
-from ehr.fetched import Kind, State
+from ehr.records.codes import Code
+from ehr.records.fetched import Kind, State
 from federated.screening.decide.case import Case, Entry, counts, distinct
 from federated.screening.decide.record_checks import ACTIVE, CodeOf, checks, laterality
 from federated.screening.decide.three_values import NO, UNKNOWN, YES

@@ -12,8 +12,8 @@ from math import inf, log10
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ehr.codes import Code
-from ehr.elements import CodeableConcept, Coding, Quantity, Range, Ratio
+from ehr.records.codes import Code
+from ehr.records.elements import CodeableConcept, Coding, Quantity, Range, Ratio
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.plan.nodes import Asked, CodeSet, Scale
 from federated.screening.trial.units import dimension_of, repaired

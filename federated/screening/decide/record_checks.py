@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from ehr.codes import Code
-from ehr.elements import CodeableConcept, Coding
-from ehr.fetched import Kind
+from ehr.records.codes import Code
+from ehr.records.elements import CodeableConcept, Coding
+from ehr.records.fetched import Kind
 from federated.screening.decide import eyes
 from federated.screening.decide.case import Case, Entry
 from federated.screening.decide.eyes import Laterality

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ehr.dates import DAY_S, BadDate, Duration, Interval, birthday, day_of, day_start, interval_of
-from ehr.elements import Quantity, When
+from ehr.records.elements import Quantity, When
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.plan.nodes import BEGINNING, END, BirthPoint, Span
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from math import inf
 
-from ehr.codes import Code
+from ehr.records.codes import Code
 from federated.errors import ConfigurationError
 from federated.screening.plan.nodes import Asked, CodeSet, Scale
 from federated.screening.trial import terms

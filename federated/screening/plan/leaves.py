@@ -9,7 +9,7 @@ from functools import singledispatch
 from typing import Literal, NamedTuple
 
 from ehr.dates import day_start
-from ehr.fetched import Kind
+from ehr.records.fetched import Kind
 from federated.screening.plan import times as plan_times
 from federated.screening.plan.bounds import PlanRefused, asked_of, asked_of_column, code_set
 from federated.screening.plan.nodes import (

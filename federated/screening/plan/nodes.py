@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
-from ehr.codes import Code
 from ehr.dates import Duration
-from ehr.fetched import Kind
+from ehr.records.codes import Code
+from ehr.records.fetched import Kind
 
 World = Literal["closed", "recorded", "open"]
 

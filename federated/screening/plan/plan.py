@@ -21,9 +21,9 @@ from types import MappingProxyType
 from typing import Any as AnyType
 from typing import cast
 
-from ehr.codes import Code
 from ehr.dates import BadDate
-from ehr.fetched import Kind
+from ehr.records.codes import Code
+from ehr.records.fetched import Kind
 from federated.errors import InvalidArgument
 from federated.screening.plan import times
 from federated.screening.plan.bounds import PlanRefused

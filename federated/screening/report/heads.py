@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
-from ehr.cohort import Reading
-from ehr.query import pseudonym
+from ehr.reading.cohort import Reading
+from ehr.reading.query import pseudonym
 from ehr.site import Site
 from federated.screening.plan.plan import Plan
 from federated.screening.report.run import CriterionHead, Explained, SiteHead, TrialHead, ValueSetHead, Work

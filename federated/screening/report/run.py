@@ -158,7 +158,7 @@ class Work:
     """What was done to the data on the way in; counts only, keyed by code or kind.
 
     Args:
-        failures: answers that are not complete, by class of failure (`ehr.failures`).
+        failures: answers that are not complete, by class of failure (`ehr.records.failures`).
         conversions: units converted, such as ``mmol/mol to %``.
         repairs: named repairs of malformed resources.
         set_aside: resources that were quarantined, by kind.

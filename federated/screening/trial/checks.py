@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from ehr.dates import BadDate, Duration, shift
-from ehr.problems import Mark, quoted
-from ehr.yaml_nodes import Table
+from ehr.files.problems import Mark, quoted
+from ehr.files.yaml_nodes import Table
 from federated.screening.trial.criteria import (
     Age,
     AllOf,

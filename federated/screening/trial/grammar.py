@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ehr.problems import quoted
-from ehr.yaml_nodes import Table, Text, Yaml, shape
+from ehr.files.problems import quoted
+from ehr.files.yaml_nodes import Table, Text, Yaml, shape
 from federated.screening.trial import predicates as model
 from federated.screening.trial import time_windows
 from federated.screening.trial.scalars import (

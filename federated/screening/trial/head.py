@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ehr.problems import Mark, quoted
-from ehr.yaml_nodes import Items, Table, Text, Yaml, shape
+from ehr.files.problems import Mark, quoted
+from ehr.files.yaml_nodes import Items, Table, Text, Yaml, shape
 from federated.screening.trial.criteria import At, Criterion, IndexDate
 from federated.screening.trial.nodes import Spot, read_node
 from federated.screening.trial.scalars import (

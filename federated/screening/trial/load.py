@@ -14,9 +14,9 @@ from errno import EISDIR
 from importlib.resources import files
 from pathlib import Path
 
-from ehr import yaml_nodes
-from ehr.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
-from ehr.yaml_nodes import Table, Text, Yaml, plain, read_yaml, shape
+from ehr.files import yaml_nodes
+from ehr.files.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
+from ehr.files.yaml_nodes import Table, Text, Yaml, plain, read_yaml, shape
 from federated.screening.trial import merge, valueset_files
 from federated.screening.trial.checks import check
 from federated.screening.trial.criteria import Parameter, Trial, ValueSet

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from ehr.codes import URIS
-from ehr.yaml_nodes import MAX_BYTES
+from ehr.files.yaml_nodes import MAX_BYTES
+from ehr.records.codes import URIS
 from federated.errors import ConfigurationError
 from federated.screening.trial.criteria import Criterion, Trial, ValueSet
 

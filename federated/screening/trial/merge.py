@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ehr.problems import Mark, Problems, quoted, suggestion
-from ehr.yaml_nodes import Items, Table, Text, Yaml, read_yaml, shape
+from ehr.files.problems import Mark, Problems, quoted, suggestion
+from ehr.files.yaml_nodes import Items, Table, Text, Yaml, read_yaml, shape
 from federated.screening.trial.scalars import Reading, unknown_keys
 
 FORMAT = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from ehr.problems import Mark, quoted, suggestion
-from ehr.yaml_nodes import Hole, Items, Table, Yaml, shape
+from ehr.files.problems import Mark, quoted, suggestion
+from ehr.files.yaml_nodes import Hole, Items, Table, Yaml, shape
 from federated.screening.trial.criteria import AllOf, AnyOf, At, AtLeast, Node, Not, Predicate
 from federated.screening.trial.grammar import PREDICATES, read_predicate
 from federated.screening.trial.scalars import BAD, TEXT, Reading, integer, unknown_keys

@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from ehr.dates import BadDate, Duration, parse_date, parse_duration
-from ehr.problems import Mark, Problems, quoted, suggestion
-from ehr.yaml_nodes import Hole, Items, Table, Text, Yaml, shape
+from ehr.files.problems import Mark, Problems, quoted, suggestion
+from ehr.files.yaml_nodes import Hole, Items, Table, Text, Yaml, shape
 from federated.screening.trial.criteria import Parameter, Point
 from federated.screening.trial.terms import Comparison, Count, Ends, ValueSet
 

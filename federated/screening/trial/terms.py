@@ -14,8 +14,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from ehr.codes import Code
 from ehr.dates import Duration
+from ehr.records.codes import Code
 
 Ends = Literal["[]", "[)", "(]", "()"]
 """Which ends of a range belong to it."""
@@ -194,7 +194,7 @@ class ValueSet:
     origin: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
     def has(self, code: Code) -> bool:
-        """Whether a code (normalised by `ehr.codes.code_of`) is a member. Without its system it never is."""
+        """Whether a code (normalised by `ehr.records.codes.code_of`) is a member. Without its system it never is."""
         if code in self.codes:
             return True
         if not self.prefixes or not _begins(code, self.prefixes):

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 from ehr.dates import BadDate, Duration, shift
-from ehr.yaml_nodes import Table, Yaml, shape
+from ehr.files.yaml_nodes import Table, Yaml, shape
 from federated.screening.trial.scalars import (
     BAD,
     DURATION,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr.codes import Code, code_of
+from ehr.records.codes import Code, code_of
 from federated.errors import ConfigurationError
 
 MAX_BYTES = 32 << 20
@@ -71,7 +71,7 @@ def as_json(read: ValueSetFile, sha256: str) -> str:
         read: what was imported.
         sha256: digest of the file it came from, kept as provenance.
     """
-    from ehr.codes import URIS
+    from ehr.records.codes import URIS
 
     head: dict[str, Any] = {"resourceType": "ValueSet", "status": "active"}
     head |= {key: getattr(read, key) for key in ("url", "version", "title", "date") if getattr(read, key)}
@@ -217,7 +217,7 @@ _VSAC_NAMES = {
 
 
 def _vsac_system(text: Any) -> str:
-    from ehr.codes import URIS
+    from ehr.records.codes import URIS
 
     if not isinstance(text, str) or not text.strip():
         raise ValueSetFileError("a code has no system, or is not a text")

@@ -17,9 +17,9 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Literal
 
-from ehr.codes import PREFIX_TREES, URIS, Code, normal_code, system_name
-from ehr.problems import quoted, suggestion
-from ehr.yaml_nodes import Items, Table, Text, Yaml, shape
+from ehr.files.problems import quoted, suggestion
+from ehr.files.yaml_nodes import Items, Table, Text, Yaml, shape
+from ehr.records.codes import PREFIX_TREES, URIS, Code, normal_code, system_name
 from federated.screening.trial.scalars import PROSE, Reading, unknown_keys
 from federated.screening.trial.terms import ValueSet
 from federated.screening.trial.valueset_files import ValueSetFileError, read_valueset_file

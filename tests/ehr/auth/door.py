@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
-from ehr.opening import AtKeyboard
+from ehr.connect.opening import AtKeyboard
 
 PASSPHRASE = "correct horse battery"
 Change = Callable[[dict[str, str]], dict[str, str]]

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ehr.config import ProviderProfile
-from ehr.fetched import Fetched, Kind, State
 from ehr.fhir.find import find_patient
 from ehr.fhir.session import FhirSession
-from ehr.matching import Matched, NotFound, Person, Undetermined
-from ehr.records import PatientRef
+from ehr.people.matching import Matched, NotFound, Person, Undetermined
+from ehr.records.fetched import Fetched, Kind, State
+from ehr.records.patient import PatientRef
 from ehr.sandbox import Sandbox, Store, store_of
 from ehr.sandbox.faults import (
     Action,

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ehr.fetched import State
 from ehr.fhir.find import find_patient
-from ehr.matching import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
+from ehr.people.matching import Ambiguous, Grade, Matched, MatchResult, NotFound, Person, Undetermined
+from ehr.records.fetched import State
 from tests.ehr.fhir.server import Server, answer, bundle, entry, opened, outcome
 
 AMY = Person(family="Shaw", given="Amy", birth_date="1987-02-20")

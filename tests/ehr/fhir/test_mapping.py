@@ -10,12 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ehr.codes import Code, code_of
 from ehr.dates import interval_of
-from ehr.elements import CodeableConcept, Quantity, Range, Ratio
-from ehr.fetched import Fetched, State
-from ehr.people import Resource
-from ehr.records import (
+from ehr.records.codes import Code, code_of
+from ehr.records.elements import CodeableConcept, Quantity, Range, Ratio
+from ehr.records.fetched import Fetched, State
+from ehr.records.patient import (
     AllergyIntolerance,
     Appointment,
     Condition,
@@ -28,6 +27,7 @@ from ehr.records import (
     Practitioner,
     Procedure,
 )
+from ehr.records.people import Resource
 from tests.ehr.fhir.server import Server, answer, bundle, condition, entry, opened
 
 P1 = PatientRef("p1")

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from ehr.fetched import Fetched, State, complete, joined
 from ehr.fhir.outcome import SearchFailed
 from ehr.fhir.paging import Budget
-from ehr.records import Condition, PatientRef
+from ehr.records.fetched import Fetched, State, complete, joined
+from ehr.records.patient import Condition, PatientRef
 from tests.ehr.fhir.server import BASE, Server, answer, bundle, condition, entry, opened, outcome
 
 P1 = PatientRef("p1")

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from ehr.config import ProviderProfile
 from ehr.errors import BadBody, ReadError
-from ehr.fetched import Issue
 from ehr.fhir import repair, validate
 from ehr.fhir.capability import read_capability
 from ehr.fhir.entries import sift
 from ehr.fhir.read import Reading, counted, read_page, read_resource
 from ehr.fhir.search import Query
-from ehr.records import Condition, Observation, Patient, PatientRef
+from ehr.records.fetched import Issue
+from ehr.records.patient import Condition, Observation, Patient, PatientRef
 from tests.ehr.fhir.server import condition, entry
 
 RULES = Reading(ZoneInfo("Europe/London"))

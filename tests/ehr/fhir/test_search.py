@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from ehr.errors import ConfigurationError, LoginRefused, Unavailable
-from ehr.fetched import Kind, Severity, State
 from ehr.fhir.capability import Capability
-from ehr.records import Condition, Encounter, Observation, Patient, PatientRef
+from ehr.records.fetched import Kind, Severity, State
+from ehr.records.patient import Condition, Encounter, Observation, Patient, PatientRef
 from tests.ehr.fhir.server import PROFILE, Server, answer, bundle, condition, entry, opened, outcome
 
 P1 = PatientRef("p1")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ehr.care import DocumentContent
 from ehr.errors import ConfigurationError, QuotaSpent, Unavailable
-from ehr.identity import Ambiguous, Grade, Matched, NotFound, Person, Undetermined
+from ehr.people.identity import Ambiguous, Grade, Matched, NotFound, Person, Undetermined
 from ehr.providers.adapter import CohortRef, Window
-from ehr.records import Attachment, DocumentReference, PatientRef, State
+from ehr.records.care import DocumentContent
+from ehr.records.patient import Attachment, DocumentReference, PatientRef, State
 from ehr.sandbox import ExpireSession, Fault, Remark, Sandbox, Status, When
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.site import Site, Surroundings, open_site_async

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ehr.fetched import Fetched, State
 from ehr.fhir.session import FhirSession
 from ehr.providers.registry import shipped_profile
-from ehr.records import AllergyIntolerance, Patient, PatientRef
+from ehr.records.fetched import Fetched, State
+from ehr.records.patient import AllergyIntolerance, Patient, PatientRef
 from tests.ehr.fhir.server import Server, answer, bundle, entry, opened, outcome
 
 EPIC = shipped_profile("epic r4")

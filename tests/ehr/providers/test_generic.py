@@ -15,8 +15,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from ehr.codes import Code
-from ehr.cohort import READERS
 from ehr.errors import (
     BadBody,
     ConfigurationError,
@@ -28,7 +26,9 @@ from ehr.errors import (
 from ehr.providers.adapter import Window
 from ehr.providers.generic import AdapterParts, GenericAdapter, generic_adapter
 from ehr.providers.registry import provider
-from ehr.records import RESOURCES, DocumentReference, Kind, PatientRef, State
+from ehr.reading.cohort import READERS
+from ehr.records.codes import Code
+from ehr.records.patient import RESOURCES, DocumentReference, Kind, PatientRef, State
 from ehr.sandbox import Body, Fault, Sandbox, Status, When
 from ehr.sandbox.skin import skin_named
 from ehr.sandbox.store import store_of

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from ehr.errors import ConfigurationError, QuotaSpent
-from ehr.fetched import State
 from ehr.fhir.session import FhirSession
-from ehr.records import Condition, PatientRef
+from ehr.records.fetched import State
+from ehr.records.patient import Condition, PatientRef
 from ehr.transport.client import Limits, Transport
 from ehr.transport.quota import FILE, DailyQuota
 from tests.ehr.fhir.server import PROFILE

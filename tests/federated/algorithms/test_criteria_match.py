@@ -13,14 +13,23 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ehr.checkpoint import Checkpoint
-from ehr.cohort import Reading
-from ehr.fetched import Issue, Severity
-from ehr.identity import Ambiguous, Grade, Matched, NotFound, Person, Undetermined
-from ehr.matching import CONFLICTS
-from ehr.people_file import Row
-from ehr.records import Appointment, Kind, Patient, PatientRecord, PatientRef, State, complete, nothing
-from ehr.settings import SiteFile
+from ehr.files.settings import SiteFile
+from ehr.people.identity import Ambiguous, Grade, Matched, NotFound, Person, Undetermined
+from ehr.people.matching import CONFLICTS
+from ehr.people.people_file import Row
+from ehr.reading.checkpoint import Checkpoint
+from ehr.reading.cohort import Reading
+from ehr.records.fetched import Issue, Severity
+from ehr.records.patient import (
+    Appointment,
+    Kind,
+    Patient,
+    PatientRecord,
+    PatientRef,
+    State,
+    complete,
+    nothing,
+)
 from federated.algorithms import criteria_match
 from federated.algorithms.criteria_match import Parameters
 from federated.errors import ConfigurationError, NameWaits

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ehr.people_file import Row
-from ehr.query import COLUMNS, QueryResult
-from ehr.records import Kind, State
+from ehr.people.people_file import Row
+from ehr.reading.query import COLUMNS, QueryResult
+from ehr.records.patient import Kind, State
 from ehr.sandbox.faults import Fault, Status, When
 from ehr.sandbox.server import Sandbox
 from ehr.site import Surroundings, open_site_async

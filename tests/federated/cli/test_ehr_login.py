@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ehr.connect.store_key import KEY_BYTES
 from ehr.sandbox import RegisteredApp, Sandbox
-from ehr.store_key import KEY_BYTES
 from federated.cli import keyboard
 from federated.cli.documents import LoginDocument
 from federated.cli.exit_codes import ExitCode

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr.problems import FileErrors, Mark, Problems
+from ehr.files.problems import FileErrors, Mark, Problems
 from federated.cli.frame import run
 from federated.modeller.check import MODEL_FIELDS, check_whole_task, try_sum
 from federated.rounds.journal import Journal

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr.query import pseudonym
+from ehr.reading.query import pseudonym
 from federated.counts.documents import CountsDocument, cells_of, counts_of, csv_text, document, text
 from federated.counts.summed_counts import totals
 from federated.errors import InvalidArgument, PolicyRefused

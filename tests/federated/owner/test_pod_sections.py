@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr.pod_file import checked, read_site_file
-from ehr.problems import FileErrors
+from ehr.files.pod_file import checked, read_site_file
+from ehr.files.problems import FileErrors
 from federated.errors import UsageError
 from federated.owner.config import PodFile, read_pod
 from federated.owner.policy_section import PolicySection
@@ -205,6 +205,6 @@ def test_an_identity_is_made_once_and_for_its_owner(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists and is not overwritten"):
         new_identity(file)
     assert file.read_bytes() == before
-    from ehr.settings import Secret
+    from ehr.files.settings import Secret
 
     assert read_identity(Secret(file="keys/pod.key"), tmp_path, "key").public == public

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ehr.fetched import Fetched, Kind, State, complete
 from ehr.fhir.read import Reading, read_resource
-from ehr.records import RESOURCES, Patient, PatientRecord, PatientRef
+from ehr.records.fetched import Fetched, Kind, State, complete
+from ehr.records.patient import RESOURCES, Patient, PatientRecord, PatientRef
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Outcome
 from federated.screening.plan.plan import Plan, make_plan

@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ehr.clinical import Condition, Observation, ObservationComponent, Procedure
-from ehr.codes import Code
 from ehr.dates import parse_duration
-from ehr.elements import CodeableConcept, Coding, Period, Quantity, Reference
-from ehr.fetched import Fetched, Kind, State, complete, nothing
-from ehr.people import Patient
-from ehr.records import Encounter, PatientRecord, PatientRef
+from ehr.records.clinical import Condition, Observation, ObservationComponent, Procedure
+from ehr.records.codes import Code
+from ehr.records.elements import CodeableConcept, Coding, Period, Quantity, Reference
+from ehr.records.fetched import Fetched, Kind, State, complete, nothing
+from ehr.records.patient import Encounter, PatientRecord, PatientRef
+from ehr.records.people import Patient
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Evidence, Outcome
 from federated.screening.plan.plan import Plan, SiteFacts, make_plan
@@ -125,7 +125,7 @@ def broken(items: tuple[Any, ...], state: State) -> Fetched[Any]:
 
 
 def kind_of(item: Any) -> Kind:
-    from ehr.records import RESOURCES
+    from ehr.records.patient import RESOURCES
 
     return next(kind for kind, types in RESOURCES.items() if type(item) in types)
 

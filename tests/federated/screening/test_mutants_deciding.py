@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ehr.dates import parse_duration
-from ehr.elements import Quantity, Range
+from ehr.records.elements import Quantity, Range
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import Evidence, Verdict
 from federated.screening.plan.plan import make_plan

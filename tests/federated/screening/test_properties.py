@@ -14,9 +14,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from ehr.elements import CodeableConcept, Quantity
-from ehr.fetched import Fetched, Kind, State, complete
-from ehr.records import PatientRecord
+from ehr.records.elements import CodeableConcept, Quantity
+from ehr.records.fetched import Fetched, Kind, State, complete
+from ehr.records.patient import PatientRecord
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Decision, Fact, Verdict, plain
 from federated.screening.decide.lookups import Shares, look_up_next
@@ -195,7 +195,7 @@ def test_records_twice_are_records_once(plan: Plan, who: PatientRecord) -> None:
 @FAST
 @given(plans, records)
 def test_an_older_version_of_a_record_does_not_count(plan: Plan, who: PatientRecord) -> None:
-    from ehr.elements import Meta
+    from ehr.records.elements import Meta
 
     def with_old(made: list[Any]) -> list[Any]:
         new = [msgspec.structs.replace(item, meta=Meta(version_id="10")) for item in made]
@@ -214,7 +214,7 @@ def test_an_older_version_of_a_record_does_not_count(plan: Plan, who: PatientRec
 @given(plans, records)
 def test_irrelevant_records_change_nothing(plan: Plan, who: PatientRecord) -> None:
     """P5: another code, another patient, entered in error."""
-    from ehr.elements import Reference
+    from ehr.records.elements import Reference
 
     def with_noise(made: list[Any]) -> list[Any]:
         noise = []

@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ehr.checkpoint import Checkpoint, Done
-from ehr.people_file import Row as PeopleRow
+from ehr.people.people_file import Row as PeopleRow
+from ehr.reading.checkpoint import Checkpoint, Done
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Outcome, plain
 from federated.screening.patients import Kept, Ongoing

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ehr.fetched import Kind
+from ehr.records.fetched import Kind
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import Outcome
 from tests.federated.screening.fhir_cases import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehr.problems import Problem
+from ehr.files.problems import Problem
 from federated.screening.trial.load import Checked, Sources, packaged, read_trial
 
 HEAD = """trialveil: 1

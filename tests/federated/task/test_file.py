@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehr.problems import FileErrors
+from ehr.files.problems import FileErrors
 from federated.algorithms.evaluation import Parameters
 from federated.algorithms.workplace import parameters_of
 from federated.modeller.check import check_whole_task

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from ehr.fetched import Kind, complete
-from ehr.records import RESOURCES, PatientRecord, PatientRef
+from ehr.records.fetched import Kind, complete
+from ehr.records.patient import RESOURCES, PatientRecord, PatientRef
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import CriterionOutcome, Outcome
 from federated.screening.plan.plan import DEFAULTS, SiteFacts, make_plan

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ehr.people_file import Row
+from ehr.people.people_file import Row
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller

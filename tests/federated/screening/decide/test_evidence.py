@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ehr.fetched import Kind, State
+from ehr.records.fetched import Kind, State
 from federated.screening.decide import evidence_text
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import plain
@@ -221,7 +221,7 @@ def test_the_plan_names_the_kinds_it_reads() -> None:
 
 
 def test_words_of_the_record_are_never_repeated() -> None:
-    from ehr.elements import CodeableConcept, Extension
+    from ehr.records.elements import CodeableConcept, Extension
 
     secret = "ana secret"
     spoken = observation(None, value_string=secret)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ehr.codes import Code
-from ehr.elements import CodeableConcept, Coding
+from ehr.records.codes import Code
+from ehr.records.elements import CodeableConcept, Coding
 from federated.screening.decide import eyes
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Decision, Outcome

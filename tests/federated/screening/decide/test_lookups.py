@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from ehr.fetched import Kind, State
+from ehr.records.fetched import Kind, State
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.lookups import Shares, look_up_next
 from federated.screening.plan.plan import make_plan

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr.elements import CodeableConcept, Coding, Quantity, Range, Ratio
+from ehr.records.elements import CodeableConcept, Coding, Quantity, Range, Ratio
 from federated.screening.decide.quantities import Span, compared, letters_of
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.plan.nodes import Scale

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr.dates import Duration, day_start, interval_of, parse_duration
-from ehr.elements import Period
+from ehr.records.elements import Period
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import inside
 from federated.screening.plan.nodes import BEGINNING, END, Age, Span
@@ -157,7 +157,7 @@ def test_both_ends_of_a_window_are_in() -> None:
 def test_next_looks_forward_and_leaves_out_the_index_date() -> None:
     point = terms.Point("index", None, parse_duration("6 mo"), 1)
     booked = terms.Window("next", terms.INDEX, point, "(]")
-    from ehr.care import Appointment
+    from ehr.records.care import Appointment
 
     leaf = c.Appointment(window=booked, status=("booked",), at=at())
 

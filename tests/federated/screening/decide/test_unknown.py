@@ -7,9 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from ehr.care import AllergyIntolerance, DocumentReference, Immunization, MedicationRequest, ServiceRequest
-from ehr.elements import CodeableConcept, Quantity, Reference
-from ehr.fetched import Kind, State
+from ehr.records.care import (
+    AllergyIntolerance,
+    DocumentReference,
+    Immunization,
+    MedicationRequest,
+    ServiceRequest,
+)
+from ehr.records.elements import CodeableConcept, Quantity, Reference
+from ehr.records.fetched import Kind, State
 from federated.errors import InvalidArgument
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.plan.plan import SiteFacts, make_plan
@@ -71,7 +77,7 @@ def test_an_outage_never_excludes_and_never_admits(kind: Kind, state: State, sid
 
 
 def test_a_kind_that_was_not_fetched_is_unavailable() -> None:
-    from ehr.records import PatientRecord, PatientRef
+    from ehr.records.patient import PatientRecord, PatientRef
 
     empty = PatientRecord(PatientRef("p"), patient())
     assert truth(has(), empty) == UNKNOWN
@@ -79,8 +85,8 @@ def test_a_kind_that_was_not_fetched_is_unavailable() -> None:
 
 
 def test_a_patient_who_was_not_found_has_no_age() -> None:
-    from ehr.fetched import complete, nothing
-    from ehr.records import PatientRecord, PatientRef
+    from ehr.records.fetched import complete, nothing
+    from ehr.records.patient import PatientRecord, PatientRef
     from tests.federated.screening.making import age
 
     def reason(kinds: dict[Kind, object]) -> str:
@@ -402,7 +408,7 @@ def test_columns_are_read_as_written() -> None:
 
 
 def test_sex_is_read_by_which_and_not_guessed() -> None:
-    from ehr.elements import Extension
+    from ehr.records.elements import Extension
 
     women = c.Sex(values=("female",), at=at())
     assert [truth(women, record(person=patient(gender=word_))) for word_ in ("female", "male", "unknown", None)] == [

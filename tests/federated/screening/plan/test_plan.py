@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr.codes import Code
+from ehr.records.codes import Code
 from federated.screening.plan.bounds import code_set
 from federated.screening.plan.nodes import Exists, Latest, leaves
 from federated.screening.plan.plan import Plan, PlanRefused, make_plan

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr.codes import Code
 from ehr.dates import Duration
+from ehr.records.codes import Code
 from federated.screening.trial.criteria import (
     AllOf,
     AnyOf,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr.problems import Mark, Problems
-from ehr.yaml_nodes import Items, Table, Yaml, read_yaml
+from ehr.files.problems import Mark, Problems
+from ehr.files.yaml_nodes import Items, Table, Yaml, read_yaml
 from federated.screening.trial.load import read_trial
 from tests.federated.screening.trial_texts import errors, read
 

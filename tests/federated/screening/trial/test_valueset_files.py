@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr.codes import Code
+from ehr.records.codes import Code
 from federated.screening.trial.valueset_files import (
     ValueSetFile,
     ValueSetFileError,

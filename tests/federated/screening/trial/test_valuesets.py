@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr.codes import Code, code_of
+from ehr.records.codes import Code, code_of
 from federated.screening.trial.criteria import ValueSet
 from federated.screening.trial.valuesets import published
 from tests.federated.screening.trial_texts import HEAD, errors, files, read

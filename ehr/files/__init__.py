@@ -1,0 +1,1 @@
+"""What a person writes: the pod file, its rules and its mistakes."""

@@ -1,0 +1,1 @@
+"""Many patients, read side by side, stored as they are done."""

@@ -1,0 +1,238 @@
+"""What is known about a person's health: conditions, procedures and observations (FHIR R4)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from ehr.records.elements import (
+    CLINICAL,
+    VERIFICATION,
+    CodeableConcept,
+    Element,
+    Period,
+    Quantity,
+    Range,
+    Ratio,
+    Reference,
+    When,
+    codes_in,
+    one_choice,
+    status_in,
+    when,
+)
+from ehr.records.people import Resource
+
+
+class Condition(Resource, frozen=True):
+    """A diagnosis or problem."""
+
+    clinical_status: CodeableConcept | None = None
+    verification_status: CodeableConcept | None = None
+    category: tuple[CodeableConcept, ...] = ()
+    code: CodeableConcept | None = None
+    body_site: tuple[CodeableConcept, ...] = ()
+    subject: Reference | None = None
+    encounter: Reference | None = None
+    onset_date_time: str | None = None
+    onset_age: Quantity | None = None
+    onset_period: Period | None = None
+    onset_range: Range | None = None
+    onset_string: str | None = None
+    abatement_date_time: str | None = None
+    abatement_age: Quantity | None = None
+    abatement_period: Period | None = None
+    abatement_range: Range | None = None
+    abatement_string: str | None = None
+    recorded_date: str | None = None
+
+    def __post_init__(self) -> None:
+        one_choice(
+            self.onset_date_time,
+            self.onset_age,
+            self.onset_period,
+            self.onset_range,
+            self.onset_string,
+        )
+        one_choice(
+            self.abatement_date_time,
+            self.abatement_age,
+            self.abatement_period,
+            self.abatement_range,
+            self.abatement_string,
+        )
+
+    @property
+    def concepts(self) -> tuple[CodeableConcept, ...]:
+        """What it is about."""
+        return () if self.code is None else (self.code,)
+
+    @property
+    def clinical(self) -> str | None:
+        """``active``, ``recurrence``, ``relapse``, ``inactive``, ``remission``, ``resolved`` or None."""
+        return status_in(self.clinical_status, CLINICAL)
+
+    @property
+    def verification(self) -> str | None:
+        """``confirmed``, ``provisional``, ``refuted``, ``entered-in-error``, … or None."""
+        return status_in(self.verification_status, VERIFICATION)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Category codes in lower case."""
+        return codes_in(self.category)
+
+    @property
+    def onset(self) -> When | None:
+        """When it began."""
+        return when(
+            self.onset_date_time, self.onset_period, self.onset_age, self.onset_range, self.onset_string
+        )
+
+    @property
+    def abatement(self) -> When | None:
+        """When it ended."""
+        return when(
+            self.abatement_date_time,
+            self.abatement_period,
+            self.abatement_age,
+            self.abatement_range,
+            self.abatement_string,
+        )
+
+    @property
+    def recorded(self) -> When | None:
+        """When it was written down."""
+        return when(self.recorded_date)
+
+
+class Procedure(Resource, frozen=True):
+    """Something that was done."""
+
+    status: str | None = None
+    category: CodeableConcept | None = None
+    code: CodeableConcept | None = None
+    body_site: tuple[CodeableConcept, ...] = ()
+    subject: Reference | None = None
+    encounter: Reference | None = None
+    performed_date_time: str | None = None
+    performed_period: Period | None = None
+    performed_string: str | None = None
+    performed_age: Quantity | None = None
+    performed_range: Range | None = None
+
+    def __post_init__(self) -> None:
+        one_choice(
+            self.performed_date_time,
+            self.performed_age,
+            self.performed_period,
+            self.performed_range,
+            self.performed_string,
+        )
+
+    @property
+    def concepts(self) -> tuple[CodeableConcept, ...]:
+        """What was done."""
+        return () if self.code is None else (self.code,)
+
+    @property
+    def performed(self) -> When | None:
+        """When it was done."""
+        return when(
+            self.performed_date_time,
+            self.performed_period,
+            self.performed_age,
+            self.performed_range,
+            self.performed_string,
+        )
+
+
+class ObservationComponent(Element, frozen=True):
+    """A part of an observation, such as the systolic pressure of a panel."""
+
+    code: CodeableConcept | None = None
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_boolean: bool | None = None
+    value_integer: int | None = None
+    value_range: Range | None = None
+    value_ratio: Ratio | None = None
+    data_absent_reason: CodeableConcept | None = None
+
+    @property
+    def value(self) -> Value:
+        """The value, whichever type it has; None where there is none."""
+        return _value(self)
+
+
+Value = Quantity | CodeableConcept | str | bool | Range | Ratio | None
+"""What an observation can hold. Integers come as a `Quantity` without unit."""
+
+
+def _value(holder: Any) -> Value:
+    if holder.value_integer is not None:
+        return Quantity(value=Decimal(holder.value_integer))
+    for name in ("quantity", "codeable_concept", "string", "boolean", "range", "ratio"):
+        found: Value = getattr(holder, f"value_{name}")
+        if found is not None:
+            return found
+    return None
+
+
+class Observation(Resource, frozen=True):
+    """A measurement or finding."""
+
+    status: str | None = None
+    category: tuple[CodeableConcept, ...] = ()
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    encounter: Reference | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    effective_instant: str | None = None
+    issued: str | None = None
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_boolean: bool | None = None
+    value_integer: int | None = None
+    value_range: Range | None = None
+    value_ratio: Ratio | None = None
+    data_absent_reason: CodeableConcept | None = None
+    body_site: CodeableConcept | None = None
+    method: CodeableConcept | None = None
+    specimen: Reference | None = None
+    component: tuple[ObservationComponent, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_choice(
+            self.value_quantity,
+            self.value_codeable_concept,
+            self.value_string,
+            self.value_boolean,
+            self.value_integer,
+            self.value_range,
+            self.value_ratio,
+        )
+        one_choice(self.effective_date_time, self.effective_period, self.effective_instant)
+
+    @property
+    def concepts(self) -> tuple[CodeableConcept, ...]:
+        """What was measured."""
+        return () if self.code is None else (self.code,)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Category codes in lower case."""
+        return codes_in(self.category)
+
+    @property
+    def effective(self) -> When | None:
+        """When the value held; not when it was issued."""
+        return when(self.effective_date_time or self.effective_instant, self.effective_period)
+
+    @property
+    def value(self) -> Value:
+        """The value, whichever type it has; None where there is none."""
+        return _value(self)
