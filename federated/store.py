@@ -1,10 +1,9 @@
-"""One SQLite file that a pod must never lose: opened with care, written through to the disk, safe for many processes.
+"""One SQLite file that must never be lost, opened with care and written through to the disk, and a lock on a folder.
 
 A file that is damaged, foreign, of another version, or gone although there was one is refused, and with it every
 task: one that began afresh would give every budget out a second time. A copy that was put back from a backup cannot
-be told from the right one; nothing but the owner's care helps there.
-
-A lock on a folder that ends with the process that holds it, on every system.
+be told from the right one; nothing but the owner's care helps there. The lock ends with the process that holds it,
+on every system.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ _WHERE = {
     "TLS": "listener",
     **dict.fromkeys(("Registration", "Sandbox", "serve"), "server"),
     **dict.fromkeys(("Skin", "skin_named", "skin_names"), "skin"),
-    "Who": "reception",
+    "Who": "login_routes",
     "Store": "store",
     "store_of": "store",
     **dict.fromkeys(("TokenLeaked", "Witness"), "witness"),

@@ -1,27 +1,20 @@
-"""What a pod holds back of its counts, so that no small one can be computed from the rest (7.4, rules 1 and 2).
+"""What a pod suppresses of its counts, so that no small one can be computed from the rest.
 
-`suppression.protected` hides within one group that adds up. Here many groups share patients: an eligible patient is
-also one who passed each criterion, and who is lost at the first step has failed the first criterion. So the rule is
-stated with patients and not with groups:
+A *group* is a list of counts that add up to a published total. `protected` hides within one group: every hidden count
+looks the same, whether it is small or only protects a small one, so the reader cannot tell which is which. In a
+funnel many groups share patients: an eligible patient is also one who passed each criterion, and who is lost at the
+first step has failed the first criterion. So the rule of `held_back` is stated with patients and not with groups:
 
-    A small count may only be held back together with all that would change if one patient had been counted
+    A small count may only be suppressed together with all that would change if one patient had been counted
     elsewhere, so that everything that is shown would be the same.
 
 For each count of 1 to k - 1 there is such a patient, and with them another table of patients that shows the same and
 has another count there. This *what-if* is the proof that the count cannot be computed, whatever is subtracted from
-what. It holds for differences that are counts themselves (`CountCells.differences`) too. And what is held back of a
+what. It holds for differences that are counts themselves (`CountCells.differences`) too. And what is suppressed of a
 group that adds up is never small in all, so no small number of patients can be told apart by subtraction.
 
 Which what-if is taken is the pod's secret and the same in each answer: a reader who knows this rule, but not the
-secret, cannot tell from what is held back which of it is small.
-
-Counts that may be shown to others: no small number, and none that subtraction gives back (7.4, rules 1 and 2).
-
-A *group* is a list of counts that add up to a published total. Every hidden count of a group looks the same,
-whether it is small or only protects a small one, so the reader cannot tell which is which.
-
-Each group and the funnel are safe on their own. Groups that share patients (the first step of a funnel loses
-whom the first criterion fails) can narrow each other: what is released together is for the policy to choose.
+secret, cannot tell from what is suppressed which of it is small.
 """
 
 from __future__ import annotations
@@ -177,7 +170,7 @@ LOWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ShownGroup:
     """Counts as they may be shown: None is hidden. Where the total is hidden, all are."""
 
     total: int | None
@@ -197,7 +190,7 @@ class Merged:
     possible: int
 
 
-def protected(cells: Sequence[int], smallest: int = DEFAULT) -> Group:
+def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
     """Hide every count of 1 to ``smallest - 1``, and with them those that would give them back.
 
     With the small counts, all that equal the smallest other one are hidden. So any small count could change
@@ -214,11 +207,11 @@ def protected(cells: Sequence[int], smallest: int = DEFAULT) -> Group:
     _check(cells, smallest)
     large = [count for count in cells if count >= smallest]
     if not any(0 < count < smallest for count in cells):
-        return Group(sum(cells), tuple(cells))
+        return ShownGroup(sum(cells), tuple(cells))
     if not large:
-        return Group(None, (None,) * len(cells))
+        return ShownGroup(None, (None,) * len(cells))
     highest = min(large)
-    return Group(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
+    return ShownGroup(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
 
 
 def protected_funnel(evaluated: int, lost: Sequence[int], smallest: int = DEFAULT) -> tuple[Merged, ...]:

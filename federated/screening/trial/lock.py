@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -14,11 +16,17 @@ import yaml
 from ehr.files.yaml_nodes import MAX_BYTES
 from ehr.records.codes import URIS
 from federated.errors import ConfigurationError
-from federated.screening.trial.criteria import Criterion, Trial, ValueSet
+from federated.screening.trial.criteria import AtLeastOf, Criterion, NotOf, Trial, ValueSet
+from federated.screening.trial.predicates import AgeAt
+from federated.screening.trial.value_types import CountBound, EveryPeriod
 
 # What explains, and decides nothing.
 _WORDS = frozenset({"text", "source", "title", "why", "tags", "provenance", "at", "merged", "warnings"})
 _OF_TRIAL = frozenset({"value_sets", "parameters"})
+_IN_DIGESTS: Mapping[type, str] = MappingProxyType(
+    {AgeAt: "Age", NotOf: "Not", AtLeastOf: "AtLeast", CountBound: "Count", EveryPeriod: "Every"}
+)
+"""What a digest calls a class that has another name now: digests of trials that owners have allowed must stay."""
 
 
 def digest(trial: Trial) -> str:
@@ -41,7 +49,7 @@ def canonical(value: Any) -> Any:
         kept = {f.name: canonical(getattr(value, f.name)) for f in fields(value) if f.name not in left_out}
         if isinstance(value, Criterion):
             kept["todo"] = value.todo is not None
-        return {"is": type(value).__name__} | kept
+        return {"is": _IN_DIGESTS.get(type(value), type(value).__name__)} | kept
     if isinstance(value, Decimal):
         return _number(value)
     if isinstance(value, date):

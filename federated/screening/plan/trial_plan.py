@@ -3,11 +3,10 @@
 All calendar arithmetic, unit conversion and expansion of code sets happens here, once; what decides (`evaluate`
 for one patient, SQL for a hospital) only compares the constants of `nodes`.
 
-What silence means: closed, recorded or open, per kind (``trial-matching`` 3.4).
-
-*Closed*: complete and nothing there means no. *Recorded*: nothing there is unknown, but what is there is taken
-as all there is. *Open*: silence and shortness are both unknown. The site knows its data and may change the table
-in ``pod.yaml``; a trial may only open a kind, or close it where the site agrees.
+What silence means is the absence policy, per kind of record. *Closed*: complete and nothing there means no.
+*Recorded*: nothing there is unknown, but what is there is taken as all there is. *Open*: silence and shortness are
+both unknown. The site knows its data and may change the table in ``pod.yaml``; a trial may only open a kind, or close
+it where the site agrees.
 """
 
 from __future__ import annotations
@@ -179,9 +178,9 @@ def _node(node: criteria.Node, setting: Setting) -> PlanNode:
         return All(tuple(_node(child, setting) for child in node.of))
     if isinstance(node, criteria.AnyOf):
         return Any(tuple(_node(child, setting) for child in node.of))
-    if isinstance(node, criteria.AtLeast):
+    if isinstance(node, criteria.AtLeastOf):
         return AtLeast(node.n, tuple(_node(child, setting) for child in node.of))
-    if isinstance(node, criteria.Not):
+    if isinstance(node, criteria.NotOf):
         return Not(_node(node.of, setting))
     return leaf(node, setting)
 

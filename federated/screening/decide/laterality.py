@@ -1,10 +1,8 @@
-"""Which eye a record is about: ``right``, ``left``, ``both``, or None where it does not say.
+"""Which eye a record is about, ``right``, ``left``, ``both`` or None where it does not say; and the study eye.
 
 In this order: the body site, the laterality character of an ICD-10-CM code, a CPT modifier. A record without an
-eye can make an eye unknown, never yes or no (``trial-matching`` 2.6). Character positions follow the code
-descriptions of the April 2026 release; a test compares them with the published list.
-
-Which of two eligible eyes is the study eye (``trial-matching`` 2.6).
+eye can make an eye unknown, never yes or no. Character positions follow the code descriptions of the April 2026
+release; a test compares them with the published list.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The JSON documents of a run as plain values, and their bytes (``trial-matching`` 7.2).
+"""The JSON documents of a run as plain values, and their bytes: keys sorted, UTF-8; equal runs give equal bytes.
 
-Keys and order depend on the `Run` alone. Only `execution` holds a clock.
-
-Bytes of the JSON files: keys sorted, UTF-8, no clock but in ``run.json``; equal runs give equal bytes.
+Keys and order depend on the `Run` alone. Only `execution`, for ``run.json``, holds a clock.
 """
 
 from __future__ import annotations
@@ -16,7 +14,15 @@ from typing import Any
 from federated.errors import CheckFailed, InvalidArgument
 from federated.screening.decide.evidence import Decision, Outcome, Verdict, plain
 from federated.screening.report.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
-from federated.screening.report.run import MatchState, PatientResult, Row, Run, TrialHead, queue, units
+from federated.screening.report.results import (
+    DecisionRow,
+    MatchState,
+    PatientResult,
+    Run,
+    TrialHead,
+    queue,
+    units,
+)
 
 COUNTS = ("input", "matched", "evaluated", "eligible", "undecided", "not_eligible", "not_evaluated")
 
@@ -92,7 +98,7 @@ def patients(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _patient(run: Run, patient: PatientResult) -> dict[str, Any]:
-    row = Row(patient, patient.outcome)
+    row = DecisionRow(patient, patient.outcome)
     document: dict[str, Any] = {
         "input_row": patient.input_row,
         "ref": patient.ref,
