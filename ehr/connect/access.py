@@ -9,7 +9,6 @@ from ehr.auth.external import Anonymous, ExternalCallable, GetToken
 from ehr.auth.scopes import wanted_scopes
 from ehr.auth.signed_jwt import BackendJWT
 from ehr.connect.opening import LoginMethod, Place, scope_style, signing_keys, types_asked_for
-from ehr.connect.person import browser_access
 from ehr.errors import ConfigurationError
 from ehr.files.settings import Backend
 from ehr.transport.client import Transport
@@ -32,6 +31,8 @@ async def access_to(place: Place, transport: Transport) -> LoginMethod:
     if auth.backend is not None:
         return await _backend(place, auth.backend, transport)
     if auth.browser is not None:
+        from ehr.connect.person import browser_access  # nobody else loads what a browser login needs
+
         return await browser_access(place, transport)
     return LoginMethod(Endpoints(), Anonymous())
 

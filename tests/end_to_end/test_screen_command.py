@@ -30,7 +30,21 @@ from federated.cli.frame import run
 from federated.screening import run as local
 from federated.screening.report.errors import OutputError
 from tests.end_to_end.clinics import TRIAL, Pod, clinic_ehr, make_pod, patients, ring_in, truth
+from tests.repository.sources import ROOT
 
+SENDING = (
+    "owner",
+    "task",
+    "rounds",
+    "aggregators",
+    "algorithms",
+    "links",
+    "pod",
+    "modeller",
+    "counts",
+    "store",
+)
+"""Rooms of `federated` that no screening at one site has a use for."""
 FILES = ("decisions.csv", "decisions.json", "summary.json", "run.json", "report.html")
 
 
@@ -66,6 +80,25 @@ def test_a_screening_writes_its_files_and_says_where(
     said = capsys.readouterr().out
     assert "report.html" in said
     assert "eligible" in said
+
+
+_LOADED = """
+import sys
+from federated.cli.frame import run
+assert run(sys.argv[1:]) == 0
+print(*(name for name in sys.modules if name.partition(".")[0] in {"ehr", "secure_agg", "federated"}))
+"""
+
+
+def test_a_whole_run_loads_nothing_that_sends(stage: Stage, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _LOADED, "-q", "screen", "--config", str(stage.pod.config)]
+    command += ["--trial", str(TRIAL), "--out", str(tmp_path / "out")]
+    seen = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = seen.stdout.splitlines()[-1].split()
+    sending = ("secure_agg", *(f"federated.{room}" for room in SENDING))
+    assert [name for name in ours if name.startswith(sending)] == []
+    assert "federated.screening.report.write" in ours
+    assert len(ours) <= 155, len(ours)
 
 
 def test_json_is_one_document_and_nothing_else(
