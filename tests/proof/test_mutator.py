@@ -101,6 +101,11 @@ def test_every_module_has_tests_that_must_notice(module: str) -> None:
     assert mutation.tests_of(module)
 
 
+def test_every_file_of_tests_that_is_named_is_there() -> None:
+    named = {pattern for patterns in TARGETS.values() for pattern in patterns}
+    assert sorted(pattern for pattern in named if not any(ROOT.glob(pattern))) == []
+
+
 def test_a_sample_is_the_same_for_one_seed_and_drawn_over_all_modules() -> None:
     one, count = chosen(600, 3, tuple(TARGETS))
     assert one == chosen(600, 3, tuple(TARGETS))[0] != chosen(600, 4, tuple(TARGETS))[0]

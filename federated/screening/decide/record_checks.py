@@ -14,9 +14,17 @@ from typing import Any, Final
 from ehr.records.codes import Code
 from ehr.records.elements import CodeableConcept, Coding
 from ehr.records.fetched import Kind
-from federated.screening.decide import laterality as eyes
 from federated.screening.decide.case import Case, CodedRecord
-from federated.screening.decide.laterality import Laterality
+from federated.screening.decide.laterality import (
+    Eye,
+    Laterality,
+    about,
+    joined,
+    of_code,
+    of_modifier,
+    of_sites,
+    other,
+)
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import end as end_of
 from federated.screening.plan.nodes import CodeSet, Select, StatusRule
@@ -195,11 +203,11 @@ def laterality(entry: CodedRecord, code_of: CodeOf) -> Laterality | None:
     """The eye of a record: body site, else the ICD-10-CM characters of all its codings, else a CPT modifier."""
     site = getattr(entry.record, "body_site", None) or ()
     sites = (site,) if isinstance(site, CodeableConcept) else site
-    named = eyes.of_sites(sites, _codes(sites, code_of)) if sites else None
+    named = of_sites(sites, _codes(sites, code_of)) if sites else None
     if named is None:
-        sides = map(eyes.of_code, _codes(entry.record.concepts, code_of))
-        named = eyes.joined(side for side in sides if side is not None)
-    return named or eyes.of_modifier(entry.record.concepts)
+        sides = map(of_code, _codes(entry.record.concepts, code_of))
+        named = joined(side for side in sides if side is not None)
+    return named or of_modifier(entry.record.concepts)
 
 
 def _codes(concepts: Iterable[CodeableConcept], code_of: CodeOf) -> list[Code]:
@@ -210,10 +218,10 @@ def _codes(concepts: Iterable[CodeableConcept], code_of: CodeOf) -> list[Code]:
 
 def _eye(wanted: str, code_of: CodeOf) -> Check:
     def check(entry: CodedRecord, case: Case) -> int:
-        eye: eyes.Eye = "left" if wanted == "left" else "right"
+        eye: Eye = "left" if wanted == "left" else "right"
         if wanted in ("this", "fellow") and case.eye is not None:
-            eye = case.eye if wanted == "this" else eyes.other(case.eye)
-        return eyes.about(laterality(entry, code_of), eye)
+            eye = case.eye if wanted == "this" else other(case.eye)
+        return about(laterality(entry, code_of), eye)
 
     return check
 
