@@ -7,7 +7,6 @@ from importlib import import_module
 from ehr.auth.discovery import Endpoints, discover
 from ehr.auth.external import Anonymous, ExternalCallable, GetToken
 from ehr.auth.scopes import wanted_scopes
-from ehr.auth.signed_jwt import BackendJWT
 from ehr.connect.opening import LoginMethod, Place, scope_style, signing_keys, types_asked_for
 from ehr.errors import ConfigurationError
 from ehr.files.settings import Backend
@@ -38,6 +37,8 @@ async def access_to(place: Place, transport: Transport) -> LoginMethod:
 
 
 async def _backend(place: Place, backend: Backend, transport: Transport) -> LoginMethod:
+    from ehr.auth.signed_jwt import BackendJWT  # brings authlib, which other logins have no use for
+
     keys = signing_keys(place, backend.keys)
     endpoints = await discover(transport, place.file.ehr.base_url, token_url=backend.token_url)
     scope = backend.scope

@@ -28,7 +28,6 @@ from federated.screening.patients import UNREAD, Progress, ResumeState, Screenin
 from federated.screening.report import decisions_csv, json_documents
 from federated.screening.report.decisions_csv import Contact
 from federated.screening.report.results import Run
-from federated.screening.report.write import write_contacts, write_site
 from federated.screening.resume import CHECKPOINT, ScreeningJob, ScreeningRequest, begin, execution
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.load import load_trial
@@ -120,6 +119,8 @@ class Decisions:
         Raises:
             OutputError: the folder cannot be written, or the disk is full.
         """
+        from federated.screening.report.write import write_contacts, write_site  # jinja2 takes its time
+
         written = write_site(self.run, Path(folder))
         if self.contacts is not None:
             written = (*written, write_contacts(self.run, Path(folder), self.contacts))

@@ -14,7 +14,7 @@ import pytest
 
 from ehr.site import ClockAndWire
 from ehr.transport.client import Limits
-from federated.screening import run as local
+from federated.screening.report import write
 from federated.screening.report.errors import OutputError
 from federated.screening.report.results import MatchState
 from federated.screening.run import CHECKPOINT, Decisions, Options, screen, screen_async
@@ -240,7 +240,7 @@ def test_s33_a_kill_between_two_files_costs_no_request_and_leaves_no_part(
             raise OutputError("decisions.json", errno.EIO)
 
         with monkeypatch.context() as patched:
-            patched.setattr(local, "write_site", dies)
+            patched.setattr(write, "write_site", dies)
             with pytest.raises(OutputError):
                 screen(pod.config, stage.trial, Options(out=out), stage.around)
         ehr.witness.forget()

@@ -295,7 +295,7 @@ def test_what_another_declaration_decided_is_not_mixed_in(
     pod = stage.pod.config
     before = pod.read_text()
     with monkeypatch.context() as patched:
-        patched.setattr("federated.screening.run.write_site", full)
+        patched.setattr("federated.screening.report.write.write_site", full)
         assert stage.screen(out) == ExitCode.USAGE
     assert (out / ".screening.jsonl").exists()
     asked = stage.ehr.witness.count(resource_type="Condition")
