@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -73,11 +73,6 @@ class RegisteredName:
         return "available" if self.row.waits_for is None else "waiting"
 
 
-OCT = "OCT measurements"
-COLOURS = "the colours of the geographic atrophy trial"
-REPORTS = "reports for imaging trials"
-HUGGING_FACE = "Hugging Face models"
-SQL = "SQL data sources"
 STEPS = "tasks made of steps"
 
 A, P, G = AlgorithmType, ProtocolType, AggregatorType
@@ -89,6 +84,16 @@ def _algorithm(
     return Row(f"federated.algorithms.{module}", variant, waits_for, extra)
 
 
+_COLOURS, _REPORTS = "the colours of the geographic atrophy trial", "reports for imaging trials"
+_colour = partial(_algorithm, "criteria_match", waits_for=_COLOURS)
+_image = partial(_algorithm, waits_for="OCT measurements", extra="retina")
+_pdf = partial(_algorithm, "pdf_report", waits_for=_REPORTS, extra="report")
+_table = partial(_algorithm, waits_for=_REPORTS)
+_hugging_face = partial(_algorithm, "hugging_face", waits_for="Hugging Face models", extra="huggingface")
+_timm = partial(_algorithm, "timm", waits_for="TIMM models", extra="huggingface")
+_sql = partial(_algorithm, "sql", waits_for="SQL data sources", extra="sql")
+
+
 def _steps(document: str) -> Row:
     return Row("federated.protocols.steps", document, STEPS)
 
@@ -97,68 +102,36 @@ ALGORITHMS: Mapping[AlgorithmType, Row] = MappingProxyType(
     {
         A.EHRPatientQueryAlgorithm: _algorithm("ehr_query"),
         A.NextGenPatientInfoDownloadAlgorithm: _algorithm("chart_download", waits_for="the NextGen adapter"),
-        A.TrialInclusionCriteriaMatchAlgorithmAmethyst: _algorithm(
-            "criteria_match", "amethyst", waits_for=COLOURS
-        ),
-        A.TrialInclusionCriteriaMatchAlgorithmBronze: _algorithm(
-            "criteria_match", "bronze", waits_for=COLOURS
-        ),
-        A.TrialInclusionCriteriaMatchAlgorithmCharcoal: _algorithm(
-            "criteria_match", "charcoal", waits_for=COLOURS
-        ),
-        A.TrialInclusionCriteriaMatchAlgorithmJade: _algorithm("criteria_match", "jade", waits_for=COLOURS),
-        A.GATrialCalculationAlgorithmAmethyst: _algorithm(
-            "retina_metrics", "amethyst", waits_for=OCT, extra="retina"
-        ),
-        A.GATrialCalculationAlgorithmBronze: _algorithm(
-            "retina_metrics", "bronze", waits_for=OCT, extra="retina"
-        ),
-        A.GATrialCalculationAlgorithmCharcoal: _algorithm(
-            "retina_metrics", "charcoal", waits_for=OCT, extra="retina"
-        ),
-        A.GATrialCalculationAlgorithmJade: _algorithm(
-            "retina_metrics", "jade", waits_for=OCT, extra="retina"
-        ),
-        A.FoveaCoordinatesAlgorithm: _algorithm("retina_metrics", "fovea", waits_for=OCT, extra="retina"),
-        A.ETDRSAlgorithm: _algorithm("retina_metrics", "etdrs", waits_for=OCT, extra="retina"),
-        A.FluidVolumeCalculationAlgorithm: _algorithm(
-            "retina_metrics", "fluid_volume", waits_for=OCT, extra="retina"
-        ),
-        A.BscanImageAndMaskGenerationAlgorithm: _algorithm("bscan_images", waits_for=OCT, extra="retina"),
-        A.GATrialPDFGeneratorAlgorithmAmethyst: _algorithm(
-            "pdf_report", "amethyst", waits_for=REPORTS, extra="report"
-        ),
-        A.GATrialPDFGeneratorAlgorithmJade: _algorithm(
-            "pdf_report", "jade", waits_for=REPORTS, extra="report"
-        ),
-        A.CSVReportAlgorithm: _algorithm("csv_report", "plain", waits_for=REPORTS),
-        A.CSVReportGeneratorOphthalmologyAlgorithm: _algorithm(
-            "csv_report", "ophthalmology", waits_for=REPORTS
-        ),
-        A.ReduceCSVAlgorithmCharcoal: _algorithm("csv_reduce", "charcoal", waits_for=REPORTS),
-        A.HuggingFaceImageClassificationInference: _algorithm(
-            "hugging_face", "image_classification", waits_for=HUGGING_FACE, extra="huggingface"
-        ),
-        A.HuggingFaceImageSegmentationInference: _algorithm(
-            "hugging_face", "image_segmentation", waits_for=HUGGING_FACE, extra="huggingface"
-        ),
-        A.HuggingFacePerplexityEvaluation: _algorithm(
-            "hugging_face", "perplexity", waits_for=HUGGING_FACE, extra="huggingface"
-        ),
-        A.HuggingFaceTextClassificationInference: _algorithm(
-            "hugging_face", "text_classification", waits_for=HUGGING_FACE, extra="huggingface"
-        ),
-        A.HuggingFaceTextGenerationInference: _algorithm(
-            "hugging_face", "text_generation", waits_for=HUGGING_FACE, extra="huggingface"
-        ),
-        A.TIMMFineTuning: _algorithm("timm", "fine_tuning", waits_for="TIMM models", extra="huggingface"),
-        A.TIMMInference: _algorithm("timm", "inference", waits_for="TIMM models", extra="huggingface"),
+        A.TrialInclusionCriteriaMatchAlgorithmAmethyst: _colour("amethyst"),
+        A.TrialInclusionCriteriaMatchAlgorithmBronze: _colour("bronze"),
+        A.TrialInclusionCriteriaMatchAlgorithmCharcoal: _colour("charcoal"),
+        A.TrialInclusionCriteriaMatchAlgorithmJade: _colour("jade"),
+        A.GATrialCalculationAlgorithmAmethyst: _image("retina_metrics", "amethyst"),
+        A.GATrialCalculationAlgorithmBronze: _image("retina_metrics", "bronze"),
+        A.GATrialCalculationAlgorithmCharcoal: _image("retina_metrics", "charcoal"),
+        A.GATrialCalculationAlgorithmJade: _image("retina_metrics", "jade"),
+        A.FoveaCoordinatesAlgorithm: _image("retina_metrics", "fovea"),
+        A.ETDRSAlgorithm: _image("retina_metrics", "etdrs"),
+        A.FluidVolumeCalculationAlgorithm: _image("retina_metrics", "fluid_volume"),
+        A.BscanImageAndMaskGenerationAlgorithm: _image("bscan_images"),
+        A.GATrialPDFGeneratorAlgorithmAmethyst: _pdf("amethyst"),
+        A.GATrialPDFGeneratorAlgorithmJade: _pdf("jade"),
+        A.CSVReportAlgorithm: _table("csv_report", "plain"),
+        A.CSVReportGeneratorOphthalmologyAlgorithm: _table("csv_report", "ophthalmology"),
+        A.ReduceCSVAlgorithmCharcoal: _table("csv_reduce", "charcoal"),
+        A.HuggingFaceImageClassificationInference: _hugging_face("image_classification"),
+        A.HuggingFaceImageSegmentationInference: _hugging_face("image_segmentation"),
+        A.HuggingFacePerplexityEvaluation: _hugging_face("perplexity"),
+        A.HuggingFaceTextClassificationInference: _hugging_face("text_classification"),
+        A.HuggingFaceTextGenerationInference: _hugging_face("text_generation"),
+        A.TIMMFineTuning: _timm("fine_tuning"),
+        A.TIMMInference: _timm("inference"),
         A.FederatedModelTraining: _algorithm("training"),
         A.ModelTrainingAndEvaluation: _algorithm("local_training"),
         A.ModelEvaluation: _algorithm("evaluation"),
         A.ModelInference: _algorithm("inference"),
-        A.SqlQuery: _algorithm("sql", "plain", waits_for=SQL, extra="sql"),
-        A.PrivateSqlQuery: _algorithm("sql", "private", waits_for=SQL, extra="sql"),
+        A.SqlQuery: _sql("plain"),
+        A.PrivateSqlQuery: _sql("private"),
         A.RecordFilterAlgorithm: _algorithm("selection", "records", waits_for="file data sources"),
         A.ImageSelectionAlgorithm: _algorithm("selection", "images", waits_for="file data sources"),
         A.S3UploadAlgorithm: _algorithm("upload", waits_for="uploads under the owner's policy"),
