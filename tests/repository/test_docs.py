@@ -13,7 +13,8 @@ from federated.cli import reference, schemas
 from federated.cli.commands import COMMANDS
 from federated.cli.exit_codes import MEANINGS
 from federated.errors import InvalidArgument
-from tests.repository.sources import ROOT, python_files, tree
+from tests.repository.fences import headings
+from tests.repository.sources import PACKAGES, ROOT, python_files, shown, tree
 
 
 def test_every_command_s_help_stands_in_the_page() -> None:
@@ -84,3 +85,19 @@ def test_schemas_are_written_and_stale_ones_removed(tmp_path: Path) -> None:
 def test_an_unknown_document_has_no_schema() -> None:
     with pytest.raises(InvalidArgument, match="names"):
         schemas.schema_id("no-such")
+
+
+def test_every_page_that_the_code_names_is_there() -> None:
+    seen = 0
+    for file in python_files(*PACKAGES, "tests", "fixtures", "benchmarks"):
+        text = " ".join(file.read_text(encoding="utf-8").replace("\n# ", " ").split())
+        for name, heading in re.findall(r'\bdocs/([\w-]+\.md)(?:, "([^"]+)")?', text):
+            page = ROOT / "docs" / name
+            assert page.exists(), f"{shown(file)} names docs/{name}"
+            assert not heading or heading in headings(page), f"{shown(file)} names {heading!r} of docs/{name}"
+            seen += bool(heading)
+        # A section by its number is one of a page that lies elsewhere: ours have headings without numbers.
+        assert not re.search(r"``[a-z]+(-[a-z]+)+`` (section )?\d", text), (
+            f"{shown(file)} names a section of no page"
+        )
+    assert seen >= 10

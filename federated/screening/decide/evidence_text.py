@@ -1,7 +1,7 @@
 """What a leaf found, as evidence: the numbers, the records, the window, and one sentence.
 
 Nothing is looked up again here: everything comes from the finding that decided. Same records, plan and key give
-the same bytes (``trial-matching`` 3.8).
+the same bytes.
 
 The sentences of evidence, from the templates in ``texts.toml``.
 """

@@ -1,10 +1,10 @@
 """Which eye a record is about: ``right``, ``left``, ``both``, or None where it does not say.
 
 In this order: the body site, the laterality character of an ICD-10-CM code, a CPT modifier. A record without an
-eye can make an eye unknown, never yes or no (``trial-matching`` 2.6). Character positions follow the code
+eye can make an eye unknown, never yes or no (docs/write-a-trial.md, "Eyes"). Character positions follow the code
 descriptions of the April 2026 release; a test compares them with the published list.
 
-Which of two eligible eyes is the study eye (``trial-matching`` 2.6).
+Which of two eligible eyes is the study eye: the first rule of ``study_eye`` that tells them apart.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 All calendar arithmetic, unit conversion and expansion of code sets happens here, once; what decides (`evaluate`
 for one patient, SQL for a hospital) only compares the constants of `nodes`.
 
-What silence means: closed, recorded or open, per kind (``trial-matching`` 3.4).
+What silence means: closed, recorded or open, per kind (docs/caveats.md, "What silence means").
 
 *Closed*: complete and nothing there means no. *Recorded*: nothing there is unknown, but what is there is taken
 as all there is. *Open*: silence and shortness are both unknown. The site knows its data and may change the table

@@ -1,4 +1,4 @@
-"""The JSON documents of a run as plain values, and their bytes (``trial-matching`` 7.2).
+"""The JSON documents of a run as plain values, and their bytes (docs/run-a-pod.md, "What a run leaves").
 
 Keys and order depend on the `Run` alone. Only `execution` holds a clock.
 
