@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from federated.cli import reference, schemas
 from federated.cli.commands import COMMANDS
@@ -85,6 +86,18 @@ def test_schemas_are_written_and_stale_ones_removed(tmp_path: Path) -> None:
 def test_an_unknown_document_has_no_schema() -> None:
     with pytest.raises(InvalidArgument, match="names"):
         schemas.schema_id("no-such")
+
+
+def test_the_hooks_before_a_commit_are_the_parts_of_make_check() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ncheck:")[2].partition("\n\n")[0]
+    parts = [line.removeprefix("\t@") for line in recipe.splitlines() if "@$(" in line]
+    made = [
+        part.replace("$(PYTEST)", "$(BIN)/python -m pytest").replace("$(BIN)", ".venv/bin") for part in parts
+    ]
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["entry"] for hook in repository["hooks"]] == made
+    assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in repository["hooks"])
 
 
 def test_every_page_that_the_code_names_is_there() -> None:
