@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -14,7 +16,7 @@ from federated.cli import reference, schemas
 from federated.cli.commands import COMMANDS
 from federated.cli.exit_codes import MEANINGS
 from federated.errors import InvalidArgument
-from tests.repository.fences import headings
+from tests.repository.fences import headings, pages
 from tests.repository.sources import PACKAGES, ROOT, python_files, shown, tree
 
 
@@ -86,6 +88,15 @@ def test_schemas_are_written_and_stale_ones_removed(tmp_path: Path) -> None:
 def test_an_unknown_document_has_no_schema() -> None:
     with pytest.raises(InvalidArgument, match="names"):
         schemas.schema_id("no-such")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_name_of_ours_that_a_page_shows_is_there(page: Path) -> None:
+    shown_names = re.findall(r"`((?:ehr|secure_agg|federated)(?:\.\w+)+)", page.read_text(encoding="utf-8"))
+    for name in shown_names:
+        if re.search(r"\.(py|json)$", name) or ("torch" in name and find_spec("torch") is None):
+            continue
+        assert resolve_name(name) is not None
 
 
 def test_the_hooks_before_a_commit_are_the_parts_of_make_check() -> None:
