@@ -9,7 +9,7 @@ from typing import Any
 from ehr.files.pod_file import place, read_bytes, read_table
 from ehr.files.problems import FileErrors, Mark, Problem, Problems
 from ehr.files.yaml_nodes import Table
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.errors import FederatedError, TaskRefused
 from federated.task import registry
 from federated.task.file import AggregatorSection, TaskFile, UnitSection, check_task

@@ -20,7 +20,7 @@ from federated.datasources.tables import open_table
 from federated.errors import FederatedError
 from federated.owner.config import PodFile
 from federated.owner.federation_section import FederationSection
-from federated.owner.policy_section import PolicySection
+from federated.owner.policy import PolicySection
 from federated.task import registry
 from federated.task.identity_file import read_identity
 

@@ -41,8 +41,8 @@ from federated.task.spec import (
     TASK_NAME,
     Aggregation,
     Deadlines,
-    Document,
     Participant,
+    TaskDocument,
     TaskSpec,
     Unit,
     check_task_spec,
@@ -139,7 +139,7 @@ class PodSection(Section):
     data: str | None = None
 
 
-class ModellerSection(Section):
+class SenderSection(Section):
     """Who sends the task.
 
     Args:
@@ -195,7 +195,7 @@ class TaskFile(Section):
     algorithms: tuple[UnitSection, ...] = ()
     aggregator: AggregatorSection | None = None
     pods: tuple[PodSection, ...] = Field(min_length=1)
-    modeller: ModellerSection
+    modeller: SenderSection
     quorum: int | None = Field(default=None, ge=1)
     cohort_minimum: int = Field(default=1, ge=1)
     deadlines: DeadlinesSection = DeadlinesSection()
@@ -312,7 +312,7 @@ def _documents(task: TaskFile) -> dict[str, DocumentSection]:
     return own | dict(task.documents)
 
 
-def _document(one: DocumentSection, folder: Path) -> Document:
+def _document(one: DocumentSection, folder: Path) -> TaskDocument:
     path = folder / one.file
     if one.kind == "trial":
         try:
@@ -320,9 +320,9 @@ def _document(one: DocumentSection, folder: Path) -> Document:
         except FileNotFoundError:
             raise ConfigurationError("trial file: there is no such file.") from None
         # Locked, it needs no other file: what it uses and its value sets are written out.
-        return Document(kind="trial", digest=digest(trial), text=lock(trial))
+        return TaskDocument(kind="trial", digest=digest(trial), text=lock(trial))
     data = read_bytes(path, "step document")
-    return Document(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=data.decode())
+    return TaskDocument(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=data.decode())
 
 
 def modeller_identity(task: TaskFile, folder: Path) -> Identity:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from federated.cli.documents import ScreeningBenchmark
+from federated.cli.command_documents import ScreeningBenchmark
 from federated.cli.task_documents import RuntimeBenchmark
 from tests.repository.sources import ROOT
 

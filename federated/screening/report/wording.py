@@ -11,7 +11,7 @@ from datetime import date
 from typing import NamedTuple
 
 from federated.screening.decide.evidence import Decision, Verdict
-from federated.screening.report.run import MatchState
+from federated.screening.report.results import MatchState
 
 
 class Mark(NamedTuple):
@@ -54,7 +54,7 @@ IDENTITY = {
 
 
 # Why something is not known (docs/write-a-trial.md, "Where unknown comes from"); what it costs to find out is in
-# `federated.screening.decide.lookups`.
+# `federated.screening.decide.missing_data`.
 REASONS = {
     "SOURCE_UNAVAILABLE": "the EHR did not answer",
     "SOURCE_PARTIAL": "the record was read in part",

@@ -11,7 +11,16 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from ehr.dates import Duration
-from federated.screening.trial.terms import INDEX, At, Comparison, Count, Every, Point, ValueSet, Window
+from federated.screening.trial.value_types import (
+    INDEX,
+    At,
+    Comparison,
+    CountBound,
+    EveryPeriod,
+    Point,
+    ValueSet,
+    Window,
+)
 
 Eye = Literal["any", "all", "right", "left", "same", "this", "fellow"]
 Take = Literal["latest", "earliest", "any", "all", "min", "max", "mean", "count"]
@@ -34,7 +43,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Age(Leaf):
+class AgeAt(Leaf):
     """Age in completed units at a day."""
 
     kind: ClassVar[str] = "age"
@@ -83,7 +92,7 @@ class Condition(Leaf):
     active: Window | None = None
     category: tuple[str, ...] = ()
     eye: Eye | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +104,7 @@ class Procedure(Leaf):
     status: tuple[str, ...] = ("completed",)
     performed: Window | None = None
     eye: Eye | None = None
-    count: Count | None = None
+    count: CountBound | None = None
     distinct: Literal["days", "records"] = "days"
 
 
@@ -121,7 +130,7 @@ class Allergy(Leaf):
     verification: tuple[str, ...] = ("confirmed",)
     maybe: tuple[str, ...] = ("unconfirmed", "presumed")
     window: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +141,7 @@ class Immunization(Leaf):
     codes: ValueSet
     status: tuple[str, ...] = ("completed",)
     window: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +152,7 @@ class Document(Leaf):
     codes: ValueSet
     status: tuple[str, ...] = ("current",)
     window: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +179,7 @@ class Observation(Leaf):
     compare: Comparison | None = None
     code_in: ValueSet | None = None
     texts: tuple[str, ...] = ()
-    count: Count | None = None
+    count: CountBound | None = None
     unit: str | None = None
     units_as: tuple[str, ...] = ()
     window: Window | None = None
@@ -197,8 +206,8 @@ class Appointment(Leaf):
     status: tuple[str, ...] = ("fulfilled", "arrived", "checked-in")
     types: tuple[str, ...] = ()
     location: tuple[str, ...] = ()
-    count: Count | None = None
-    every: Every | None = None
+    count: CountBound | None = None
+    every: EveryPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,8 +228,8 @@ class Encounter(Leaf):
     discharge: ValueSet | None = None
     window: Window | None = None
     whole: bool = False
-    count: Count | None = None
-    every: Every | None = None
+    count: CountBound | None = None
+    every: EveryPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +242,7 @@ class Order(Leaf):
     status: tuple[str, ...] = ("active", "completed")
     intent: tuple[str, ...] = ()
     authored: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +276,6 @@ class Column(Leaf):
 
 
 Predicate = (
-    Age | Sex | Deceased | Condition | Procedure | Medication | Allergy | Immunization | Document
+    AgeAt | Sex | Deceased | Condition | Procedure | Medication | Allergy | Immunization | Document
     | Observation | Appointment | Encounter | Order | Measurement | Column
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from federated.aggregators.values import pack, unpack, without_metrics
 from federated.algorithms import evaluation, local_training, training
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.errors import TaskRefused
 from federated.models.files import load, to_bytes
 from federated.models.rows import read_rows
@@ -33,7 +33,7 @@ def made(module: Any, arguments: Any) -> Any:
     return parameters_of(module.Parameters, Unit(name="x", arguments=dict(arguments)))
 
 
-def at(folder: Path, arguments: Any = EVALUATION, count: int = 120, **more: Any) -> Workplace:
+def at(folder: Path, arguments: Any = EVALUATION, count: int = 120, **more: Any) -> StepContext:
     return place(source(folder / "pod", count), "ModelEvaluation", arguments, **more)
 
 
