@@ -2,7 +2,7 @@
 
 Every time becomes an `Interval` of whole seconds on the site's wall clock, so a year, a month, a day and an
 instant are compared in one way. The numbers are seconds since 1970-01-01 00:00:00 *local*: they are not Unix
-time and never cross a zone again (``trial-matching`` 3.5; HL7 FHIR R4, date and dateTime).
+time and never cross a zone again (docs/write-a-trial.md, "Time"; HL7 FHIR R4, date and dateTime).
 """
 
 from __future__ import annotations

@@ -255,3 +255,7 @@ def read_secret(secret: Secret, folder: Path) -> bytes:
 def site_today(site: Site, clock: Clock) -> date:
     """The calendar day at the site."""
     return clock.now().astimezone(site.zone).date()
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["Site"]

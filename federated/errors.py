@@ -140,3 +140,24 @@ class MessageRefused(FederatedError):
 
 class LinkLost(MessageRefused):
     """The other side cannot be reached, or did not answer in time."""
+
+
+# All are public; a plug-in raises TaskRefused and InvalidArgument (docs/write-a-plugin.md).
+__all__ = [
+    "BudgetSpent",
+    "CheckFailed",
+    "ConfigurationError",
+    "FederatedError",
+    "FileRejected",
+    "InvalidArgument",
+    "LinkLost",
+    "MessageRefused",
+    "MissingExtra",
+    "NameWaits",
+    "PolicyRefused",
+    "SomeUnread",
+    "TaskRefused",
+    "TooFewPods",
+    "UnknownName",
+    "UsageError",
+]

@@ -34,7 +34,7 @@ WORLD_KINDS = (
     "image",
     "column",
 )
-"""Kinds for which a site may say what silence means (``trial-matching`` 3.4)."""
+"""Kinds for which a site may say what silence means (docs/run-a-pod.md, "What silence means")."""
 
 World = Literal["closed", "recorded", "open"]
 WorldKind = Literal[*WORLD_KINDS]  # type: ignore[valid-type]  # made from the table of kinds

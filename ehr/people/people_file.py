@@ -127,3 +127,7 @@ def _refuse(rows: list[int], what: str) -> None:
     if rows:
         shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
         raise ConfigurationError(f"patients file: rows {shown} {what}.")
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["Row"]

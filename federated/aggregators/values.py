@@ -269,3 +269,7 @@ def model_hash(task: bytes, layout_hash: bytes, data: Buffer) -> bytes:
 def known_model_hash(task: bytes, layout_hash: bytes, digest: bytes) -> bytes:
     """`model_hash` of data whose SHA-256 is known."""
     return hashlib.sha256(b"trialveil/model" + task + layout_hash + digest).digest()
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["VectorPart", "Layout", "counts_layout"]

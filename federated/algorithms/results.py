@@ -26,3 +26,7 @@ class WorkerResult(Generic[T]):
 def collect(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The modeller side of every algorithm that only gathers: what each pod released, by pod, in order."""
     return {pod: dict(results[pod]) for pod in sorted(results)}
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["WorkerResult", "collect"]

@@ -23,12 +23,16 @@ HEAD = """# What does this error mean?
 
 Made from the classes by `python -m federated.cli.error_page`; a test compares them.
 
-A message names the field, the shape of what came, what was expected and what to do. It never holds a value, a name, \
-an address, a token or a sentence of a server, so it may be sent to others. \
+A message names the field, the shape of what came, what was expected and what to do. It never holds anything of a \
+patient, an address, a secret or a sentence of a server, so it may be sent to others. What you typed into a pod, \
+trial or task file yourself (a key, a name, a code, a number) may be repeated. \
 `trialveil -v …` shows where an error arose.
 
-A mistake in a file is shown as `file:line:column: code message`, all of them in one run: codes `PV…` are those of \
-[pod files](run-a-pod.md), codes `TV…` those of [trial files](write-a-trial.md#mistakes).
+A mistake in a pod, trial or task file or a step document is shown as `file:line:column: code message`. Codes `PV…` \
+tell of the form of [pod files](run-a-pod.md) and [task files](write-a-task.md), `TK…` of what a task asks for, \
+`TV…` of [trial files](write-a-trial.md#mistakes), `SV…` of [step documents](write-a-protocol.md#mistakes). Of a \
+patients file the numbers of the rows are shown, from 1 and without the header, the first ten of them, and one kind \
+of mistake at a time.
 
 ## Exit statuses
 
@@ -82,7 +86,8 @@ def page() -> str:
         also = "yes" if issubclass(kind, ValueError) else ""
         parts.append(f"| {name} | {words} | {also} | {_status(kind)} |\n")
     parts.append(
-        "\n`HttpStatusError` ends with 4 where the status is 401. An error of no class above is a fault of ours: 1.\n"
+        "\n`HttpStatusError` ends with 4 where the status is 401. What is none of these and reaches the command line "
+        "is a fault of ours: 1.\n"
     )
     return "".join(parts)
 

@@ -247,3 +247,7 @@ def _check(counts: Sequence[int], smallest: int) -> None:
         raise InvalidArgument(f"the smallest count is {smallest}; expected {LOWEST} or more")
     if any(count < 0 for count in counts):
         raise InvalidArgument("counts: one of them is negative; expected 0 or more")
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["DEFAULT", "LOWEST", "ShownGroup", "protected"]

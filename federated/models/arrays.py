@@ -38,3 +38,7 @@ def same_form(tensors: Tensors, like: Tensors, *, finite: bool = True) -> dict[s
             raise InvalidArgument(f"array {name!r} has a number that is not finite")
         found[name] = array
     return found
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["same_form"]

@@ -84,3 +84,7 @@ class Model(Protocol):
     def measure(self, rows: Rows) -> dict[str, float]:
         """The metrics on these rows; NaN where one is not defined, such as without any row."""
         ...
+
+
+# What a plug-in may use: docs/write-a-plugin.md.
+__all__ = ["Amount", "Model", "Rows", "Tensors"]

@@ -1,6 +1,6 @@
 """The reference's field names of a task file: each is honoured as one of ours, or refused with what to write instead.
 
-Nothing is accepted and then ignored. The names are those of ``federated-core`` 2.6.
+Nothing is accepted and then ignored. docs/write-a-task.md lists them.
 """
 
 from __future__ import annotations

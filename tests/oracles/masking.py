@@ -1,6 +1,6 @@
 """Keystream, masks, sharing and rounding once more: slow, plain, whole numbers, standard library only.
 
-Written from the standards' texts (FIPS 197, NIST SP 800-38A, RFC 5869) and from the design, and shares no line
+Written from the standards' texts (FIPS 197, NIST SP 800-38A, RFC 5869) and from docs/protocol.md, and shares no line
 with the package: AES on bytes, arithmetic in Python integers, exact fractions.
 """
 

@@ -51,10 +51,14 @@ def links(page: Path) -> Iterator[str]:
     yield from (found["target"] for found in _LINK.finditer(text))
 
 
+def headings(page: Path) -> set[str]:
+    """The headings of a page, as written."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return {found["text"] for found in _HEADING.finditer(text)}
+
+
 def anchors(page: Path) -> set[str]:
     """The names by which headings of a page can be linked to."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     return {
-        re.sub(r"[^\w\- ]", "", found["text"].lower().replace("`", "")).replace(" ", "-")
-        for found in _HEADING.finditer(text)
+        re.sub(r"[^\w\- ]", "", text.lower().replace("`", "")).replace(" ", "-") for text in headings(page)
     }

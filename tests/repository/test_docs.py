@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
+import yaml
 
 from federated.cli import reference, schemas
 from federated.cli.commands import COMMANDS
 from federated.cli.exit_codes import MEANINGS
 from federated.errors import InvalidArgument
-from tests.repository.sources import ROOT, python_files, tree
+from tests.repository.fences import headings, pages
+from tests.repository.sources import PACKAGES, ROOT, python_files, shown, tree
 
 
 def test_every_command_s_help_stands_in_the_page() -> None:
@@ -84,3 +88,40 @@ def test_schemas_are_written_and_stale_ones_removed(tmp_path: Path) -> None:
 def test_an_unknown_document_has_no_schema() -> None:
     with pytest.raises(InvalidArgument, match="names"):
         schemas.schema_id("no-such")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_name_of_ours_that_a_page_shows_is_there(page: Path) -> None:
+    shown_names = re.findall(r"`((?:ehr|secure_agg|federated)(?:\.\w+)+)", page.read_text(encoding="utf-8"))
+    for name in shown_names:
+        if re.search(r"\.(py|json)$", name) or ("torch" in name and find_spec("torch") is None):
+            continue
+        assert resolve_name(name) is not None
+
+
+def test_the_hooks_before_a_commit_are_the_parts_of_make_check() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ncheck:")[2].partition("\n\n")[0]
+    parts = [line.removeprefix("\t@") for line in recipe.splitlines() if "@$(" in line]
+    made = [
+        part.replace("$(PYTEST)", "$(BIN)/python -m pytest").replace("$(BIN)", ".venv/bin") for part in parts
+    ]
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["entry"] for hook in repository["hooks"]] == made
+    assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in repository["hooks"])
+
+
+def test_every_page_that_the_code_names_is_there() -> None:
+    seen = 0
+    for file in python_files(*PACKAGES, "tests", "fixtures", "benchmarks"):
+        text = " ".join(file.read_text(encoding="utf-8").replace("\n# ", " ").split())
+        for name, heading in re.findall(r'\bdocs/([\w-]+\.md)(?:, "([^"]+)")?', text):
+            page = ROOT / "docs" / name
+            assert page.exists(), f"{shown(file)} names docs/{name}"
+            assert not heading or heading in headings(page), f"{shown(file)} names {heading!r} of docs/{name}"
+            seen += bool(heading)
+        # A section by its number is one of a page that lies elsewhere: ours have headings without numbers.
+        assert not re.search(r"``[a-z]+(-[a-z]+)+`` (section )?\d", text), (
+            f"{shown(file)} names a section of no page"
+        )
+    assert seen >= 10

@@ -130,6 +130,15 @@ def test_the_pod_page_explains_every_key_of_the_file() -> None:
         )
 
 
+def test_the_policy_page_has_a_row_for_every_key_and_for_no_other() -> None:
+    page = (DOCS / "policy.md").read_text(encoding="utf-8")
+    table = page.partition("## What each key allows")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ((?:`[\w.]+`(?:, )?)+) \|", table, re.MULTILINE)
+    keys = {f"budgets.{key}" for key in Budgets.model_fields}
+    keys |= PolicySection.model_fields.keys() - {"budgets"}
+    assert {key for row in rows for key in re.findall(r"`([\w.]+)`", row)} == keys
+
+
 def test_the_task_page_explains_every_key_and_every_field_of_the_reference() -> None:
     page = (DOCS / "write-a-task.md").read_text(encoding="utf-8")
     sections = (TaskFile, AggregatorSection, PodSection, TaskModeller, DeadlinesSection, DocumentSection)

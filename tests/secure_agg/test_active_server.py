@@ -1,4 +1,4 @@
-"""A server that does what it likes: every attempt of section A2 against a pod, and what the pod does."""
+"""A server that does what it likes: every attempt against a pod, and what the pod does."""
 
 from __future__ import annotations
 

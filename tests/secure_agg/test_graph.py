@@ -16,8 +16,8 @@ from tests.secure_agg.vectors import seed
 
 NAMES = [f"pod{i:03}" for i in range(300)]
 
-# (corrupt, dropped) to pods to (degree, threshold): the design's own table, from another implementation. The degrees
-# agree everywhere. Several thresholds can be right for one degree; the design took the least that is private enough
+# (corrupt, dropped) to pods to (degree, threshold): a table from another implementation. The degrees
+# agree everywhere. Several thresholds can be right for one degree; it took the least that is private enough
 # or one above, we take the largest that is alive enough, which is the more private of them: at most one more.
 TABLE = {
     (0.05, 0.05): {200: (20, 11), 1000: (30, 17), 10_000: (34, 20)},

@@ -1,6 +1,6 @@
 """How surely a record counts for a leaf: 0 no, 1 perhaps, 2 yes; the least of code, status, time, eye.
 
-With 1 goes the reason, with 0 the word under which evidence counts the dropped ones (``trial-matching`` 3.2).
+With 1 goes the reason, with 0 the word under which evidence counts the dropped ones.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What was decided about one patient, and on what: the object that every output is made from.
 
-Nothing else decides. CSV, JSON, HTML and counts are renderings of `Outcome` (``trial-matching`` 3.7, 3.8).
+Nothing else decides. CSV, JSON, HTML and counts are renderings of `Outcome`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Evidence:
         path: where in the criterion, such as ``where.any[1]``.
         outcome: of the fact itself, before an exclusion is turned round.
         verdict: for the patient.
-        reason: a code of ``trial-matching`` 3.3 or 3.8, such as ``NOT_RECORDED`` or ``BELOW_MIN``.
+        reason: a code, such as ``NOT_RECORDED`` (unknown) or ``BELOW_MIN`` (not met).
         text: one sentence for a person.
         value, value_low, value_high, unit: in the criterion's unit; low and high for intervals. Whole numbers stay
             whole, so that what a checkpoint gives back is written in the same bytes.

@@ -1,4 +1,4 @@
-"""Leaves over the mere presence of records: exists, count, every (``trial-matching`` 3.2).
+"""Leaves over the mere presence of records: exists, count, every.
 
 Finding none means no only where silence does: the kind is closed, complete, and in care by then.
 """

@@ -1,4 +1,4 @@
-"""Leaves over results: latest, earliest, any, all, min, max, mean (``trial-matching`` 3.2).
+"""Leaves over results: latest, earliest, any, all, min, max, mean.
 
 None of them reads "no result" as an answer, and none guesses which of two uncertain times was later.
 """

@@ -1,4 +1,4 @@
-"""What to look up next for an undecided patient (``trial-matching`` 3.7).
+"""What to look up next for an undecided patient.
 
 Per unknown criterion, the cheapest set of leaves that would make it pass; criteria in the order of the share that
 fails them per cost, which is the best order for testing a conjunction. Leaves answered by one action are paid once.

@@ -1,7 +1,7 @@
 """Results as intervals, and what is asked of them: 0 no, 1 unknown, 2 yes, with the reason for an unknown.
 
 ``<5`` is everything below five, so it fits ``<= 6``, does not fit ``> 5``, and is unknown against ``<= 4.5``. A
-number without a usable unit is unknown, and so is a number that came as text (``trial-matching`` 3.2).
+number without a usable unit is unknown, and so is a number that came as text (docs/write-a-trial.md, "Units").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Three truth values as integers: 0 no, 1 unknown, 2 yes (Kleene's strong logic; ``trial-matching`` 3.1).
+"""Three truth values as integers: 0 no, 1 unknown, 2 yes (Kleene's strong logic).
 
 Integers, because every engine agrees on minimum and maximum, and on nothing about NULL. Kleene logic is sound,
 not complete: a formula that depends twice on one unknown may stay unknown although it cannot vary.

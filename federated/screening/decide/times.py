@@ -1,7 +1,7 @@
 """When a record happened, as an interval of seconds on the site's wall clock.
 
 None means undated: no time, a sentinel such as 1900-01-01, or words. An interval may be as long as the source was
-vague: a year, a month, or the days between the start and the end of a period (``trial-matching`` 3.5).
+vague: a year, a month, or the days between the start and the end of a period.
 """
 
 from __future__ import annotations

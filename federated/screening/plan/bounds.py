@@ -1,7 +1,7 @@
 """What is asked of a value, prepared: bounds in every unit that results may come in, code sets, texts.
 
 Thresholds are converted, exactly, into the recorded unit; recorded values are compared as they are. So 0.07 and
-7 % meet the same bound, and both evaluators compare the same numbers (``trial-matching`` 4.2).
+7 % meet the same bound, and both evaluators compare the same numbers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The calendar arithmetic of a plan: windows, ages and periods become integers once, here.
 
 Only this module knows months. Everything after it compares seconds of the site's wall clock
-(``trial-matching`` 3.5). Ends that do not belong to a window become closed by one second.
+(docs/write-a-trial.md, "Time"). Ends that do not belong to a window become closed by one second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""``decisions.csv`` and its renderings (``trial-matching`` 7.1): RFC 4180, no cell that a spreadsheet runs."""
+"""``decisions.csv`` and its renderings: RFC 4180, no cell that a spreadsheet runs.
+
+Its columns stand in docs/run-a-pod.md, "What a run leaves".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where patients drop out: every view is computed from one table of masks (``trial-matching`` 7.3).
+"""Where patients drop out: every view is computed from one table of masks.
 
 A mask is an integer whose bit *i* stands for the criterion at position *i*. A row of the table says how
 many patients (or eyes) share one triple of masks, so the table holds no person and is small enough to

@@ -1,4 +1,4 @@
-"""``report.html``: one file, no request, complete without script (``trial-matching`` 7.5)."""
+"""``report.html``: one file, no request, complete without script."""
 
 from __future__ import annotations
 

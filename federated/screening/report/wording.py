@@ -53,7 +53,8 @@ IDENTITY = {
 }
 
 
-# Why something is not known (``trial-matching`` 3.3); what it costs to find out is in `screening.lookups`.
+# Why something is not known (docs/write-a-trial.md, "Where unknown comes from"); what it costs to find out is in
+# `federated.screening.decide.missing_data`.
 REASONS = {
     "SOURCE_UNAVAILABLE": "the EHR did not answer",
     "SOURCE_PARTIAL": "the record was read in part",

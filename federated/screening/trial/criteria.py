@@ -1,4 +1,4 @@
-"""The checked model of a trial file (``trial-matching`` section 2): nodes, predicates, criteria, trial.
+"""The checked model of a trial file (docs/write-a-trial.md): nodes, predicates, criteria, trial.
 
 Everything here is frozen and complete: references are resolved, parameters put in, defaults filled.
 A default is the one of the file format, so a reader of the model never asks what a missing key means.

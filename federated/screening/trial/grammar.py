@@ -1,4 +1,4 @@
-"""The grammar of nodes and predicates (``trial-matching`` 2.4) as one table of keys.
+"""The grammar of nodes and predicates (docs/write-a-trial.md) as one table of keys.
 
 Reading, messages about unknown keys and the JSON Schema all come from `PREDICATES`.
 """

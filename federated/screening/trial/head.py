@@ -1,4 +1,4 @@
-"""The top level of a trial file, and its criteria (``trial-matching`` 2.2, 2.6)."""
+"""The top level of a trial file, and its criteria (docs/write-a-trial.md, "The whole file")."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The predicates of a trial file (``trial-matching`` 2.4): one frozen class each, every default filled in.
+"""The predicates of a trial file: one frozen class each, every default filled in.
 
+docs/write-a-trial.md, "Predicates", says what each asks.
 Codes are resolved `ValueSet` values. A window of None is all time up to the index date.
 """
 

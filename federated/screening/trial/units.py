@@ -1,4 +1,4 @@
-"""Units of results: which are one scale, and which may be converted (``trial-matching`` 4).
+"""Units of results: which are one scale, and which may be converted (docs/write-a-trial.md, "Units").
 
 The table is ``units.toml``. Sizes are exact fractions. What is not in it is refused, never guessed: a general
 UCUM library turns HbA1c 6.5 % into 65 mmol/mol, and the right number is 47.5. Where two units measure a

@@ -1,4 +1,4 @@
-"""One node of a trial file against records in FHIR's own JSON, both written by hand from the design page."""
+"""One node of a trial file against records in FHIR's own JSON, both written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Right, left, this, fellow, same; the study eye (``trial-matching`` 2.6)."""
+"""Right, left, this, fellow, same; the study eye (docs/write-a-trial.md, "Eyes")."""
 
 from __future__ import annotations
 

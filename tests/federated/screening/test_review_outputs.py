@@ -1,4 +1,4 @@
-"""What was decided is what is kept for a resumed run, and what every file says (``trial-matching`` 7.1, 7.2)."""
+"""What was decided is what is kept for a resumed run, and what every file says."""
 
 from __future__ import annotations
 

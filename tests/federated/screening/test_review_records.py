@@ -1,4 +1,4 @@
-"""Which records count: codes, statuses, categories, versions, subjects (``trial-matching`` 2.3, 2.4, 3.3, 3.6)."""
+"""Which records count: codes, statuses, categories, versions, subjects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What silence means, whole criteria, columns (``trial-matching`` 2.2, 3.1, 3.2, 3.4, 3.6, 3.7)."""
+"""What silence means, whole criteria, columns."""
 
 from __future__ import annotations
 

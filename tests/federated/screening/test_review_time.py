@@ -1,4 +1,4 @@
-"""When it was: windows, partial dates, zones, ages, death (``trial-matching`` 2.4, 3.2, 3.5). Index 2024-06-30."""
+"""When it was: windows, partial dates, zones, ages, death. Index 2024-06-30."""
 
 from __future__ import annotations
 

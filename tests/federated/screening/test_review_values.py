@@ -1,4 +1,4 @@
-"""What a result says: units, comparators, components, texts, many results (``trial-matching`` 3.2, 4.2)."""
+"""What a result says: units, comparators, components, texts, many results."""
 
 from __future__ import annotations
 
