@@ -272,4 +272,4 @@ def known_model_hash(task: bytes, layout_hash: bytes, digest: bytes) -> bytes:
 
 
 # What a plug-in may use: docs/write-a-plugin.md.
-__all__ = ["VectorPart", "Layout", "counts_layout"]
+__all__ = ["Layout", "VectorPart", "counts_layout"]
