@@ -11,11 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import PositiveInt
+
 from ehr.errors import ConfigurationError as EHRConfigurationError
 from ehr.files.pod_file import inside, part, place, read_bytes, validated
 from ehr.files.problems import FileErrors, Mark, Problem, Problems
 from ehr.files.settings import Secret
 from ehr.files.yaml_nodes import Items, Table, Text, plain, read_yaml
+from federated.aggregators.terms import COHORT_LIMIT
 from federated.algorithms.workplace import wrong_parameters
 from federated.errors import (
     ConfigurationError,
@@ -234,8 +237,8 @@ def _try_numbers(root: Table, folder: Path, problems: Problems) -> None:
     for field, refusal in broken_rules(spec):
         path = [_PLACES.get(key, key) for key in field.split(".")]
         problems.error(place(root, path)[0], "TK123", str(refusal))
-    if spec.aggregation is not None and spec.secure:
-        pods = len(spec.participants)
+    pods = _pods_named(root)
+    if spec.aggregation is not None and spec.secure and pods:
         needed = max(spec.aggregation.minimum_survivors, 2 * pods // 3 + 1)
         if spec.quorum < needed:
             mark = place(root, ("quorum",) if "quorum" in root.entries else ("aggregator",))[0]
@@ -244,8 +247,7 @@ def _try_numbers(root: Table, folder: Path, problems: Problems) -> None:
 
 
 def _with_stand_ins(root: Table, modeller_key: str | None) -> TaskSpec:
-    listed = inside(root, ("pods",))
-    count = len(listed.items) if isinstance(listed, Items) else 1
+    count = _pods_named(root) or COHORT_LIMIT
     pods = [_pod(part(root, PodSection, "pods", number), number) for number in range(count)]
     section: AggregatorSection | None = part(root, AggregatorSection, "aggregator")
     aggregation = None if section is None else section.aggregation()
@@ -262,9 +264,14 @@ def _with_stand_ins(root: Table, modeller_key: str | None) -> TaskSpec:
         protocol=Unit(name="stand-in"),
         algorithms=(Unit(name="stand-in"),),
         aggregation=aggregation,
-        quorum=part(root, int, "quorum") or least,
-        cohort_minimum=part(root, int, "cohort_minimum") or 1,
+        quorum=part(root, PositiveInt, "quorum") or least,
+        cohort_minimum=part(root, PositiveInt, "cohort_minimum") or 1,
     )
+
+
+def _pods_named(root: Table) -> int:
+    listed = inside(root, ("pods",))
+    return len(listed.items) if isinstance(listed, Items) else 0
 
 
 def _pod(section: PodSection | None, number: int) -> Participant:
@@ -275,10 +282,9 @@ def _pod(section: PodSection | None, number: int) -> Participant:
 
 def _try_width(root: Table, folder: Path, problems: Problems) -> None:
     chosen: AggregatorSection | None = part(root, AggregatorSection, "aggregator")
-    pods = inside(root, ("pods",))
-    broken = any(problem.code == "TK123" for problem in problems.found)
-    if chosen is not None and chosen.secure and isinstance(pods, Items) and not broken:
-        try_sum(chosen, len(pods.items), place(root, ("aggregator",))[0], problems)
+    pods, broken = _pods_named(root), any(problem.code == "TK123" for problem in problems.found)
+    if chosen is not None and chosen.secure and pods and not broken:
+        try_sum(chosen, pods, place(root, ("aggregator",))[0], problems)
 
 
 def _refuse_model_fields(root: Table, folder: Path, problems: Problems) -> None:

@@ -105,6 +105,15 @@ def test_mistakes_in_one_section_hide_none_in_another(tmp_path: Path) -> None:
     ]
 
 
+def test_what_cannot_be_judged_without_the_pods_is_not_said(tmp_path: Path) -> None:
+    text = TASK[: TASK.index("pods:")] + "quorum: -3\nvalid_for: 100 d\n"
+    assert [line.partition(" ")[2][:20] for line in mistakes(written(tmp_path, text))] == [
+        'PV104 "pods" is miss',
+        "PV110 quorum: must b",
+        "TK123 The task was r",
+    ]
+
+
 def test_every_name_that_is_none_is_shown_at_its_own_column(tmp_path: Path) -> None:
     text = TASK.replace("FederatedAveraging", "FederatedAveragin").replace(
         "algorithm:\n  name: FederatedModelTraining\n",
