@@ -86,7 +86,7 @@ def with_closures(count: int) -> Measured:
     from ehr.records.fetched import Kind, complete
     from ehr.records.patient import RESOURCES, PatientRecord, PatientRef
     from federated.screening.decide.evaluate import compile_verdicts
-    from federated.screening.plan.plan import SiteFacts, make_plan
+    from federated.screening.plan.trial_plan import SiteFacts, make_plan
     from federated.screening.trial.load import load_trial
 
     trial = replace(load_trial(TRIAL), allow_deceased=True)  # the ten criteria of the file, and no other

@@ -14,8 +14,8 @@ from ehr.auth.authenticator import Authenticator
 from ehr.connect import allowance
 from ehr.connect.access import access_to
 from ehr.connect.opening import REAL as REAL
+from ehr.connect.opening import ClockAndWire as ClockAndWire
 from ehr.connect.opening import Place, check_settings, headers_of, transport_of
-from ehr.connect.opening import Surroundings as Surroundings
 from ehr.errors import ConfigurationError, HttpStatusError, TransportError
 from ehr.fhir.session import FhirSession
 from ehr.files.pod_file import read_bytes, read_site_file, secret_bytes
@@ -26,7 +26,7 @@ from ehr.providers.adapter import CohortRef, EHRAdapter
 from ehr.providers.generic import AdapterParts
 from ehr.providers.probe import ProbeReport
 from ehr.reading.cohort import Bounds, Reading, finished_cohort, read_cohort
-from ehr.reading.outage_wait import Patience
+from ehr.reading.outage_wait import OutageWait
 from ehr.reading.query import QueryResult
 from ehr.records.patient import Fetched, Kind, PatientRef
 from ehr.transport.client import SYSTEM_CLOCK, Clock
@@ -162,8 +162,8 @@ class Site:
         """What ``finish`` makes of each row's patient, in input order; see `ehr.reading.cohort.finished_cohort`."""
         return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._patience())
 
-    def _patience(self) -> Patience:
-        return Patience(self.file.ehr.patient_seconds, self._clock)
+    def _patience(self) -> OutageWait:
+        return OutageWait(self.file.ehr.patient_seconds, self._clock)
 
     async def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:
         """Find and read some people.
@@ -187,7 +187,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site_async(
-    config: str | Path | SiteFile, surroundings: Surroundings = REAL, *, counted_in: Path | None = None
+    config: str | Path | SiteFile, surroundings: ClockAndWire = REAL, *, counted_in: Path | None = None
 ) -> AsyncIterator[Site]:
     """Open one hospital's EHR.
 

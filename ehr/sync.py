@@ -17,7 +17,7 @@ from ehr.people.people_file import Row
 from ehr.providers.probe import ProbeReport
 from ehr.reading.query import QueryResult
 from ehr.records.patient import Fetched, Kind, PatientRef
-from ehr.site import REAL, Site, Surroundings, open_site_async
+from ehr.site import REAL, ClockAndWire, Site, open_site_async
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class SyncSite:
 
 
 @contextmanager
-def open_site(config: str | Path | SiteFile, surroundings: Surroundings = REAL) -> Iterator[SyncSite]:
+def open_site(config: str | Path | SiteFile, surroundings: ClockAndWire = REAL) -> Iterator[SyncSite]:
     """Open one hospital's EHR; see `ehr.site.open_site_async`, also for what it raises."""
     loop = LoopThread()
     try:

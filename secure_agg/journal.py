@@ -25,8 +25,7 @@ from secure_agg.errors import (
 from secure_agg.graph import certificate
 from secure_agg.layout import payload_length
 from secure_agg.parameters import DEFAULT_MINIMUM_SURVIVORS, HARD_MINIMUM_SURVIVORS
-from secure_agg.privacy import NoisePlan, epsilon, plan
-from secure_agg.privacy import Round as NoisyRound
+from secure_agg.privacy import NoisePlan, NoisyRound, epsilon, plan
 from secure_agg.specification import RoundSpec
 
 JOURNAL_VERSION = 1

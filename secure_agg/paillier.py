@@ -4,7 +4,7 @@ For counts and other analytics of at most 10^4 numbers, where the parties cannot
 Read before use:
 
 * The key holder must not be the aggregator. Types keep the roles apart within a program: an `Aggregator` is
-  made from a public key alone, and a `KeyHolder` opens an `Aggregate`, never one pod's `Contribution`. Nobody can
+  made from a public key alone, and a `KeyHolder` opens an `Aggregate`, never one pod's `EncryptedVector`. Nobody can
   keep two machines from working together: aggregator and key holder together read every pod.
 * `phe` has no threshold decryption: one key holder reads the sum, and alone decides what to open.
 * `phe` is licensed under the GPL, version 3; it is an extra (``pip install 'trialveil[he]'``), and whoever installs
@@ -134,7 +134,7 @@ class PublicKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class EncryptedVector:
     """One pod's encrypted vector. The key holder has no way to open it."""
 
     pod: str
@@ -153,7 +153,7 @@ class Aggregate:
     ciphertexts: tuple[int, ...] = field(repr=False)
 
 
-def encrypt(pod: str, values: Sequence[int], packing: Packing, key: PublicKey) -> Contribution:
+def encrypt(pod: str, values: Sequence[int], packing: Packing, key: PublicKey) -> EncryptedVector:
     """A pod's part.
 
     Raises:
@@ -166,7 +166,7 @@ def encrypt(pod: str, values: Sequence[int], packing: Packing, key: PublicKey) -
             f"The key has {key.modulus.bit_length()} bits; the packing is for {packing.key_bits}."
         )
     plaintexts = packing.pack(values)
-    return Contribution(pod, packing, key, tuple(key._encrypt(each) for each in plaintexts))
+    return EncryptedVector(pod, packing, key, tuple(key._encrypt(each) for each in plaintexts))
 
 
 class Aggregator:
@@ -189,7 +189,7 @@ class Aggregator:
         self._sums: list[int] = []
         self._pods: list[str] = []
 
-    def add(self, contribution: Contribution) -> None:
+    def add(self, contribution: EncryptedVector) -> None:
         """Add one pod's part.
 
         Raises:

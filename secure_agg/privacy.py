@@ -45,7 +45,7 @@ class NoisePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class NoisyRound:
     """What the plan of one round depends on.
 
     Attributes:
@@ -63,7 +63,7 @@ class Round:
     stochastic: bool = True
 
 
-def plan(dp: DpSpec, of: Round) -> NoisePlan:
+def plan(dp: DpSpec, of: NoisyRound) -> NoisePlan:
     """What each pod adds in a round, and what the round costs a pod's privacy.
 
     The neighbouring relation is one pod's whole update against zeros. Relative weights are at most 1,

@@ -21,7 +21,7 @@ from typing import Any
 
 from federated.links.pinned_tls import hub_context, pod_context
 from federated.links.sockets import Modeller, dial, listen
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 from secure_agg import Identity
 
 SIZES = (4_000, 40_000, 40_000_000)
@@ -48,7 +48,7 @@ class Exchange:
         return self.seconds / self.bare_seconds
 
 
-async def _give_back(request: Parcel) -> Parcel:
+async def _give_back(request: Envelope) -> Envelope:
     return request
 
 
@@ -100,7 +100,7 @@ async def _measure(sizes: tuple[int, ...]) -> list[Exchange]:
             bare = context.Process(target=_bare_pod, args=(listener.getsockname(), sizes))
             pod.start()
             bare.start()
-            await hub.ask("pod", Parcel(b"ready"))
+            await hub.ask("pod", Envelope(b"ready"))
             plain, _ = await asyncio.to_thread(listener.accept)
             with hub_context()[0].wrap_socket(plain, server_side=True) as tls:
                 tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,7 +116,7 @@ async def _one_size(hub: Any, tls: Any, size: int) -> Exchange:
     ours, bare = [], []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        answer = await hub.ask("pod", Parcel(b"h", body))
+        answer = await hub.ask("pod", Envelope(b"h", body))
         ours.append(time.perf_counter() - start)
         bare.append(_timed(partial(_bare, tls, body, view)))
         if answer.body != body or view != body:

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.link_exchange.measure import measure
 from benchmarks.runtime_rounds.prepared import update_of
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.links.in_process import InProcess
 from federated.links.link import Link
 from federated.links.sockets import Modeller, dial, listen
@@ -61,8 +61,8 @@ class Owner:
     ) -> tuple[AccessCheckResult, str]:
         return {"response_type": _PodResponseType.ACCEPT, "limits": None}, ""
 
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
-        return Workplace(self.name, spec, ProtocolContext(), secret, folder=self.folder)
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
+        return StepContext(self.name, spec, ProtocolContext(), secret, folder=self.folder)
 
     def rounds(self, spec: TaskSpec) -> PodPolicy:
         return PodPolicy(minimum_survivors=3)

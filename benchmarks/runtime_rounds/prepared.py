@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.algorithms.workplace import Trained, Workplace
+from federated.algorithms.step_context import StepContext, Trained
 from federated.models.interface import Rows, Tensors
 
 
@@ -62,7 +62,7 @@ class Prepared:
     weight = 1
     metric_rows = 0
 
-    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+    def __init__(self, parameters: Parameters, place: StepContext) -> None:
         self._update = {"weights": update_of(place.pod, parameters.size)}
 
     def train(self, tensors: Tensors, amount: int, round_number: int) -> Trained:
@@ -73,7 +73,7 @@ def model(parameters: Parameters) -> Still:
     return Still(parameters.size)
 
 
-def trainer(parameters: Parameters, place: Workplace) -> Prepared:
+def trainer(parameters: Parameters, place: StepContext) -> Prepared:
     return Prepared(parameters, place)
 
 

@@ -23,7 +23,7 @@ from ehr.auth.scopes import Scope, covers, parse_scopes
 from ehr.auth.tokens import Flow, Token, TokenSource
 from ehr.config import AuthMode
 from ehr.errors import AuthError, LoginRefused
-from ehr.transport.flow import Lent
+from ehr.transport.flow import ReadyLogin
 
 UNCURED_LEFT = 3
 """Fresh tokens in a row that the server may answer with 401 before the login counts as refused."""
@@ -101,13 +101,13 @@ class Authenticator(httpx.Auth):
         if self._failed is not None:
             raise _again(self._failed)
 
-    def ready(self) -> Lent | None:
+    def ready(self) -> ReadyLogin | None:
         """What a request gets at once, without a flow: None where a login is due or was refused.
 
         A 401 then leads into the flow's second half, so that no request is sent more than twice.
         """
         if self._source.mode == "none":
-            return Lent(self._quick_headers, self._told_unknown)
+            return ReadyLogin(self._quick_headers, self._told_unknown)
         token, generation = self._token, self._generation
         if token is None or self._failed is not None or self._monotonic() >= self._renew_at:
             return None
@@ -117,9 +117,9 @@ class Authenticator(httpx.Auth):
                 self._uncured.clear()
                 return None
             self._rejected(generation, last=False)
-            return _SecondHalf(self)
+            return _RestOfFlow(self)
 
-        return Lent({**self._quick_headers, "authorization": f"Bearer {token.value}"}, told)
+        return ReadyLogin({**self._quick_headers, "authorization": f"Bearer {token.value}"}, told)
 
     def _told_unknown(self, status: int) -> None:
         self._answered_unknown(status)
@@ -235,7 +235,7 @@ class Authenticator(httpx.Auth):
             )
 
 
-class _SecondHalf(httpx.Auth):
+class _RestOfFlow(httpx.Auth):
     """What is left of a flow whose request was sent once, and refused."""
 
     requires_response_body = True

@@ -9,7 +9,7 @@ from typing import Any
 
 from ehr.auth.browser import GrantFlow
 from ehr.auth.client_proof import Client
-from ehr.auth.store import Keeper, Login
+from ehr.auth.store import Keeper, StoredLogin
 from ehr.auth.tokens import Flow, Granted, Token
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused
@@ -18,7 +18,7 @@ _SOON_S = 60.0  # a stored token with less than this left is renewed rather than
 _AGAIN = 'Log in again: "trialveil ehr login".'
 
 
-def login_of(granted: Granted, token_url: str, wanted: str, now: datetime) -> Login:
+def login_of(granted: Granted, token_url: str, wanted: str, now: datetime) -> StoredLogin:
     """What a first answer of the token endpoint leaves.
 
     Args:
@@ -28,7 +28,7 @@ def login_of(granted: Granted, token_url: str, wanted: str, now: datetime) -> Lo
         now: aware.
     """
     token = granted.token
-    return Login(
+    return StoredLogin(
         token_url=token_url,
         access_token=token.value,
         received_at=now.timestamp(),
@@ -39,7 +39,7 @@ def login_of(granted: Granted, token_url: str, wanted: str, now: datetime) -> Lo
     )
 
 
-def renewed(login: Login, granted: Granted, now: datetime) -> Login:
+def renewed(login: StoredLogin, granted: Granted, now: datetime) -> StoredLogin:
     """What an answer to a refresh leaves: what it does not say stays as it was (RFC 6749, 6)."""
     token = granted.token
     return replace(
@@ -70,7 +70,7 @@ class BrowserLogin:
     now: Callable[[], datetime]
     life_s: float
     _used: str | None = field(default=None, init=False)
-    _unkept: Login | None = field(default=None, init=False)
+    _unkept: StoredLogin | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         return "<BrowserLogin>"
@@ -116,7 +116,7 @@ class BrowserLogin:
             raise
         return self._given(renewed(login, granted, self.now()))
 
-    def _known(self) -> Login:
+    def _known(self) -> StoredLogin:
         login = self.keeper.read()
         if login is None:
             raise LoginRefused('nobody is logged in. Run "trialveil ehr login".')
@@ -124,12 +124,12 @@ class BrowserLogin:
             raise LoginRefused(f"the EHR's token endpoint is another one than at the login. {_AGAIN}")
         return login
 
-    def _given(self, login: Login) -> Token:
+    def _given(self, login: StoredLogin) -> Token:
         self._unkept = login
         self.keeper.write(login)
         self._unkept = None
         return self._token(login, login.life_s)
 
-    def _token(self, login: Login, left_s: float) -> Token:
+    def _token(self, login: StoredLogin, left_s: float) -> Token:
         self._used = login.access_token
         return Token(login.access_token, left_s, login.scope)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from ehr.auth.client_proof import Client
-from ehr.auth.store import Login
+from ehr.auth.store import StoredLogin
 
 
 class Revocation(httpx.Auth):
@@ -25,7 +25,7 @@ class Revocation(httpx.Auth):
 
     requires_response_body = True
 
-    def __init__(self, client: Client, url: str | None, login: Login) -> None:
+    def __init__(self, client: Client, url: str | None, login: StoredLogin) -> None:
         self._client = client
         self._login = login
         self.token_url = url

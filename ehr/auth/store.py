@@ -35,7 +35,7 @@ _LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Login:
+class StoredLogin:
     """What one login left.
 
     Args:
@@ -76,11 +76,11 @@ class Keeper(Protocol):
         """Whether it outlives this process."""
         ...
 
-    def read(self) -> Login | None:
+    def read(self) -> StoredLogin | None:
         """The login, or None where there is none."""
         ...
 
-    def write(self, login: Login | None) -> None:
+    def write(self, login: StoredLogin | None) -> None:
         """Keep a login in place of the one before, durable before this returns; None forgets it."""
         ...
 
@@ -93,7 +93,7 @@ class Keeper(Protocol):
 class InMemory:
     """A login that ends with this process."""
 
-    login: Login | None = None
+    login: StoredLogin | None = None
 
     def __repr__(self) -> str:
         return "<InMemory>"
@@ -106,11 +106,11 @@ class InMemory:
         """False."""
         return False
 
-    def read(self) -> Login | None:
+    def read(self) -> StoredLogin | None:
         """See `Keeper.read`."""
         return self.login
 
-    def write(self, login: Login | None) -> None:
+    def write(self, login: StoredLogin | None) -> None:
         """See `Keeper.write`."""
         self.login = login
 
@@ -159,7 +159,7 @@ class SealedStore:
         """See `Keeper.turn`; other processes wait too."""
         return turn(self.path.with_name(self.path.name + ".lock"))
 
-    def read(self) -> Login | None:
+    def read(self) -> StoredLogin | None:
         """See `Keeper.read`.
 
         Raises:
@@ -168,7 +168,7 @@ class SealedStore:
         found = self._all().get(self.account)
         return None if found is None else _login(found)
 
-    def write(self, login: Login | None) -> None:
+    def write(self, login: StoredLogin | None) -> None:
         """See `Keeper.write`.
 
         Raises:
@@ -223,9 +223,9 @@ _CLOSED = (
 )
 
 
-def _login(found: Any) -> Login:
+def _login(found: Any) -> StoredLogin:
     try:
-        login = msgspec.convert(found, Login)
+        login = msgspec.convert(found, StoredLogin)
     except msgspec.ValidationError:
         raise LoginNotKept(
             "auth.browser.store: the login in it is of another release. Log in again."

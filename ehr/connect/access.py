@@ -8,14 +8,14 @@ from ehr.auth.discovery import Endpoints, discover
 from ehr.auth.external import Anonymous, ExternalCallable, GetToken
 from ehr.auth.scopes import wanted_scopes
 from ehr.auth.signed_jwt import BackendJWT
-from ehr.connect.opening import Access, Place, scope_style, signing_keys, types_asked_for
+from ehr.connect.opening import LoginMethod, Place, scope_style, signing_keys, types_asked_for
 from ehr.connect.person import browser_access
 from ehr.errors import ConfigurationError
 from ehr.files.settings import Backend
 from ehr.transport.client import Transport
 
 
-async def access_to(place: Place, transport: Transport) -> Access:
+async def access_to(place: Place, transport: Transport) -> LoginMethod:
     """The way to log in that the settings name; a person is asked only where there is one and it is needed.
 
     Raises:
@@ -26,17 +26,17 @@ async def access_to(place: Place, transport: Transport) -> Access:
     auth = place.file.ehr.auth
     if auth.external is not None:
         get_token = _callable(auth.external.callable)
-        return Access(
+        return LoginMethod(
             Endpoints(), ExternalCallable(get_token, place.profile.token_life_s, auth.external.scope)
         )
     if auth.backend is not None:
         return await _backend(place, auth.backend, transport)
     if auth.browser is not None:
         return await browser_access(place, transport)
-    return Access(Endpoints(), Anonymous())
+    return LoginMethod(Endpoints(), Anonymous())
 
 
-async def _backend(place: Place, backend: Backend, transport: Transport) -> Access:
+async def _backend(place: Place, backend: Backend, transport: Transport) -> LoginMethod:
     keys = signing_keys(place, backend.keys)
     endpoints = await discover(transport, place.file.ehr.base_url, token_url=backend.token_url)
     scope = backend.scope
@@ -50,7 +50,7 @@ async def _backend(place: Place, backend: Backend, transport: Transport) -> Acce
         now=transport.clock.now,
         life_s=place.profile.token_life_s,
     )
-    return Access(endpoints, source)
+    return LoginMethod(endpoints, source)
 
 
 def _callable(name: str) -> GetToken:

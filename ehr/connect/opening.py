@@ -44,7 +44,7 @@ class AtKeyboard:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ClockAndWire:
     """What the outside brings; tests give their own.
 
     Args:
@@ -64,7 +64,7 @@ class Surroundings:
     person: AtKeyboard | None = None
 
 
-REAL = Surroundings()
+REAL = ClockAndWire()
 """The system's clock and the network; nobody at the keyboard."""
 
 
@@ -82,11 +82,11 @@ class Place:
     file: SiteFile
     profile: ProviderProfile
     folder: Path
-    surroundings: Surroundings
+    surroundings: ClockAndWire
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class LoginMethod:
     """A way to log in.
 
     Args:

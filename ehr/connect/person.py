@@ -15,12 +15,12 @@ from ehr.auth.redirect import listening
 from ehr.auth.renewal import BrowserLogin, login_of
 from ehr.auth.revocation import Revocation
 from ehr.auth.scopes import missing_types, parse_scopes, translated, wanted_scopes
-from ehr.auth.store import InMemory, Keeper, Login, SealedStore
+from ehr.auth.store import InMemory, Keeper, SealedStore, StoredLogin
 from ehr.connect.opening import (
-    Access,
     AtKeyboard,
+    ClockAndWire,
+    LoginMethod,
     Place,
-    Surroundings,
     check_settings,
     scope_style,
     signing_keys,
@@ -36,7 +36,7 @@ from ehr.transport.client import Transport
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Door:
+class LoginSetup:
     """Everything that a login with a browser at one EHR needs.
 
     Args:
@@ -76,16 +76,16 @@ class Door:
         )
 
 
-async def browser_access(place: Place, transport: Transport) -> Access:
+async def browser_access(place: Place, transport: Transport) -> LoginMethod:
     """The way in for a site that logs in with a browser; see `ehr.connect.opening.access_to`."""
-    door = await door_of(place, transport)
+    door = await login_setup(place, transport)
     person = place.surroundings.person
     if person is not None and not door.keeper.lasts:
         await log_in(door, transport, person)
-    return Access(door.endpoints, door.source(), door.keeper.turn)
+    return LoginMethod(door.endpoints, door.source(), door.keeper.turn)
 
 
-async def door_of(place: Place, transport: Transport, keeper: Keeper | None = None) -> Door:
+async def login_setup(place: Place, transport: Transport, keeper: Keeper | None = None) -> LoginSetup:
     """Find out what a login needs; asks the server for its endpoints, and perhaps the person for a passphrase.
 
     Args:
@@ -103,7 +103,7 @@ async def door_of(place: Place, transport: Transport, keeper: Keeper | None = No
         transport, section.base_url, token_url=browser.token_url, authorize_url=browser.authorize_url
     )
     keeper = keeper or await _keeper(place, browser)
-    return Door(
+    return LoginSetup(
         client=_client(place, browser, endpoints, transport),
         endpoints=endpoints,
         issuer=Issuer(
@@ -117,7 +117,7 @@ async def door_of(place: Place, transport: Transport, keeper: Keeper | None = No
     )
 
 
-async def log_in(door: Door, transport: Transport, person: AtKeyboard) -> Login:
+async def log_in(door: LoginSetup, transport: Transport, person: AtKeyboard) -> StoredLogin:
     """Let a person log in, and keep what came.
 
     Raises:
@@ -185,7 +185,7 @@ def _scope(place: Place, browser: Browser, endpoints: Endpoints, *, lasts: bool)
     return " ".join(words)
 
 
-async def log_in_at(config: Path, surroundings: Surroundings, person: AtKeyboard) -> LoginReport:
+async def log_in_at(config: Path, surroundings: ClockAndWire, person: AtKeyboard) -> LoginReport:
     """Let a person log in at the EHR of a pod file; see `log_in`.
 
     Raises:
@@ -193,12 +193,12 @@ async def log_in_at(config: Path, surroundings: Surroundings, person: AtKeyboard
     """
     place = _place(config, replace(surroundings, person=person))
     async with transport_of(place) as transport:
-        door = await door_of(place, transport)
+        door = await login_setup(place, transport)
         login = await log_in(door, transport, person)
         return report_of(place, login, kept=door.keeper.lasts)
 
 
-async def log_out_at(config: Path, surroundings: Surroundings) -> bool | None:
+async def log_out_at(config: Path, surroundings: ClockAndWire) -> bool | None:
     """Forget the kept login, and tell the server where it has a place for that (RFC 7009).
 
     Returns:
@@ -222,16 +222,16 @@ async def log_out_at(config: Path, surroundings: Surroundings) -> bool | None:
     return False
 
 
-async def _revoked(place: Place, keeper: Keeper, login: Login) -> bool:
+async def _revoked(place: Place, keeper: Keeper, login: StoredLogin) -> bool:
     async with transport_of(place) as transport:
-        door = await door_of(place, transport, keeper)
+        door = await login_setup(place, transport, keeper)
         revoke = Revocation(door.client, door.endpoints.revocation_url, login)
         if revoke.token_url is not None:
             await transport.request("GET", "metadata", auth=revoke, expect="any")
         return revoke.done
 
 
-def _place(config: Path, surroundings: Surroundings) -> Place:
+def _place(config: Path, surroundings: ClockAndWire) -> Place:
     file = read_site_file(config)
     place = Place(file, surroundings.providers(file.ehr.provider).profile, config.parent, surroundings)
     check_settings(place)
@@ -268,7 +268,7 @@ class LoginReport:
     life_s: float
 
 
-def report_of(place: Place, login: Login, *, kept: bool) -> LoginReport:
+def report_of(place: Place, login: StoredLogin, *, kept: bool) -> LoginReport:
     """What a login gave, kind by kind, of the kinds that the vendor has."""
     granted = parse_scopes(login.scope)
     known = set(place.profile.search_parameters)

@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from ehr.fhir.entries import Page
+from ehr.fhir.entries import SearchPage
 from ehr.fhir.outcome import SearchFailed
 from ehr.fhir.read import counted
 from ehr.records.fetched import Fetched, Issue, Severity, State, joined, worst
@@ -40,7 +40,7 @@ class Collection:
     last_page: int = 0
     finished: bool = False
 
-    def add(self, page: Page) -> None:
+    def add(self, page: SearchPage) -> None:
         """Take in a page; a repeat replaces what is here only if its version is higher."""
         if page.restarted:
             self.issues.append(Issue("paging:restarted", Severity.INFORMATION))
@@ -136,7 +136,7 @@ def newer(record: Resource, other: Resource) -> bool:
     return (mine.last_updated or "") > (theirs.last_updated or "")
 
 
-async def collect(pages: AsyncIterator[Page], collection: Collection) -> Collection:
+async def collect(pages: AsyncIterator[SearchPage], collection: Collection) -> Collection:
     """Read to the end, or to where it fails: a failure midway leaves what came, never as if it were all."""
     try:
         async for page in pages:

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import msgspec
 
 from ehr.fhir.read import counted
+from ehr.gather import gather_or_cancel
 from ehr.records.elements import CodeableConcept
 from ehr.records.fetched import Fetched, Issue, Severity, State
 from ehr.records.patient import Medication
-from ehr.together import together
 
 MOST_READS = 200
 """Medications that are read for one patient; more stay unresolved."""
@@ -57,7 +57,7 @@ def _pointed(record: Any) -> str | None:
 async def _read(reader: Reader, ids: list[str]) -> Mapping[str, Fetched[Medication]]:
     if not ids or not reader.offers("Medication") or not reader.may("Medication"):
         return {}
-    found = await together(reader.read(Medication, one) for one in ids)
+    found = await gather_or_cancel(reader.read(Medication, one) for one in ids)
     return dict(zip(ids, found, strict=True))
 
 

@@ -18,7 +18,7 @@ import msgspec
 from ehr.config import ProviderProfile
 from ehr.dates import time_texts
 from ehr.fhir.outcome import OperationOutcome, judge
-from ehr.fhir.read import Content, counted
+from ehr.fhir.read import PageContent, counted
 from ehr.fhir.search import Query
 from ehr.records.elements import CodeableConcept, Element, Period, Reference
 from ehr.records.fetched import Issue, Severity, State
@@ -36,7 +36,7 @@ OTHER_PATIENT = "security:other-patient"
 
 
 @dataclass(slots=True, repr=False)
-class Page:
+class SearchPage:
     """What one page adds to a search.
 
     Args:
@@ -62,7 +62,9 @@ class Page:
     restarted: bool = False
 
 
-def sift(content: Content, query: Query, profile: ProviderProfile, *, lower_case: bool = True) -> Page:
+def sift(
+    content: PageContent, query: Query, profile: ProviderProfile, *, lower_case: bool = True
+) -> SearchPage:
     """Sort the entries of a page.
 
     Args:
@@ -71,7 +73,7 @@ def sift(content: Content, query: Query, profile: ProviderProfile, *, lower_case
         profile: the vendor.
         lower_case: whether status words may be mended; False in strict mode.
     """
-    page = Page([], total=content.total, links=dict(content.links), issues=list(content.issues))
+    page = SearchPage([], total=content.total, links=dict(content.links), issues=list(content.issues))
     page.quarantined = len(content.quarantined)
     page.received = page.quarantined
     others = _matches(content, query, page)
@@ -86,7 +88,7 @@ def sift(content: Content, query: Query, profile: ProviderProfile, *, lower_case
     return page
 
 
-def _matches(content: Content, query: Query, page: Page) -> list[Any]:
+def _matches(content: PageContent, query: Query, page: SearchPage) -> list[Any]:
     """The plain case first: entries of the type, marked as match, about this patient by the usual reference."""
     if _all_plain(content, query):
         page.records = list(map(_RESOURCE, content.entries))
@@ -118,7 +120,7 @@ _RESOURCE = attrgetter("resource")
 _MODE = attrgetter("search.mode")
 
 
-def _all_plain(content: Content, query: Query) -> bool:
+def _all_plain(content: PageContent, query: Query) -> bool:
     """Whether every entry is a plain match: looked at column by column, with no step of Python for each entry."""
     entries = content.entries
     try:
@@ -186,7 +188,7 @@ def _self_reference(patient: Patient) -> Reference | None:
 
 
 def _sort_others(
-    others: Sequence[Any], content: Content, query: Query, page: Page, profile: ProviderProfile
+    others: Sequence[Any], content: PageContent, query: Query, page: SearchPage, profile: ProviderProfile
 ) -> None:
     """Outcomes, includes, and matches whose patient is written in another way or is another one."""
     subject = None if query.patient is None else subject_of(query.shape)
@@ -209,19 +211,19 @@ def _sort_others(
         _keep_order(page, content, late)
 
 
-def _keep_order(page: Page, content: Content, late: list[Any]) -> None:
+def _keep_order(page: SearchPage, content: PageContent, late: list[Any]) -> None:
     chosen = {id(record) for record in (*page.records, *late)}
     page.records = [entry.resource for entry in content.entries if id(entry.resource) in chosen]
 
 
-def _note_outcome(outcome: OperationOutcome, page: Page, profile: ProviderProfile) -> None:
+def _note_outcome(outcome: OperationOutcome, page: SearchPage, profile: ProviderProfile) -> None:
     verdict = judge(outcome, profile)
     page.states.extend(verdict.states)
     page.issues.extend(verdict.issues)
     page.expired = page.expired or verdict.expired
 
 
-def _patient_fault(reference: Reference | None, content: Content, query: Query) -> Issue | None:
+def _patient_fault(reference: Reference | None, content: PageContent, query: Query) -> Issue | None:
     """None where the reference means the patient asked for, in whichever way it is written."""
     if query.patient is None:
         return None
@@ -241,7 +243,7 @@ def _patient_fault(reference: Reference | None, content: Content, query: Query) 
     return Issue("no-patient-reference", Severity.ERROR)
 
 
-def _finish(page: Page, query: Query, content: Content, lower_case: bool) -> None:
+def _finish(page: SearchPage, query: Query, content: PageContent, lower_case: bool) -> None:
     if query.shape in (MedicationRequest, MedicationStatement):
         page.records = _with_drugs(page, content)
     if lower_case and "status" in query.shape.__struct_fields__:
@@ -249,7 +251,7 @@ def _finish(page: Page, query: Query, content: Content, lower_case: bool) -> Non
     _note_bad_times(page, query.shape)
 
 
-def _note_bad_times(page: Page, shape: type[Resource]) -> None:
+def _note_bad_times(page: SearchPage, shape: type[Resource]) -> None:
     texts, periods = _time_fields(shape)
     found = [(name, list(filter(None, map(getter, page.records)))) for name, getter in texts]
     for name, getter in periods:
@@ -268,7 +270,7 @@ def _note_bad_times(page: Page, shape: type[Resource]) -> None:
 _STATUS = attrgetter("status")
 
 
-def _lower_status(page: Page) -> None:
+def _lower_status(page: SearchPage) -> None:
     if all(not status or status.islower() for status in set(map(_STATUS, page.records))):
         return
     for index, record in enumerate(page.records):
@@ -298,7 +300,7 @@ def _named_as_time(name: str) -> bool:
     return name.endswith(("date", "date_time", "instant", "_on", "asserted")) or name in _TIMES
 
 
-def _with_drugs(page: Page, content: Content) -> list[Any]:
+def _with_drugs(page: SearchPage, content: PageContent) -> list[Any]:
     """Records whose drug is only pointed to get it from inside the record or from the same page."""
     if not any(record.medication_reference is not None or record.contained for record in page.records):
         return page.records

@@ -15,9 +15,9 @@ import httpx
 from ehr.config import ProviderProfile
 from ehr.errors import DestinationRefused, EHRError
 from ehr.fhir import outcome as outcomes
-from ehr.fhir.entries import Page, sift
+from ehr.fhir.entries import SearchPage, sift
 from ehr.fhir.outcome import SearchFailed
-from ehr.fhir.read import Reading, read_page
+from ehr.fhir.read import Leniency, read_page
 from ehr.fhir.search import Query, ignored_parameters
 from ehr.records.fetched import Issue, Severity, State
 from ehr.transport.client import Response, Transport, outcome_codes
@@ -56,7 +56,7 @@ class Route:
     transport: Transport
     auth: httpx.Auth | None
     profile: ProviderProfile
-    reading: Reading
+    reading: Leniency
     budget: Budget = field(default_factory=Budget)
     deadline_s: float | None = None
 
@@ -91,7 +91,7 @@ class Route:
         )
 
 
-async def walk(route: Route, query: Query) -> AsyncGenerator[Page, None]:
+async def walk(route: Route, query: Query) -> AsyncGenerator[SearchPage, None]:
     """The pages of one search.
 
     A page whose ``restarted`` is True is the first one again: the paging session was over, and what came
@@ -130,7 +130,7 @@ class _Steps:
     unproductive: int = 0
     entries: int = 0
 
-    async def pages(self) -> AsyncIterator[Page]:
+    async def pages(self) -> AsyncIterator[SearchPage]:
         url: str | None = None
         for _ in range(self.route.budget.pages):
             response = await self._answer(url)
@@ -164,7 +164,7 @@ class _Steps:
             raise _Expired
         raise SearchFailed(*outcomes.from_status(response.status, codes, profile))
 
-    def _read(self, response: Response) -> Page:
+    def _read(self, response: Response) -> SearchPage:
         route = self.route
         try:
             check = (route.transport.small_page, route.transport.check_page)
@@ -173,7 +173,7 @@ class _Steps:
             raise SearchFailed(*outcomes.from_error(error, route.profile)) from None
         return sift(content, self.query, route.profile, lower_case=not route.reading.strict)
 
-    def _spend(self, page: Page) -> None:
+    def _spend(self, page: SearchPage) -> None:
         fresh = {record.id for record in page.records} - self.known
         self.known |= fresh
         self.unproductive = 0 if fresh else self.unproductive + 1
@@ -222,7 +222,7 @@ def _inner_base(link: str, type_name: str) -> str:
     return before if found else urlsplit(link).path
 
 
-def _compare_with_self(page: Page, query: Query) -> None:
+def _compare_with_self(page: SearchPage, query: Query) -> None:
     ignored = ignored_parameters(query, page.links.get("self"))
     for name in ignored:
         if name in ("patient", "subject"):

@@ -33,7 +33,7 @@ _PLAIN = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Leniency:
     """How leniently entries are read.
 
     Args:
@@ -82,7 +82,7 @@ class _RawBundle(Element, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Entry:
+class CheckedEntry:
     """One entry that was read on the slow path; shaped like the fast path's struct."""
 
     resource: Resource
@@ -91,7 +91,7 @@ class Entry:
 
 
 @dataclass(slots=True, repr=False)
-class Content:
+class PageContent:
     """What a page holds.
 
     Args:
@@ -126,7 +126,7 @@ def _kinds(extra: type[Resource] | None) -> Mapping[str, type[Resource]]:
 def _page_decoder(extra: type[Resource] | None) -> msgspec.json.Decoder[Any]:
     union = cast("Any", Union[tuple(_kinds(extra).values())])  # noqa: UP007 - built at run time
     entry = msgspec.defstruct(
-        "Entry",
+        "CheckedEntry",
         [("resource", union), ("full_url", str | None, None), ("search", SearchMode | None, None)],
         bases=(Element,),
     )
@@ -153,15 +153,15 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 def read_page(
     body: bytes,
     shape: type[Resource],
-    rules: Reading,
+    rules: Leniency,
     check: tuple[int, Callable[[bytes], None]] | None = None,
-) -> Content:
+) -> PageContent:
     """Read a searchset.
 
     Args:
         body: JSON text.
         shape: the type that was asked for; entries of other known types are read too (includes).
-        rules: see `Reading`.
+        rules: see `Leniency`.
         check: where syntax and size were not checked yet: what checks them, and the bytes up to which that is only
             needed for a page that cannot be read as a whole. Decoding checks the syntax on its way.
 
@@ -178,7 +178,7 @@ def read_page(
         except _UNREADABLE:
             pass
         else:
-            return Content(bundle.entry, _links(bundle.link), bundle.total)
+            return PageContent(bundle.entry, _links(bundle.link), bundle.total)
         if check is not None and not large:
             check[1](body)
     return _read_entries(body, shape, rules)
@@ -198,17 +198,17 @@ def _links(links: Iterable[Link]) -> dict[str, str]:
     return {link.relation: link.url for link in links if link.relation and link.url}
 
 
-def _read_entries(body: bytes, shape: type[Resource], rules: Reading) -> Content:
+def _read_entries(body: bytes, shape: type[Resource], rules: Leniency) -> PageContent:
     try:
         bundle = _decoder(_RawBundle).decode(body)
     except _UNREADABLE:
         raise BadBody("The answer to a search is not a Bundle of entries.", reason="not-json") from None
     if bundle.resource_type == "OperationOutcome":
         outcome = read_resource(body, OperationOutcome, rules)[0]
-        return Content([Entry(outcome, None, SearchMode(mode="outcome"))], {}, None)
+        return PageContent([CheckedEntry(outcome, None, SearchMode(mode="outcome"))], {}, None)
     if bundle.resource_type != "Bundle" or bytes(bundle.type) != b'"searchset"':
         raise BadBody("The answer to a search is something else than a searchset.", reason="wrong-type")
-    content = Content([], _lenient_links(bundle.link), _lenient_total(bundle.total))
+    content = PageContent([], _lenient_links(bundle.link), _lenient_total(bundle.total))
     for raw in bundle.entry or ():
         _read_entry(bytes(raw), content, shape, rules)
     return content
@@ -231,7 +231,7 @@ def _lenient_total(raw: msgspec.Raw) -> int | None:
     return total if isinstance(total, int) and not isinstance(total, bool) else None
 
 
-def _read_entry(raw: bytes, content: Content, shape: type[Resource], rules: Reading) -> None:
+def _read_entry(raw: bytes, content: PageContent, shape: type[Resource], rules: Leniency) -> None:
     try:
         entry = _decoder(_RawEntry).decode(raw)
         head = _decoder(Head).decode(entry.resource)
@@ -252,7 +252,7 @@ def _read_entry(raw: bytes, content: Content, shape: type[Resource], rules: Read
         content.issues.append(_set_aside(error.path))
         return
     content.issues.extend(issues)
-    content.entries.append(Entry(resource, entry.full_url, entry.search))
+    content.entries.append(CheckedEntry(resource, entry.full_url, entry.search))
 
 
 def _set_aside(path: str) -> Issue:
@@ -260,7 +260,7 @@ def _set_aside(path: str) -> Issue:
 
 
 def read_resource(
-    raw: bytes | msgspec.Raw, shape: type[Resource], rules: Reading
+    raw: bytes | msgspec.Raw, shape: type[Resource], rules: Leniency
 ) -> tuple[Any, tuple[Issue, ...]]:
     """Read one resource, with repairs where they are allowed and needed.
 
@@ -280,7 +280,7 @@ def read_resource(
     return _mended(raw, shape, rules, path)
 
 
-def _validated(raw: bytes | msgspec.Raw, rules: Reading) -> tuple[Issue, ...]:
+def _validated(raw: bytes | msgspec.Raw, rules: Leniency) -> tuple[Issue, ...]:
     if rules.validation == "light":
         return ()
     faults = validate.reasons(_PLAIN.decode(raw))
@@ -290,7 +290,7 @@ def _validated(raw: bytes | msgspec.Raw, rules: Reading) -> tuple[Issue, ...]:
 
 
 def _mended(
-    raw: bytes | msgspec.Raw, shape: type[Resource], rules: Reading, path: str
+    raw: bytes | msgspec.Raw, shape: type[Resource], rules: Leniency, path: str
 ) -> tuple[Any, tuple[Issue, ...]]:
     try:
         plain = None if rules.strict else _PLAIN.decode(raw)

@@ -57,7 +57,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Plan:
+class SearchPlan:
     """The searches that answer one question.
 
     Args:
@@ -75,7 +75,7 @@ def plan(
     patient: PatientRef | None,
     profile: ProviderProfile,
     understood: frozenset[str],
-) -> Plan:
+) -> SearchPlan:
     """Make the searches.
 
     Args:
@@ -87,7 +87,9 @@ def plan(
     """
     if params is None and str(shape.__struct_config__.tag) not in profile.fan_out:
         whose = _patient_pairs(shape, patient, understood)
-        return Plan(() if patient is not None and not whose else (_query(shape, whose, patient, profile),))
+        return SearchPlan(
+            () if patient is not None and not whose else (_query(shape, whose, patient, profile),)
+        )
     asked = pairs_of(params)
     sent = [(name, value) for name, value in asked if _may_send(name, profile, understood)]
     kept = {name for name, _ in sent}
@@ -96,11 +98,13 @@ def plan(
     whose = _patient_pairs(shape, patient, understood)
     if (patient is not None and not whose) or (unsent and not sent and not whose):
         # Nothing would narrow the search any more: it would return everyone.
-        return Plan((), issues)
+        return SearchPlan((), issues)
     base = (*whose, *sent, *_drugs_along(shape, kept, understood))
     name, values = profile.fan_out.get(str(shape.__struct_config__.tag), ("", ()))
     parts: list[tuple[tuple[str, str], ...]] = [((name, value),) for value in values if name not in kept]
-    return Plan(tuple(_query(shape, (*base, *part), patient, profile) for part in parts or [()]), issues)
+    return SearchPlan(
+        tuple(_query(shape, (*base, *part), patient, profile) for part in parts or [()]), issues
+    )
 
 
 def _drugs_along(

@@ -15,12 +15,13 @@ from ehr.errors import EHRError, ReadError, Unavailable
 from ehr.fhir import capability as capabilities
 from ehr.fhir.capability import Capability
 from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
-from ehr.fhir.entries import Page
+from ehr.fhir.entries import SearchPage
 from ehr.fhir.match import candidates
 from ehr.fhir.outcome import MERGED_CODE, from_error, from_status
 from ehr.fhir.paging import Budget, Route, walk
-from ehr.fhir.read import Reading, Validation, read_resource
-from ehr.fhir.search import Params, Plan, plan
+from ehr.fhir.read import Leniency, Validation, read_resource
+from ehr.fhir.search import Params, SearchPlan, plan
+from ehr.gather import gather_or_cancel
 from ehr.people.identity import Person
 from ehr.records.fetched import Fetched, Issue, Kind, Severity, State, complete, joined, nothing
 from ehr.records.patient import (
@@ -32,7 +33,6 @@ from ehr.records.patient import (
     PatientRef,
 )
 from ehr.records.people import Patient, Resource
-from ehr.together import together
 from ehr.transport.client import Transport, outcome_codes
 
 R = TypeVar("R", bound=Resource)
@@ -92,8 +92,8 @@ class FhirSession:
         return self.capability is not None and self.capability.types is not None
 
     @property
-    def _reading(self) -> Reading:
-        return Reading(self.zone, self.strict, self.validation)
+    def _reading(self) -> Leniency:
+        return Leniency(self.zone, self.strict, self.validation)
 
     @property
     def _route(self) -> Route:
@@ -185,12 +185,12 @@ class FhirSession:
         shapes = self._shapes(what)
         several = len(shapes) > 1
         asked = [s for s in shapes if not several or s not in MAY_BE_ABSENT or self.offers(_name(s))]
-        parts = await together([self._search(shape, params, patient) for shape in asked])
+        parts = await gather_or_cancel([self._search(shape, params, patient) for shape in asked])
         return joined(parts) if len(parts) > 1 else parts[0]
 
     async def pages(
         self, shape: type[R], params: Params | None = None, *, patient: PatientRef | None = None
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncIterator[SearchPage]:
         """The pages of a search as they come, for what does not fit into memory.
 
         Repeats are not removed here, and a restarted search begins again (``Page.restarted``).
@@ -260,7 +260,7 @@ class FhirSession:
             return RESOURCES[what]
         return (_SHAPES[what],) if isinstance(what, str) else (what,)
 
-    def _plan(self, shape: type[Resource], params: Params | None, patient: PatientRef | None) -> Plan:
+    def _plan(self, shape: type[Resource], params: Params | None, patient: PatientRef | None) -> SearchPlan:
         return plan(shape, params, patient, self.profile, self.understands(_name(shape)))
 
     def _refused(self, type_name: str) -> Fetched[Any] | None:
@@ -283,7 +283,7 @@ class FhirSession:
             )
         plans = [asked, *(self._plan(shape, params, older) for older in _older(patient))]
         route = self._route
-        collections = await together(
+        collections = await gather_or_cancel(
             collect(walk(route, query), Collection(query.page_size, self.quarantine_rate))
             for one in plans
             for query in one.queries
@@ -312,7 +312,7 @@ def _moved_away(part: Fetched[Any]) -> bool:
     return not part.items and any(issue.code == MERGED_CODE for issue in part.issues)
 
 
-async def _first(pages: AsyncGenerator[Page, None], count: int) -> AsyncIterator[Page]:
+async def _first(pages: AsyncGenerator[SearchPage, None], count: int) -> AsyncIterator[SearchPage]:
     taken = 0
     async with aclosing(pages):
         async for page in pages:

@@ -25,7 +25,7 @@ _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Content:
+class OpenDocument:
     """An open document.
 
     Args:
@@ -48,7 +48,7 @@ class Content:
 @asynccontextmanager
 async def open_content(
     transport: Transport, auth: Authenticator, document: DocumentReference, profile: ProviderProfile
-) -> AsyncIterator[Content]:
+) -> AsyncIterator[OpenDocument]:
     """Open the first form of a document.
 
     Raises:
@@ -61,14 +61,14 @@ async def open_content(
     if attachment is None or (attachment.data is None and attachment.url is None):
         raise ReadError("the document has no content: neither data nor url.", path="$.content[0].attachment")
     if attachment.data is not None:
-        yield Content(attachment.content_type or "application/octet-stream", _decoded(attachment.data))
+        yield OpenDocument(attachment.content_type or "application/octet-stream", _decoded(attachment.data))
         return
     yield await _binary(transport, auth, attachment, profile)
 
 
 async def _binary(
     transport: Transport, auth: Authenticator, attachment: Attachment, profile: ProviderProfile
-) -> Content:
+) -> OpenDocument:
     declared = (attachment.content_type or "").strip()
     accept = declared if _TYPE.fullmatch(declared) else "application/fhir+json"
     response = await transport.request("GET", attachment.url or "", auth=auth, accept=accept, expect="binary")
@@ -76,14 +76,14 @@ async def _binary(
     raise_for_status(response)
     content_type = str(response.headers.get("Content-Type", "")).split(";")[0].strip().lower()
     if content_type != "application/fhir+json":
-        return Content(content_type or accept, response.body)
+        return OpenDocument(content_type or accept, response.body)
     try:
         wrapped = msgspec.json.decode(response.body, type=_Binary)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadBody("the Binary is not readable JSON.", reason="not-json") from None
     if wrapped.resource_type != "Binary":
         raise BadBody("what came instead of the Binary is another resource.", reason="wrong-type")
-    return Content(wrapped.content_type or accept, _decoded(wrapped.data or ""))
+    return OpenDocument(wrapped.content_type or accept, _decoded(wrapped.data or ""))
 
 
 def _check_quota(response: Response, profile: ProviderProfile) -> None:

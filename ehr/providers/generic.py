@@ -20,13 +20,14 @@ from ehr.errors import ConfigurationError
 from ehr.fhir.find import find_patient
 from ehr.fhir.search import Params
 from ehr.fhir.session import FhirSession
+from ehr.gather import gather_or_cancel
 from ehr.people.identity import MatchResult, Person
 from ehr.providers.adapter import CohortRef, ServerInfo, Support, Window
-from ehr.providers.contents import Content, open_content
+from ehr.providers.contents import OpenDocument, open_content
 from ehr.providers.members import members
 from ehr.providers.probe import ProbeReport, run_probe
 from ehr.records.codes import Code, code_of
-from ehr.records.elements import Reference, When
+from ehr.records.elements import RecordedTime, Reference
 from ehr.records.patient import (
     MAY_BE_ABSENT,
     RESOURCES,
@@ -58,7 +59,6 @@ from ehr.records.patient import (
     nothing,
     worst,
 )
-from ehr.together import together
 from ehr.transport.client import Transport
 
 T = TypeVar("T", bound=Resource)
@@ -70,7 +70,7 @@ _DATE_PARAMETER: Mapping[type[Resource], str] = {
     Encounter: "date",
     Appointment: "date",
 }
-_MOMENT: Mapping[type[Resource], Callable[[Any], When | None]] = {
+_MOMENT: Mapping[type[Resource], Callable[[Any], RecordedTime | None]] = {
     Condition: lambda record: record.onset,
     Procedure: lambda record: record.performed,
     Observation: lambda record: record.effective,
@@ -228,7 +228,7 @@ class GenericAdapter:
             self._search(Appointment, ref),
             self._read(Patient, ref.id),
         ]
-        visits, people = await together(work)
+        visits, people = await gather_or_cancel(work)
         sources = [part for part in (visits, people) if part.state is not State.UNSUPPORTED]
         issue = Issue("practitioner:source-incomplete", Severity.WARNING)
         sure, cut = all(part.complete for part in sources), any(part.again for part in sources)
@@ -256,7 +256,7 @@ class GenericAdapter:
         yield from (general for person in people for general in person.general_practitioner)
 
     @asynccontextmanager
-    async def open_document(self, document: DocumentReference) -> AsyncIterator[Content]:
+    async def open_document(self, document: DocumentReference) -> AsyncIterator[OpenDocument]:
         """Open a document's content: inline, or the Binary it points to."""
         parts = self._parts
         async with open_content(parts.transport, parts.authenticator, document, parts.profile) as content:
@@ -272,7 +272,7 @@ class GenericAdapter:
             for resource in RESOURCES[kind]
             if self._session.offers(resource.__name__) or resource not in MAY_BE_ABSENT
         ]
-        return joined(await together(self._search(resource, ref) for resource in types))
+        return joined(await gather_or_cancel(self._search(resource, ref) for resource in types))
 
     async def _read(self, resource: type[T], resource_id: str) -> Fetched[T]:
         found = await self._session.read(resource, resource_id)

@@ -31,7 +31,7 @@ class Group(Resource, frozen=True):
     quantity: int | None = None
 
 
-class Entry(Element, frozen=True):
+class ListEntry(Element, frozen=True):
     """One entry of a List."""
 
     item: Reference | None = None
@@ -41,7 +41,7 @@ class Entry(Element, frozen=True):
 class List(Resource, frozen=True):
     """A list of patients."""
 
-    entry: tuple[Entry, ...] = ()
+    entry: tuple[ListEntry, ...] = ()
 
 
 FindList = Callable[[], Awaitable[Fetched[List]]]

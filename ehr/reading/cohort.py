@@ -20,12 +20,13 @@ from typing import Any, TypeVar
 
 from ehr.errors import AuthError, CountNotKept, EHRError, QuotaSpent, TransportError
 from ehr.fhir.outcome import error_word
+from ehr.gather import gather_or_cancel
 from ehr.people.identity import Matched, MatchResult, Person, Undetermined
 from ehr.people.matching import CONFLICTS
 from ehr.people.people_file import Row
 from ehr.providers.adapter import EHRAdapter
 from ehr.reading.collector import collecting_seldom
-from ehr.reading.outage_wait import Patience
+from ehr.reading.outage_wait import OutageWait
 from ehr.records.failures import classes_of
 from ehr.records.patient import (
     Fetched,
@@ -38,7 +39,6 @@ from ehr.records.patient import (
     complete,
     nothing,
 )
-from ehr.together import together
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def read_cohort(
     rows: Iterable[Row],
     kinds: Sequence[Kind],
     bounds: Bounds = Bounds(),
-    patience: Patience | None = None,
+    patience: OutageWait | None = None,
 ) -> AsyncIterator[Reading]:
     """Find and read each row's patient.
 
@@ -133,7 +133,7 @@ async def finished_cohort(
     kinds: Sequence[Kind],
     finish: Callable[[Sequence[Reading]], Sequence[T]],
     bounds: Bounds = Bounds(),
-    patience: Patience | None = None,
+    patience: OutageWait | None = None,
 ) -> AsyncIterator[T]:
     """`read_cohort`, with something made of each patient at once.
 
@@ -149,7 +149,7 @@ async def finished_cohort(
         AuthError: the login was refused.
         Exception: what ``finish`` raises ends the run.
     """
-    patient = patience or Patience()
+    patient = patience or OutageWait()
     asked = [(_whom(row), row) for row in rows]
     groups: dict[Hashable, list[Row]] = {}
     for whom, row in asked:
@@ -232,7 +232,7 @@ async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient
     if not isinstance(match, Matched):
         return Reading(row, match, None, dict(failures))
     ref, wanted = match.ref, [kind for kind in dict.fromkeys(kinds) if kind in READERS]
-    parts = await together(_read(kind, adapter, ref, deadline, failures) for kind in wanted)
+    parts = await gather_or_cancel(_read(kind, adapter, ref, deadline, failures) for kind in wanted)
     fetched = dict(zip(wanted, parts, strict=True))
     fetched[Kind.PATIENT] = complete((match.patient,))
     record = PatientRecord(match.ref, match.patient, MappingProxyType(fetched), row.columns)

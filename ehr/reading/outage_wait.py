@@ -20,7 +20,7 @@ STEP_S = 5.0
 
 
 @dataclass(slots=True)
-class Patience:
+class OutageWait:
     """How long one run waits, all of its patients together and each of them.
 
     Args:

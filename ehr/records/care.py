@@ -15,8 +15,8 @@ from ehr.records.elements import (
     Identifier,
     Period,
     Quantity,
+    RecordedTime,
     Reference,
-    When,
     one_choice,
     status_in,
     when,
@@ -60,7 +60,7 @@ class Encounter(Resource, frozen=True):
         return self.class_.code.upper() if self.class_ is not None and self.class_.code else None
 
     @property
-    def when(self) -> When | None:
+    def when(self) -> RecordedTime | None:
         """Start and end; the end may be open."""
         return when(period=self.period)
 
@@ -97,7 +97,7 @@ class Appointment(Resource, frozen=True):
         )
 
     @property
-    def when(self) -> When | None:
+    def when(self) -> RecordedTime | None:
         """The start: a visit belongs to the day on which it begins."""
         return when(self.start)
 
@@ -161,7 +161,7 @@ class MedicationRequest(_Drug, frozen=True, tag="MedicationRequest"):
         return "request"
 
     @property
-    def authored(self) -> When | None:
+    def authored(self) -> RecordedTime | None:
         """When it was written."""
         return when(self.authored_on)
 
@@ -188,7 +188,7 @@ class MedicationStatement(_Drug, frozen=True, tag="MedicationStatement"):
         return False
 
     @property
-    def authored(self) -> When | None:
+    def authored(self) -> RecordedTime | None:
         """When it was taken, else when that was said."""
         return when(self.effective_date_time, self.effective_period) or when(self.date_asserted)
 
@@ -224,7 +224,7 @@ class AllergyIntolerance(Resource, frozen=True):
         return status_in(self.verification_status, VERIFICATION)
 
     @property
-    def onset(self) -> When | None:
+    def onset(self) -> RecordedTime | None:
         """When it began, else when it was recorded."""
         return when(self.onset_date_time, self.onset_period, self.onset_age, text=self.onset_string) or when(
             self.recorded_date
@@ -246,7 +246,7 @@ class Immunization(Resource, frozen=True):
         return () if self.vaccine_code is None else (self.vaccine_code,)
 
     @property
-    def occurred(self) -> When | None:
+    def occurred(self) -> RecordedTime | None:
         """When it was given."""
         return when(self.occurrence_date_time, text=self.occurrence_string)
 
@@ -272,7 +272,7 @@ class ServiceRequest(Resource, frozen=True):
         return () if self.code is None else (self.code,)
 
     @property
-    def authored(self) -> When | None:
+    def authored(self) -> RecordedTime | None:
         """When it was ordered."""
         return when(self.authored_on)
 
@@ -299,7 +299,7 @@ class DeviceRequest(Resource, frozen=True):
         return () if self.code_codeable_concept is None else (self.code_codeable_concept,)
 
     @property
-    def authored(self) -> When | None:
+    def authored(self) -> RecordedTime | None:
         """When it was ordered."""
         return when(self.authored_on)
 
@@ -321,7 +321,7 @@ class DiagnosticReport(Resource, frozen=True):
         return () if self.code is None else (self.code,)
 
     @property
-    def effective(self) -> When | None:
+    def effective(self) -> RecordedTime | None:
         """When the results held."""
         return when(self.effective_date_time, self.effective_period)
 
@@ -362,7 +362,7 @@ class DocumentReference(Resource, frozen=True):
         return () if self.type is None else (self.type,)
 
     @property
-    def when(self) -> When | None:
+    def when(self) -> RecordedTime | None:
         """When it was made."""
         return when(self.date)
 
@@ -390,6 +390,6 @@ class ImagingStudy(Resource, frozen=True):
         return (CodeableConcept(coding=self.modality),) if self.modality else ()
 
     @property
-    def when(self) -> When | None:
+    def when(self) -> RecordedTime | None:
         """When it was made."""
         return when(self.started)

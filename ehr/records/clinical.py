@@ -14,8 +14,8 @@ from ehr.records.elements import (
     Quantity,
     Range,
     Ratio,
+    RecordedTime,
     Reference,
-    When,
     codes_in,
     one_choice,
     status_in,
@@ -83,14 +83,14 @@ class Condition(Resource, frozen=True):
         return codes_in(self.category)
 
     @property
-    def onset(self) -> When | None:
+    def onset(self) -> RecordedTime | None:
         """When it began."""
         return when(
             self.onset_date_time, self.onset_period, self.onset_age, self.onset_range, self.onset_string
         )
 
     @property
-    def abatement(self) -> When | None:
+    def abatement(self) -> RecordedTime | None:
         """When it ended."""
         return when(
             self.abatement_date_time,
@@ -101,7 +101,7 @@ class Condition(Resource, frozen=True):
         )
 
     @property
-    def recorded(self) -> When | None:
+    def recorded(self) -> RecordedTime | None:
         """When it was written down."""
         return when(self.recorded_date)
 
@@ -136,7 +136,7 @@ class Procedure(Resource, frozen=True):
         return () if self.code is None else (self.code,)
 
     @property
-    def performed(self) -> When | None:
+    def performed(self) -> RecordedTime | None:
         """When it was done."""
         return when(
             self.performed_date_time,
@@ -228,7 +228,7 @@ class Observation(Resource, frozen=True):
         return codes_in(self.category)
 
     @property
-    def effective(self) -> When | None:
+    def effective(self) -> RecordedTime | None:
         """When the value held; not when it was issued."""
         return when(self.effective_date_time or self.effective_instant, self.effective_period)
 

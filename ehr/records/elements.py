@@ -171,7 +171,7 @@ class Extension(Element, frozen=True):
     extension: tuple[Extension, ...] = ()
 
 
-class When(Element, frozen=True):
+class RecordedTime(Element, frozen=True):
     """A time as it was recorded, whichever of FHIR's choices was used; not on the wire.
 
     Args:
@@ -194,16 +194,16 @@ def when(
     age: Quantity | None = None,
     span: Range | None = None,
     text: str | None = None,
-) -> When | None:
-    """`When` out of FHIR's choice fields; None where none of them is there."""
+) -> RecordedTime | None:
+    """`RecordedTime` out of FHIR's choice fields; None where none of them is there."""
     if at is not None:
-        return When(at=at)
+        return RecordedTime(at=at)
     if period is not None:
-        return When(start=period.start, end=period.end)
+        return RecordedTime(start=period.start, end=period.end)
     if age is not None:
-        return When(age=age)
+        return RecordedTime(age=age)
     if text is not None or span is not None:
-        return When(text=text or "range")
+        return RecordedTime(text=text or "range")
     return None
 
 

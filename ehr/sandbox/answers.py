@@ -25,7 +25,7 @@ from ehr.sandbox.faults import (
 )
 from ehr.sandbox.instants import http_date
 from ehr.sandbox.outcomes import outcome
-from ehr.sandbox.pages import Entry, Page
+from ehr.sandbox.pages import BundlePage, PageEntry
 from ehr.sandbox.skin import OutcomeCode
 
 FHIR_JSON = "application/fhir+json"
@@ -114,7 +114,7 @@ def _plain_pieces(size: int) -> Iterator[bytes]:
     yield b" " * (size % _PIECE) + b'"}'
 
 
-def altered(page: Page, fault: PageFault, alien: Entry | None) -> Page:
+def altered(page: BundlePage, fault: PageFault, alien: PageEntry | None) -> BundlePage:
     """The page with one fault in it.
 
     Args:
@@ -135,14 +135,14 @@ def altered(page: Page, fault: PageFault, alien: Entry | None) -> Page:
     return replace(page, entries=(*page.entries, remark(fault)))
 
 
-def remark(fault: Remark) -> Entry:
+def remark(fault: Remark) -> PageEntry:
     """The entry a `Remark` fault asks for."""
     system = "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369" if fault.vendor_code else ""
     code = OutcomeCode("processing", system, fault.vendor_code, fault.severity)
-    return Entry(msgspec.json.encode(outcome(code, "a fault was asked for")), "", "outcome")
+    return PageEntry(msgspec.json.encode(outcome(code, "a fault was asked for")), "", "outcome")
 
 
-def _relinked(page: Page, fault: NextLink) -> Page:
+def _relinked(page: BundlePage, fault: NextLink) -> BundlePage:
     links = dict(page.links)
     good = links.get("next", links["self"])
     if fault.kind == "none":

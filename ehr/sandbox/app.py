@@ -34,10 +34,10 @@ from ehr.sandbox.faults import (
 )
 from ehr.sandbox.handlers import Service
 from ehr.sandbox.instants import Clock, http_date, utc_now
+from ehr.sandbox.login_routes import LoginAddresses, LoginRoutes, Who
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.outcomes import Refused, outcome
-from ehr.sandbox.pages import Entry, Page, Sessions
-from ehr.sandbox.reception import Places, Reception, Who
+from ehr.sandbox.pages import BundlePage, PageEntry, Sessions
 from ehr.sandbox.routes import Request, Target, target_of_request
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.sandbox.store import Store
@@ -99,7 +99,7 @@ class SandboxApp:
         self._bare_store = store
         self._dressed = -1
         self._dress()
-        self.reception = Reception(who, skin, store, self.now) if who is not None else None
+        self.reception = LoginRoutes(who, skin, store, self.now) if who is not None else None
         self.desk = self.reception.desk if self.reception is not None else None
 
     def _dress(self) -> None:
@@ -162,7 +162,7 @@ class SandboxApp:
         """The answer to a request, page faults applied."""
         endpoint = target.asked.endpoint
         if self.reception is not None:
-            places = Places(self.base_url, self.authorize_url, self.token_url)
+            places = LoginAddresses(self.base_url, self.authorize_url, self.token_url)
             given = self.reception.answer(endpoint, request, places)
             if given is not None:
                 for token in given.tokens:
@@ -202,14 +202,14 @@ class SandboxApp:
             raise Refused(404, "not-found", "nothing is served here")
         return answer
 
-    def _alien(self, target: Target, page: Page) -> Entry | None:
+    def _alien(self, target: Target, page: BundlePage) -> PageEntry | None:
         """A resource of the searched type about a patient who is not asked about."""
         kind = target.asked.resource_type or "Patient"
         here = {entry.url for entry in page.entries}
         for stored in self.store.all_of(kind):
             url = f"{self.base_url}/{stored.type}/{stored.id}"
             if target.asked.patient not in stored.patients and url not in here:
-                return Entry(stored.body, url, "match")
+                return PageEntry(stored.body, url, "match")
         return None
 
     def _refusal(self, error: Refused) -> Answer:

@@ -22,9 +22,9 @@ from urllib.parse import unquote_plus, urlsplit
 from ehr.errors import ConfigurationError
 from ehr.sandbox.assertions import KeySet, key_set
 from ehr.sandbox.instants import Clock
-from ehr.sandbox.oauth import Desk, TokenRefused, claimed_client
+from ehr.sandbox.oauth import AuthorizationServer, TokenRefused, claimed_client
 from ehr.sandbox.scopes import common, parse_scope
-from ehr.sandbox.skin import Login
+from ehr.sandbox.skin import LoginRules
 
 CODE_LIFE_S = 60
 EVERYTHING = (
@@ -68,7 +68,7 @@ class RegisteredApp:
         """Whether an address is registered, to the letter; the port of a loopback address may be any."""
         return any(uri == known or _same_but_port(uri, known) for known in self.redirect_uris)
 
-    def narrowed(self, asked: str, login: Login) -> tuple[str, ...]:
+    def narrowed(self, asked: str, login: LoginRules) -> tuple[str, ...]:
         """What of a scope string is granted, in the order it was asked for."""
         held = [scope for scope in map(parse_scope, self.scopes) if scope is not None]
         granted: list[str] = []
@@ -122,7 +122,9 @@ class Family:
 class AppDesk:
     """Codes and refresh tokens of applications; safe to use from several threads."""
 
-    def __init__(self, apps: Mapping[str, RegisteredApp], desk: Desk, login: Login, clock: Clock) -> None:
+    def __init__(
+        self, apps: Mapping[str, RegisteredApp], desk: AuthorizationServer, login: LoginRules, clock: Clock
+    ) -> None:
         self.apps = dict(apps)
         self._desk = desk
         self._login = login

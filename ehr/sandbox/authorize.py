@@ -29,7 +29,7 @@ class _Sorry(Exception):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Asked:
+class AuthorizationRequest:
     """A request that is in order, and waits for a person."""
 
     consent: Consent
@@ -38,7 +38,7 @@ class Asked:
 
 
 @dataclass(slots=True, repr=False)
-class FrontDoor:
+class AuthorizationEndpoint:
     """The authorization endpoint of one sandbox.
 
     Attributes:
@@ -51,7 +51,7 @@ class FrontDoor:
     patients: Callable[[], Sequence[Choice]]
     answers: Answers = "auto"
     patient: str | None = None
-    _tickets: OrderedDict[str, Asked] = field(default_factory=OrderedDict)
+    _tickets: OrderedDict[str, AuthorizationRequest] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, request: Request, base_url: str, issuer: str) -> Answer:
@@ -75,7 +75,7 @@ class FrontDoor:
             return self._page(asked)
         return self._told(asked, issuer, yes=self.answers == "auto", patient=self.patient)
 
-    def _read(self, said: Mapping[str, str], base_url: str) -> Asked:
+    def _read(self, said: Mapping[str, str], base_url: str) -> AuthorizationRequest:
         if said.get("response_type") != "code":
             raise _Sorry("unsupported_response_type", "response_type is not code")
         challenge = said.get("code_challenge", "")
@@ -90,9 +90,9 @@ class FrontDoor:
         if not scopes:
             raise _Sorry("invalid_scope", "nothing that is asked for is registered")
         consent = Consent(said["client_id"], said["redirect_uri"], challenge, scopes, None)
-        return Asked(consent, said["state"], "launch/patient" in scopes)
+        return AuthorizationRequest(consent, said["state"], "launch/patient" in scopes)
 
-    def _page(self, asked: Asked) -> Answer:
+    def _page(self, asked: AuthorizationRequest) -> Answer:
         ticket = secrets.token_urlsafe(24)
         with self._lock:
             self._tickets[ticket] = asked
@@ -109,7 +109,7 @@ class FrontDoor:
             return refusal_page(self.skin.title)
         return self._told(asked, issuer, yes=said.get("decision") == "allow", patient=said.get("patient"))
 
-    def _told(self, asked: Asked, issuer: str, *, yes: bool, patient: str | None) -> Answer:
+    def _told(self, asked: AuthorizationRequest, issuer: str, *, yes: bool, patient: str | None) -> Answer:
         consent = asked.consent
         if not yes:
             back = {"error": "access_denied", "error_description": "the person said no", "state": asked.state}

@@ -9,7 +9,7 @@ from html import escape
 
 from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import Consent
-from ehr.sandbox.scopes import Scope, parse_scope
+from ehr.sandbox.scopes import AllowedScope, parse_scope
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 PAGE_HEADERS = {
@@ -110,7 +110,7 @@ def _wishes(words: Sequence[str]) -> list[str]:
     return [*lines, *map(escape, other)]
 
 
-def _deeds(scope: Scope) -> str:
+def _deeds(scope: AllowedScope) -> str:
     deeds = [deed for letters, deed in (("rs", "read"), ("cud", "change")) if scope.rights & set(letters)]
     return f"{' and '.join(deeds)} records {_WHOSE[scope.context]}"
 

@@ -28,7 +28,7 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DataLimits:
     """What a data folder may weigh, after unpacking.
 
     Args:
@@ -44,7 +44,7 @@ class Limits:
     depth: int = 100
 
 
-def load(folder: Path, *, validate: bool = False, limits: Limits | None = None) -> Store:
+def load(folder: Path, *, validate: bool = False, limits: DataLimits | None = None) -> Store:
     """Read every FHIR file of a folder, subfolders not included, or one file.
 
     Args:
@@ -56,7 +56,7 @@ def load(folder: Path, *, validate: bool = False, limits: Limits | None = None) 
         ConfigurationError: the folder is missing or holds no FHIR file, or a file cannot be read as FHIR;
             the message names file, line and what is wrong, never a value.
     """
-    bounds = limits or Limits()
+    bounds = limits or DataLimits()
     found: list[_Found] = []
     for path in _files(folder):
         for each in _resources(path, bounds):
@@ -101,7 +101,7 @@ def _bad(name: str, line: int, problem: str) -> ConfigurationError:
     return ConfigurationError(f"{name}:{line}: {problem}. Nothing was loaded.")
 
 
-def _resources(path: Path, limits: Limits) -> Iterator[_Found]:
+def _resources(path: Path, limits: DataLimits) -> Iterator[_Found]:
     name = path.name
     for line, raw in _lines(path, limits, whole=not name.endswith((".ndjson", ".ndjson.gz"))):
         decoded = _decoded(raw, name, line, limits)
@@ -128,7 +128,7 @@ def _resolved(found: list[_Found]) -> Iterator[_Found]:
             yield each
 
 
-def _lines(path: Path, limits: Limits, *, whole: bool) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, limits: DataLimits, *, whole: bool) -> Iterator[tuple[int, bytes]]:
     """Non-empty lines with their numbers; a ``.json`` file is one line however it is laid out."""
     number, held = 1, bytearray()
     for piece in _pieces(path, limits):
@@ -145,7 +145,7 @@ def _lines(path: Path, limits: Limits, *, whole: bool) -> Iterator[tuple[int, by
         yield number, bytes(held)
 
 
-def _pieces(path: Path, limits: Limits) -> Iterator[bytes]:
+def _pieces(path: Path, limits: DataLimits) -> Iterator[bytes]:
     read = 0
     try:
         with _opened(path) as file:
@@ -164,7 +164,7 @@ def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
     return path.open("rb")
 
 
-def _decoded(raw: bytes, name: str, line: int, limits: Limits) -> dict[str, Any]:
+def _decoded(raw: bytes, name: str, line: int, limits: DataLimits) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

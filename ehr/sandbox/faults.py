@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from ehr.errors import ConfigurationError
-from ehr.sandbox.witness import Asked, Endpoint
+from ehr.sandbox.witness import Endpoint, RequestTarget
 
 _DATA: frozenset[Endpoint] = frozenset({"search", "page", "read", "match"})
 
@@ -39,7 +39,7 @@ class When:
     page: int | None = None
     method: str | None = None
 
-    def fits(self, asked: Asked, method: str) -> bool:
+    def fits(self, asked: RequestTarget, method: str) -> bool:
         if self.endpoint is None:
             meant = asked.endpoint in _DATA
         else:
@@ -224,7 +224,7 @@ class FaultRunner:
         self._met = [0] * len(script.faults)
         self._lock = threading.Lock()
 
-    def actions(self, asked: Asked, method: str) -> list[Action]:
+    def actions(self, asked: RequestTarget, method: str) -> list[Action]:
         """What goes wrong with this request; every call counts as one request."""
         found: list[Action] = []
         with self._lock:

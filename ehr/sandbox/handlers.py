@@ -14,13 +14,13 @@ import msgspec
 from ehr.sandbox.answers import FHIR_JSON, Answer
 from ehr.sandbox.instants import Clock, microseconds
 from ehr.sandbox.match_operation import match
-from ehr.sandbox.oauth import Desk
+from ehr.sandbox.oauth import AuthorizationServer
 from ehr.sandbox.outcomes import Refused
-from ehr.sandbox.pages import Cutter, Page, Session, Sessions
+from ehr.sandbox.pages import BundlePage, Cutter, Session, Sessions
 from ehr.sandbox.parameters import KNOWN_TYPES, parameters_of
 from ehr.sandbox.routes import Request, Target
 from ehr.sandbox.scopes import allows, only_one_patient
-from ehr.sandbox.search import Query, read_query, run, sieve
+from ehr.sandbox.search import SearchRequest, read_query, run, sieve
 from ehr.sandbox.skin import Situation, Skin
 from ehr.sandbox.store import Store, Stored
 from ehr.sandbox.xml_form import as_xml
@@ -29,7 +29,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ \w.+=\"-]+)*", re.ASCII)  # data
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class GrantedAccess:
     """What the presented token opens.
 
     Args:
@@ -57,7 +57,7 @@ class Service:
     sessions: Sessions
     clock: Clock
 
-    def access(self, request: Request, desk: Desk | None) -> Access:
+    def access(self, request: Request, desk: AuthorizationServer | None) -> GrantedAccess:
         """Check the bearer token.
 
         Raises:
@@ -69,12 +69,12 @@ class Service:
         if any(name.lower() in request.headers for name in self.skin.forbidden_headers):
             raise Refused(403, "forbidden", "a header does not belong to this way of logging in")
         if desk is None:
-            return Access(None, lambda kind, right: True)
+            return GrantedAccess(None, lambda kind, right: True)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         grant = desk.grant_of(token.strip()) if scheme.lower() == "bearer" else None
         if grant is None:
             raise Refused(401, "login-required", "the access token is missing, unknown or past")
-        return Access(
+        return GrantedAccess(
             grant.client_id,
             lambda kind, right: allows(grant.scopes, kind, right),
             lambda kind: grant.patient if only_one_patient(grant.scopes, kind) else None,
@@ -83,7 +83,7 @@ class Service:
     def served_types(self) -> frozenset[str]:
         return self.skin.types if self.skin.types is not None else KNOWN_TYPES | self.store.types()
 
-    def search(self, target: Target, request: Request, access: Access, base_url: str) -> Page:
+    def search(self, target: Target, request: Request, access: GrantedAccess, base_url: str) -> BundlePage:
         """The first page of a search.
 
         Raises:
@@ -103,7 +103,7 @@ class Service:
         session = Session(query, matches, access.client_id, self.clock(), sieve=sieve(query, self.skin, now))
         return self._cutter(base_url).page(session, 1, lambda other: access.allows(other, "r"))
 
-    def later_page(self, target: Target, access: Access, base_url: str) -> Page:
+    def later_page(self, target: Target, access: GrantedAccess, base_url: str) -> BundlePage:
         """A page of a search asked before.
 
         Raises:
@@ -115,7 +115,7 @@ class Service:
             session, target.asked.page, lambda other: access.allows(other, "r")
         )
 
-    def read(self, target: Target, request: Request, access: Access) -> Answer:
+    def read(self, target: Target, request: Request, access: GrantedAccess) -> Answer:
         """One resource; a Binary in its own type unless JSON is asked for.
 
         Raises:
@@ -133,7 +133,7 @@ class Service:
             return _raw_binary(stored.data.get("data"), stored.data.get("contentType"))
         return Answer(200, stored.body)
 
-    def _known(self, query: Query) -> bool:
+    def _known(self, query: SearchRequest) -> bool:
         patient = query.patient
         about = patient is not None and query.resource_type != "Patient"
         return not about or self.store.get("Patient", patient or "") is not None
@@ -148,7 +148,7 @@ class Service:
         asked = urlencode([(name, survivor if value.endswith(patient) else value) for name, value in pairs])
         raise Refused(302, "merged", why, f"{kind}?{asked}" if pairs else f"{kind}/{survivor}")
 
-    def match(self, request: Request, access: Access, base_url: str) -> Answer:
+    def match(self, request: Request, access: GrantedAccess, base_url: str) -> Answer:
         """``Patient/$match``.
 
         Raises:
@@ -178,7 +178,7 @@ class Service:
         return kind
 
 
-def _allowed(access: Access, kind: str, right: str) -> None:
+def _allowed(access: GrantedAccess, kind: str, right: str) -> None:
     if not access.allows(kind, right):
         raise Refused(403, "forbidden", "the access token's scope does not cover this")
 

@@ -34,7 +34,7 @@ class TLS:
     key: Path
 
 
-class Server(uvicorn.Server):
+class StoppableServer(uvicorn.Server):
     """uvicorn's server, told to stop by an event instead of looking ten times a second."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
         return False
 
 
-def server_of(app: ASGIApp, tls: TLS | None, ready: Callable[[], None]) -> Server:
+def server_of(app: ASGIApp, tls: TLS | None, ready: Callable[[], None]) -> StoppableServer:
     """A server that is ready to run.
 
     Raises:
@@ -108,7 +108,7 @@ def server_of(app: ASGIApp, tls: TLS | None, ready: Callable[[], None]) -> Serve
         config.load()
     except OSError as error:  # ssl's errors are among them
         raise ConfigurationError(f"the TLS files cannot be used ({type(error).__name__})") from None
-    return Server(config, ready)
+    return StoppableServer(config, ready)
 
 
 def listening(port: int) -> socket.socket:
@@ -144,7 +144,7 @@ class Listener:
     def __init__(self, app: ASGIApp, tls: TLS | None = None) -> None:
         self._app = app
         self._tls = tls
-        self._server: Server | None = None
+        self._server: StoppableServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, name: str = "sandbox-ehr") -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ehr.sandbox.skin import Login
+from ehr.sandbox.skin import LoginRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Addresses:
     token: str
 
 
-def smart_configuration(addresses: Addresses, login: Login) -> bytes:
+def smart_configuration(addresses: Addresses, login: LoginRules) -> bytes:
     """The ``.well-known/smart-configuration`` document."""
     versions = [f"permission-{style}" for style in sorted(login.scope_styles)]
     document: dict[str, object] = {

@@ -21,8 +21,8 @@ from ehr.sandbox.assertions import (
     key_set,
 )
 from ehr.sandbox.instants import Clock
-from ehr.sandbox.scopes import Scope, common, parse_scope
-from ehr.sandbox.skin import Login
+from ehr.sandbox.scopes import AllowedScope, common, parse_scope
+from ehr.sandbox.skin import LoginRules
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -44,7 +44,7 @@ class RegisteredClient:
     scopes: Sequence[str] = ("system/*.rs",)
     narrows: bool = False
     keys: KeySet = field(init=False)
-    granted: tuple[Scope, ...] = field(init=False)
+    granted: tuple[AllowedScope, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         parsed = [parse_scope(text) for text in self.scopes]
@@ -62,7 +62,7 @@ class Grant:
     """An access token that was handed out; ``patient`` scopes reach one patient only."""
 
     client_id: str
-    scopes: tuple[Scope, ...]
+    scopes: tuple[AllowedScope, ...]
     until: datetime
     patient: str | None = None
     revoked: bool = False
@@ -83,10 +83,10 @@ class TokenRefused(Exception):
         self.status = status
 
 
-class Desk:
+class AuthorizationServer:
     """The token endpoint's mind: registered clients, used assertions, live tokens."""
 
-    def __init__(self, clients: Mapping[str, RegisteredClient], login: Login, clock: Clock) -> None:
+    def __init__(self, clients: Mapping[str, RegisteredClient], login: LoginRules, clock: Clock) -> None:
         self._clients = dict(clients)
         self._login = login
         self._clock = clock
@@ -107,7 +107,9 @@ class Desk:
         scopes = self._scopes(form.get("scope"), self._clients[client_id])
         return self.given(client_id, scopes), client_id
 
-    def given(self, client_id: str, scopes: tuple[Scope, ...], patient: str | None = None) -> dict[str, Any]:
+    def given(
+        self, client_id: str, scopes: tuple[AllowedScope, ...], patient: str | None = None
+    ) -> dict[str, Any]:
         """Make an access token, and the answer that holds it."""
         token = secrets.token_urlsafe(32)
         until = self._clock() + timedelta(seconds=self._login.token_life_s)
@@ -141,12 +143,12 @@ class Desk:
         except AssertionRefused as error:
             raise TokenRefused("invalid_client", str(error), 401) from None
 
-    def _scopes(self, asked: str | None, client: RegisteredClient) -> tuple[Scope, ...]:
+    def _scopes(self, asked: str | None, client: RegisteredClient) -> tuple[AllowedScope, ...]:
         if not asked:
             if self._login.scope_required:
                 raise TokenRefused("invalid_scope", "scope is missing")
             return client.granted
-        granted: list[Scope] = []
+        granted: list[AllowedScope] = []
         for text in asked.split():
             scope = parse_scope(text)
             if scope is not None and scope.style not in self._login.scope_styles:

@@ -15,7 +15,7 @@ import msgspec
 
 from ehr.sandbox.instants import Clock
 from ehr.sandbox.outcomes import Refused, outcome
-from ehr.sandbox.search import Query, included
+from ehr.sandbox.search import SearchRequest, included
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store, Stored
 
@@ -23,7 +23,7 @@ _SESSIONS = 10_000  # the oldest is forgotten; a sandbox does not grow without e
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PageEntry:
     """One entry of a page: its resource as bytes, its address and its search mode."""
 
     body: bytes
@@ -32,7 +32,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class BundlePage:
     """One page before it is written out.
 
     Args:
@@ -43,11 +43,11 @@ class Page:
     """
 
     number: int
-    entries: tuple[Entry, ...]
+    entries: tuple[PageEntry, ...]
     links: tuple[tuple[str, str], ...]
     total: int | None
 
-    def with_link(self, relation: str, url: str) -> Page:
+    def with_link(self, relation: str, url: str) -> BundlePage:
         """The same page with one link set."""
         kept = tuple(link for link in self.links if link[0] != relation)
         return replace(self, links=(*kept, (relation, url)))
@@ -82,7 +82,7 @@ class Session:
         key: stands in its links.
     """
 
-    query: Query
+    query: SearchRequest
     matches: Sequence[Stored]
     client_id: str | None
     made_at: datetime
@@ -145,7 +145,7 @@ class Cutter:
     store: Store
     sessions: Sessions
 
-    def page(self, session: Session, number: int, visible: Callable[[str], bool]) -> Page:
+    def page(self, session: Session, number: int, visible: Callable[[str], bool]) -> BundlePage:
         """Page ``number`` (from 1) of a session; only ``visible`` types are included beside the matches.
 
         Raises:
@@ -166,10 +166,10 @@ class Cutter:
         entries += [self._entry(stored, "include") for stored in beside]
         entries += self._remarks(session, number)
         total = len(session.matches) if self.skin.paging.total or query.only_total else None
-        return Page(number, tuple(entries), self._links(session, number, more=more), total)
+        return BundlePage(number, tuple(entries), self._links(session, number, more=more), total)
 
-    def _entry(self, stored: Stored, mode: str) -> Entry:
-        return Entry(stored.body, f"{self.base_url}/{stored.type}/{stored.id}", mode)
+    def _entry(self, stored: Stored, mode: str) -> PageEntry:
+        return PageEntry(stored.body, f"{self.base_url}/{stored.type}/{stored.id}", mode)
 
     def _links(self, session: Session, number: int, *, more: bool) -> tuple[tuple[str, str], ...]:
         first = self._first(session.query)
@@ -179,7 +179,7 @@ class Cutter:
             links.append(("next", self._link(session, number + 1)))
         return tuple(links)
 
-    def _first(self, query: Query) -> str:
+    def _first(self, query: SearchRequest) -> str:
         applied = urlencode(query.applied)
         return f"{self.base_url}/{query.resource_type}" + (f"?{applied}" if applied else "")
 
@@ -188,7 +188,7 @@ class Cutter:
         asked = urlencode({"_getpages": session.key, "_page": number, "_bundletype": "searchset"})
         return f"{self.base_url}{place}?{asked}"
 
-    def _remarks(self, session: Session, number: int) -> list[Entry]:
+    def _remarks(self, session: Session, number: int) -> list[PageEntry]:
         """OperationOutcome entries: ignored parameters, and an empty answer where the skin says so."""
         remarks = []
         if session.query.ignored and number == 1:
@@ -197,4 +197,4 @@ class Cutter:
             remarks.append(outcome(code, f"ignored: {names}", severity="warning"))
         if self.skin.searching.no_results_outcome and not session.matches:
             remarks.append(outcome(self.skin.code_of("no-results"), "no results"))
-        return [Entry(msgspec.json.encode(remark), "", "outcome") for remark in remarks]
+        return [PageEntry(msgspec.json.encode(remark), "", "outcome") for remark in remarks]

@@ -20,7 +20,7 @@ _INDEXED = frozenset({"_id", "identifier", "code"})
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class SearchRequest:
     """A search that has been read and found acceptable.
 
     Args:
@@ -69,7 +69,7 @@ class _Reading:
     only_total: bool = False
 
 
-def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = False) -> Query:
+def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = False) -> SearchRequest:
     """Understand a search.
 
     Args:
@@ -88,7 +88,7 @@ def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = F
             continue
         _read_one(reading, name, value)
     _require(resource_type, {f.name for f in reading.filters}, skin)
-    return Query(
+    return SearchRequest(
         resource_type=resource_type,
         filters=tuple(reading.filters),
         applied=tuple(reading.applied),
@@ -174,7 +174,7 @@ def _require(resource_type: str, given: set[str], skin: Skin) -> None:
         raise Refused(400, situation, f"{resource_type} needs {wanted}")
 
 
-def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
+def run(query: SearchRequest, store: Store, skin: Skin, *, now: int) -> list[Stored]:
     """All matches in order.
 
     Args:
@@ -204,11 +204,11 @@ def run(query: Query, store: Store, skin: Skin, *, now: int) -> list[Stored]:
     return found
 
 
-def _only_weighs(asked: Filter, query: Query, skin: Skin) -> bool:
+def _only_weighs(asked: Filter, query: SearchRequest, skin: Skin) -> bool:
     return query.resource_type == "Patient" and asked.name in skin.searching.weighs
 
 
-def sieve(query: Query, skin: Skin, now: int) -> Callable[[Stored], bool] | None:
+def sieve(query: SearchRequest, skin: Skin, now: int) -> Callable[[Stored], bool] | None:
     """What this server looks at only after it has cut a page; None where nothing is left.
 
     Raises:
@@ -266,7 +266,7 @@ def _sort(found: list[Stored], resource_type: str, name: str, *, descending: boo
     found.sort(key=key, reverse=descending)
 
 
-def included(page: Iterable[Stored], query: Query, store: Store) -> list[Stored]:
+def included(page: Iterable[Stored], query: SearchRequest, store: Store) -> list[Stored]:
     """What the matches of one page point to through the ``_include`` parameters, each once."""
     found: dict[tuple[str, str], Stored] = {}
     for stored in page:

@@ -17,8 +17,8 @@ from ehr.sandbox.data import load
 from ehr.sandbox.faults import Fault, FaultScript
 from ehr.sandbox.instants import Clock, utc_now
 from ehr.sandbox.listener import TLS, Listener, listening, origin_of, server_of
+from ehr.sandbox.login_routes import Who
 from ehr.sandbox.oauth import RegisteredClient
-from ehr.sandbox.reception import Who
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Witness

@@ -141,7 +141,7 @@ class Searching:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginRules:
     """How a server hands out tokens.
 
     Args:
@@ -190,7 +190,7 @@ class Skin:
     types: frozenset[str] | None = None
     paging: Paging = Paging()
     searching: Searching = Searching()
-    login: Login = Login()
+    login: LoginRules = LoginRules()
     required_headers: tuple[str, ...] = ()
     forbidden_headers: tuple[str, ...] = ()
     match_operation: bool = False

@@ -9,7 +9,7 @@ import msgspec
 
 from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import AppDesk
-from ehr.sandbox.oauth import Desk, TokenRefused, read_form
+from ehr.sandbox.oauth import AuthorizationServer, TokenRefused, read_form
 from ehr.sandbox.routes import Request
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
@@ -31,7 +31,7 @@ class Issued:
     client_id: str = ""
 
 
-def token_answer(desk: Desk, apps: AppDesk, request: Request, token_url: str) -> Issued:
+def token_answer(desk: AuthorizationServer, apps: AppDesk, request: Request, token_url: str) -> Issued:
     """Answer a request to the token endpoint."""
     if request.method != "POST":
         return Issued(Answer(405, b"", "application/json", {**NO_STORE, "allow": "POST"}))
@@ -46,7 +46,9 @@ def token_answer(desk: Desk, apps: AppDesk, request: Request, token_url: str) ->
     )
 
 
-def _issued(desk: Desk, apps: AppDesk, request: Request, token_url: str) -> tuple[dict[str, Any], str]:
+def _issued(
+    desk: AuthorizationServer, apps: AppDesk, request: Request, token_url: str
+) -> tuple[dict[str, Any], str]:
     form = read_form(request.body, request.headers.get("content-type", ""))
     grant = form.get("grant_type")
     if grant is None:

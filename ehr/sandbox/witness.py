@@ -65,7 +65,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestTarget:
     """What a request turned out to ask for."""
 
     endpoint: Endpoint
@@ -107,7 +107,9 @@ class Witness:
     def note_issued(self, token: str, client_id: str, origin: str) -> None:
         self._issued[self.mark(token)] = (client_id, origin)
 
-    def note_request(self, origin: str, method: str, asked: Asked, headers: Headers, query: str) -> Seen:
+    def note_request(
+        self, origin: str, method: str, asked: RequestTarget, headers: Headers, query: str
+    ) -> Seen:
         """Record one request as it arrives."""
         plain = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
         tokens = self._tokens(plain, query)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ehr.testing.case import Case as Case
+    from ehr.testing.case_context import CaseContext as CaseContext
     from ehr.testing.cases import CASES as CASES
     from ehr.testing.contract import AdapterContract as AdapterContract
     from ehr.testing.expect import ContractBroken as ContractBroken
     from ehr.testing.harness import ProviderHarness as ProviderHarness
     from ehr.testing.run import Result as Result
     from ehr.testing.run import run_contract as run_contract
-    from ehr.testing.stage import Stage as Stage
 
 _WHERE = {
     "AdapterContract": "contract",

@@ -18,7 +18,7 @@ Parameters = dict[str, str]
 
 
 @dataclass(slots=True)
-class Browser:
+class ConsentingPerson:
     """Follows a login as a person does who says yes.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a contract case is: a number, a name, and a short function over a `Stage`."""
+"""What a contract case is: a number, a name, and a short function over a `CaseContext`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ehr.config import ProviderProfile
-from ehr.testing.stage import Stage
-from ehr.testing.wires import Backend
+from ehr.testing.case_context import CaseContext
+from ehr.testing.server_pool import Backend
 
 Level = Literal["must", "should"]
 Needs = Callable[[ProviderProfile], str | None]
 """Why a case does not apply to a provider with this profile; None where it does."""
-Play = Callable[[Stage], Awaitable[None]]
+Play = Callable[[CaseContext], Awaitable[None]]
 
 GROUPS = {
     "A": "Discovery and configuration",

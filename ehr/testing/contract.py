@@ -18,7 +18,7 @@ from ehr.testing.case import Case
 from ehr.testing.cases import CASES
 from ehr.testing.harness import ProviderHarness
 from ehr.testing.run import play, set_aside
-from ehr.testing.wires import Backend, Hall
+from ehr.testing.server_pool import Backend, ServerPool
 
 PROPERTY = "ehr_contract"
 """Name of the test property under which the plugin finds what a case came to."""
@@ -37,14 +37,14 @@ class AdapterContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def ehr_contract_hall(cls) -> Iterator[Hall]:
+    def ehr_contract_hall(cls) -> Iterator[ServerPool]:
         """What the cases share."""
-        with Hall() as hall:
+        with ServerPool() as hall:
             yield hall
 
     @pytest.mark.parametrize(("case", "backend"), _RUNS)
     def test_contract(
-        self, case: Case, backend: Backend, ehr_contract_hall: Hall, request: pytest.FixtureRequest
+        self, case: Case, backend: Backend, ehr_contract_hall: ServerPool, request: pytest.FixtureRequest
     ) -> None:
         """See the case's own description."""
         aside = set_aside(case, self.harness)

@@ -11,12 +11,12 @@ from typing import Literal
 
 from ehr.errors import EHRError
 from ehr.testing.case import Case, Level
+from ehr.testing.case_context import CaseContext
 from ehr.testing.cases import CASES
 from ehr.testing.expect import ContractBroken
 from ehr.testing.guard import loopback_only, quiet_asyncio
 from ehr.testing.harness import ProviderHarness
-from ehr.testing.stage import Stage
-from ehr.testing.wires import Backend, Hall
+from ehr.testing.server_pool import Backend, ServerPool
 
 Outcome = Literal["passed", "failed", "not_applicable"]
 CASE_S = 30.0
@@ -58,10 +58,10 @@ def set_aside(case: Case, harness: ProviderHarness) -> Result | None:
     return None
 
 
-async def play(case: Case, harness: ProviderHarness, backend: Backend, hall: Hall) -> str | None:
+async def play(case: Case, harness: ProviderHarness, backend: Backend, hall: ServerPool) -> str | None:
     """Run one case on one back-end; why it failed, or None."""
     with tempfile.TemporaryDirectory(dir=hall.folder) as folder, loopback_only(), quiet_asyncio():
-        stage = Stage(harness, backend, hall, Path(folder))
+        stage = CaseContext(harness, backend, hall, Path(folder))
         try:
             async with asyncio.timeout(CASE_S):
                 await case.play(stage)
@@ -78,7 +78,7 @@ async def play(case: Case, harness: ProviderHarness, backend: Backend, hall: Hal
     return None
 
 
-async def run_case(case: Case, harness: ProviderHarness, hall: Hall) -> Result:
+async def run_case(case: Case, harness: ProviderHarness, hall: ServerPool) -> Result:
     """Run one case on all its back-ends."""
     aside = set_aside(case, harness)
     if aside is not None:
@@ -115,7 +115,7 @@ async def _contract(
     harness: ProviderHarness, cases: Iterable[Case], done: Callable[[Result], None]
 ) -> tuple[Result, ...]:
     results = []
-    with Hall() as hall:
+    with ServerPool() as hall:
         for case in cases:
             result = await run_case(case, harness, hall)
             results.append(result)

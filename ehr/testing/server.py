@@ -18,8 +18,8 @@ from starlette.types import Message, Receive, Scope, Send
 from ehr.sandbox.app import SandboxApp
 from ehr.sandbox.apps import RegisteredApp
 from ehr.sandbox.faults import Fault, FaultScript
+from ehr.sandbox.login_routes import Who
 from ehr.sandbox.oauth import RegisteredClient
-from ehr.sandbox.reception import Who
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.sandbox.store import Store
 from ehr.testing.clock import StandingClock
@@ -30,7 +30,7 @@ APP_ID = "contract-kit-app"
 FHIR_JSON = "application/fhir+json"
 
 
-class Reset(Exception):
+class ConnectionReset(Exception):
     """Raised by a script: the connection breaks instead of an answer."""
 
 
@@ -110,7 +110,7 @@ def _is_outcome(resource: dict[str, Any]) -> bool:
     return resource.get("resourceType") == "OperationOutcome"
 
 
-class Server:
+class CaseServer:
     """An EHR under test conditions. Set ``skin`` and ``grants`` before the first request.
 
     Attributes:
@@ -226,7 +226,7 @@ class Server:
 
         try:
             answer = await self._scripted(received)
-        except Reset:
+        except ConnectionReset:
             if not self.abort(scope.get("client")):
                 raise ConnectionResetError("a script asked for it") from None
             return

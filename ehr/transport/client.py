@@ -21,14 +21,14 @@ import httpx
 from ehr.errors import BadBody, BodyTooLarge, ConfigurationError, TimedOut
 from ehr.transport import origin as origins
 from ehr.transport import redact, retry
+from ehr.transport.attempts import AttemptLoop, AttemptRules, Expect, Renewal
 from ehr.transport.body import SMALLEST_ENTRY, check_syntax
 from ehr.transport.download import Download
 from ehr.transport.engine import AiohttpTransport, EngineSettings
-from ehr.transport.exchange import Exchange, Expect, Plan, Renewal
 from ehr.transport.failure import Unanswered
-from ehr.transport.flow import FRESH, ONCE, drive, is_token_request, lent_by, renewed_by, without_bearer
-from ehr.transport.outgoing import Asked, Form, Outgoing
+from ehr.transport.flow import FRESH, ONCE, drive, is_token_request, ready_login, renewed_by, without_bearer
 from ehr.transport.quota import DailyQuota
+from ehr.transport.request import Form, ReadyRequest, RequestParts
 from ehr.transport.response import Response, outcome_codes, raise_for_status
 from ehr.transport.retry import NEVER_RETRY
 from ehr.transport.settings import SYSTEM_CLOCK, ClassLimit, ClientCertificate, Clock, Limits
@@ -110,7 +110,7 @@ class Transport:
         private = ca_file is not None or client_certificate is not None
         tls = tls_context(ca_file, client_certificate) if private else None
         wire = inner or AiohttpTransport(EngineSettings(limits=limits, tls=tls))
-        self._exchange = Exchange(wire, limits, clock, quota, provider)
+        self._exchange = AttemptLoop(wire, limits, clock, quota, provider)
         self._owner = True
 
     def __repr__(self) -> str:
@@ -194,7 +194,7 @@ class Transport:
             TransportError: no usable answer came; a subclass says why.
             ConfigurationError: method, header or URL cannot be sent.
         """
-        asked = Asked(method, self._url(url_or_path, params), _headers(accept, headers), form, json)
+        asked = RequestParts(method, self._url(url_or_path, params), _headers(accept, headers), form, json)
         treatment = self._treatment(expect, limit_bytes, deadline_s, endpoint_class)
         if deadline_s is None:
             return await self._answered(auth, asked, treatment)
@@ -218,11 +218,13 @@ class Transport:
         """Bytes up to which a page that decodes into entries cannot have too many of them."""
         return 0 if self.limits.depth is not None else self.limits.entries * SMALLEST_ENTRY
 
-    async def _answered(self, auth: httpx.Auth | None, asked: Asked, treatment: _Treatment) -> Response:
+    async def _answered(
+        self, auth: httpx.Auth | None, asked: RequestParts, treatment: _Treatment
+    ) -> Response:
         if auth is None:
             treatment = replace(treatment, start=True)
             return await self._send(asked.outgoing(), treatment, _renewal(asked))
-        lent = lent_by(auth, asked.url)
+        lent = ready_login(auth, asked.url)
         if lent is None:
             return await drive(auth, asked.build(), lambda request: self._sent(auth, request, treatment))
         ready = asked.outgoing()
@@ -256,7 +258,7 @@ class Transport:
             HttpStatusError: any status but 2xx.
             DestinationRefused, TransportError, ConfigurationError: as for `request`; also while reading.
         """
-        asked = Asked(method, self._url(url_or_path, params), _headers(accept, headers), None, None)
+        asked = RequestParts(method, self._url(url_or_path, params), _headers(accept, headers), None, None)
         bound = deadline_s if deadline_s is not None else _STREAM_ATTEMPTS_LONG * self.limits.total_s
         treatment = self._treatment("binary", limit_bytes, bound, endpoint_class)
         try:
@@ -313,21 +315,23 @@ class Transport:
             raise error from None
 
     async def _send(
-        self, request: Outgoing | httpx.Request, treatment: _Treatment, renew: Renewal | None
+        self, request: ReadyRequest | httpx.Request, treatment: _Treatment, renew: Renewal | None
     ) -> Response:
         return await self._exchange.send(request, self._plan(request, treatment, renew))
 
-    def _plan(self, request: Outgoing | httpx.Request, treatment: _Treatment, renew: Renewal | None) -> Plan:
+    def _plan(
+        self, request: ReadyRequest | httpx.Request, treatment: _Treatment, renew: Renewal | None
+    ) -> AttemptRules:
         renewable = renew is not None or b"client_assertion=" not in (request.content or b"")
         rule = retry.repeat_rule(
             request.method,
-            request.path if isinstance(request, Outgoing) else request.url.path,
+            request.path if isinstance(request, ReadyRequest) else request.url.path,
             treatment.endpoint_class,
             never=self._never_retry,
             renewable=renewable,
             once=isinstance(request, httpx.Request) and bool(request.extensions.get(ONCE)),
         )
-        return Plan(
+        return AttemptRules(
             self.origin,
             rule,
             treatment.expect,
@@ -351,7 +355,7 @@ class Transport:
         return await place._send(without_bearer(request), token, renewed_by(request))
 
     async def _opened(
-        self, held: AsyncExitStack, auth: httpx.Auth | None, asked: Asked, treatment: _Treatment
+        self, held: AsyncExitStack, auth: httpx.Auth | None, asked: RequestParts, treatment: _Treatment
     ) -> httpx.Response | Response:
         async def opened(request: httpx.Request) -> httpx.Response | Response:
             if auth is not None and is_token_request(auth, request):
@@ -362,7 +366,7 @@ class Transport:
         return await (opened(asked.build()) if auth is None else drive(auth, asked.build(), opened))
 
 
-def _renewal(asked: Asked) -> Renewal | None:
+def _renewal(asked: RequestParts) -> Renewal | None:
     return asked.outgoing if callable(asked.form) else None
 
 

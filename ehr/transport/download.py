@@ -18,7 +18,7 @@ import httpx
 
 from ehr.errors import ConfigurationError
 from ehr.transport import body
-from ehr.transport.exchange import framing, raw_stream
+from ehr.transport.attempts import framing, raw_stream
 from ehr.transport.failure import failure_of
 
 

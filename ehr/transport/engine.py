@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 
 from ehr.transport.body import read_all
 from ehr.transport.origin import Origin
-from ehr.transport.outgoing import Outgoing
+from ehr.transport.request import ReadyRequest
 from ehr.transport.settings import Limits
 from ehr.transport.sockets import SocketFactory, Sockets
 from ehr.transport.tls import tls_context
@@ -137,7 +137,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         response.headers.encoding = "latin-1"
         return response
 
-    async def fetch(self, request: Outgoing, origin: Origin) -> Fetched:
+    async def fetch(self, request: ReadyRequest, origin: Origin) -> EngineResponse:
         """Send one request once; errors as for `handle_async_request`, and bodies come decoded.
 
         The caller bounds the time until the answer's head is there (`Limits.head_s`).
@@ -147,7 +147,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             origin: the pin.
         """
         headers = _checked_headers(request.method, request.headers)
-        return Fetched(
+        return EngineResponse(
             await self._answer(request.method, _pinned_url(request.url, origin), headers, request.content)
         )
 
@@ -228,7 +228,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
 
-class Fetched:
+class EngineResponse:
     """An answer of `AiohttpTransport.fetch`; to be closed.
 
     Attributes:

@@ -29,7 +29,7 @@ _CODING_HEADERS = {"content-encoding", "content-length", "transfer-encoding"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Lent:
+class ReadyLogin:
     """What a login gives at once for one request. Never shown: it holds a token.
 
     Attributes:
@@ -41,13 +41,13 @@ class Lent:
     told: Callable[[int], httpx.Auth | None]
 
 
-def lent_by(auth: httpx.Auth, url: str) -> Lent | None:
+def ready_login(auth: httpx.Auth, url: str) -> ReadyLogin | None:
     """What the login has ready for a request; None where its flow has to be driven.
 
     A flow is driven where the login has no ``ready()``, or a token is due, and for what may be the token endpoint,
     which never gets a bearer.
     """
-    ready: Callable[[], Lent | None] | None = getattr(auth, "ready", None)
+    ready: Callable[[], ReadyLogin | None] | None = getattr(auth, "ready", None)
     if ready is None or _last_step(url) == _last_step(getattr(auth, "token_url", None) or ""):
         return None
     return ready()

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Self
 
 from ehr.errors import BreakerOpen
-from ehr.transport.places import Places
+from ehr.transport.concurrency import ConcurrencyLimit
 from ehr.transport.retry import TOKEN
 from ehr.transport.settings import ClassLimit, Clock, Limits
 
@@ -164,14 +164,14 @@ class HostRate:
     limits: Limits
     clock: Clock
     breaker: Breaker = field(init=False)
-    places: Places = field(init=False)
+    places: ConcurrencyLimit = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _gates: dict[str, _Gate] = field(default_factory=dict)
     _paused_until: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_pause_s)
-        self.places = Places(self.limits.concurrency)
+        self.places = ConcurrencyLimit(self.limits.concurrency)
         self._bucket = TokenBucket(self.limits.requests_per_s)
 
     def pause(self, seconds: float) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from federated.aggregators.terms import (
+from federated.aggregators.round_terms import (
     COHORT_LIMIT,
-    Asked,
+    PodRequest,
     Terms,
     aggregation_of,
     check_round,
@@ -91,7 +91,7 @@ class MaskedRound:
         self._client: Client | None = None
         self._schema = b""
 
-    def agreed(self, invitation: bytes, asked: Asked, layout: Layout) -> Terms:
+    def agreed(self, invitation: bytes, asked: PodRequest, layout: Layout) -> Terms:
         """What the round is, where it is the task's own; nothing need be computed for one that is not.
 
         Args:

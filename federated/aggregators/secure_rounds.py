@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.aggregators.terms import Terms, aggregation_of, round_spec
+from federated.aggregators.round_terms import Terms, aggregation_of, round_spec
 from federated.aggregators.values import Layout, unpack
 from federated.errors import TooFewPods
 from federated.rounds.coordinator import STAGES, Answer, Coordinator, News, arriving, asking

@@ -28,7 +28,7 @@ LONGEST = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class VectorPart:
     """One named part of a vector.
 
     Attributes:
@@ -59,7 +59,7 @@ class Layout:
     """
 
     kind: Literal["reals", "counts"]
-    fields: tuple[Field, ...]
+    fields: tuple[VectorPart, ...]
     narrow: bool = False
 
     def __post_init__(self) -> None:
@@ -105,20 +105,20 @@ def reals_layout(tensors: Tensors, metrics: Mapping[str, float]) -> Layout:
         metrics: name to bound.
     """
     narrow = all(np.asarray(array).dtype.itemsize <= 4 for array in tensors.values())
-    parts = [Field(f"tensor/{name}", np.shape(array)) for name, array in tensors.items()]
+    parts = [VectorPart(f"tensor/{name}", np.shape(array)) for name, array in tensors.items()]
     for name, bound in metrics.items():
-        parts += [Field(f"metric/{name}", (), bound), Field(f"has/{name}", (), 1.0)]
+        parts += [VectorPart(f"metric/{name}", (), bound), VectorPart(f"has/{name}", (), 1.0)]
     return Layout("reals", tuple(parts), narrow)
 
 
 def counts_layout(names: Sequence[str], largest: int) -> Layout:
     """Counts of which one pod may have at most ``largest`` each."""
-    return Layout("counts", tuple(Field(name, (), float(largest)) for name in names))
+    return Layout("counts", tuple(VectorPart(name, (), float(largest)) for name in names))
 
 
 def frame_layout(columns: Sequence[str], rows: int, bound: float | None = None) -> Layout:
     """The numeric columns of a table with an agreed number of rows; other columns never leave."""
-    return Layout("reals", tuple(Field(name, (rows,), bound) for name in columns))
+    return Layout("reals", tuple(VectorPart(name, (rows,), bound) for name in columns))
 
 
 def pack(layout: Layout, values: Mapping[str, Any], clip: float) -> NDArray[Any]:
@@ -152,7 +152,7 @@ def pack(layout: Layout, values: Mapping[str, Any], clip: float) -> NDArray[Any]
     return vector
 
 
-def _checked(field: Field, array: NDArray[Any], kind: str) -> NDArray[Any]:
+def _checked(field: VectorPart, array: NDArray[Any], kind: str) -> NDArray[Any]:
     if array.shape != field.shape:
         raise InvalidArgument(
             f"{field.name} has shape {array.shape}; expected {field.shape}. Nothing was sent"

@@ -23,21 +23,16 @@ from federated.aggregators.secure_rounds import Combined
 from federated.aggregators.values import Layout, counts_layout
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Workplace
-from federated.counts.documents import cells_of, counts_of, csv_text, document, text
+from federated.algorithms.step_context import StepContext
+from federated.counts.counts_document import cells_of, counts_of, csv_text, document, text
 from federated.counts.summed_counts import SummedCounts, read_counts, vector_names
 from federated.counts.suppression import DEFAULT, LOWEST
 from federated.errors import InvalidArgument, NameWaits, TaskRefused
 from federated.reports.federation import FunnelSum
-from federated.screening.patients import (
-    NOTHING_KEPT,
-    Ongoing,
-    Screening,
-    screen_patients,
-)
-from federated.screening.report.run import ALIVE, Run
+from federated.screening.patients import NOTHING_KEPT, ResumeState, Screening, screen_patients
+from federated.screening.report.results import ALIVE, Run
 from federated.screening.report.write import write_site
-from federated.screening.resume import Wanted, begin, execution
+from federated.screening.resume import ScreeningRequest, begin, execution
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.load import read_trial
 from federated.screening.trial.lock import digest
@@ -82,7 +77,7 @@ class Parameters:
 
 
 async def worker(
-    parameters: Parameters, site: Site, rows: Sequence[Row], ongoing: Ongoing = NOTHING_KEPT
+    parameters: Parameters, site: Site, rows: Sequence[Row], ongoing: ResumeState = NOTHING_KEPT
 ) -> WorkerResult[Run]:
     """Screen rows of people at one site.
 
@@ -90,7 +85,7 @@ async def worker(
         parameters: what to decide by.
         site: the open EHR.
         rows: whom to decide for.
-        ongoing: see `Ongoing`.
+        ongoing: see `ResumeState`.
 
     Returns:
         ``.local`` is the whole run, from which all outputs are made. Nothing leaves.
@@ -109,7 +104,7 @@ async def worker(
 
 
 async def step(
-    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+    parameters: Parameters, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
 ) -> WorkerResult[Run]:
     """Screen in a task: the trial comes with the task, the people from an earlier query or the site's cohort.
 
@@ -131,14 +126,14 @@ async def step(
     with ExitStack() as held:  # the folder is this run's until everything is written
         async with place.open_site() as site:
             created = datetime.fromisoformat(place.spec.created).astimezone(site.zone).date()
-            wanted = Wanted(created, parameters.index_date, rows=tuple(people), out=place.results)
+            wanted = ScreeningRequest(created, parameters.index_date, rows=tuple(people), out=place.results)
             start = await begin(site, trial, wanted)
             if start.checkpoint is not None:
                 held.callback(start.checkpoint.close, finished=False)
             asked = replace(
                 parameters, trial=trial, index_date=start.index_date, tool_version=version("trialveil")
             )
-            ongoing = Ongoing(
+            ongoing = ResumeState(
                 start.checkpoint, lambda done, total: place.progress("patients decided", done, total)
             )
             run = (await worker(asked, site, start.rows, ongoing)).local
@@ -162,7 +157,7 @@ def layout(parameters: Parameters, spec: TaskSpec) -> Layout:
     return counts_layout(names, parameters.maximum_count)
 
 
-def values(parameters: Parameters, place: Workplace, result: WorkerResult[Run]) -> dict[str, int]:
+def values(parameters: Parameters, place: StepContext, result: WorkerResult[Run]) -> dict[str, int]:
     """What this pod adds to the sum, after its own small-cell rule and with its ledger's consent.
 
     Raises:

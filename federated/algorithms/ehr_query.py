@@ -21,7 +21,7 @@ from ehr.records.patient import Kind
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.errors import InvalidArgument, TaskRefused
 from federated.types import BaseSource
 
@@ -101,7 +101,7 @@ async def _queried(
 
 
 async def step(
-    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+    parameters: Parameters, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
 ) -> WorkerResult[QueryResult]:
     """Query in a task: for the people of the task's data source, or of the site's cohort where it has none.
 

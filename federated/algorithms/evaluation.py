@@ -15,7 +15,7 @@ from typing import Any
 from federated.aggregators.values import Layout, reals_layout, with_metrics
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.errors import TaskRefused
 from federated.models.catalogue import ModelChoice, made
 from federated.models.guarded import guarded, measured
@@ -65,7 +65,7 @@ class Measured:
         return {name: math.nan if few else value for name, value in self.metrics.items()}
 
 
-def ready(choice: ModelChoice, data: Selection, weights: Weights, place: Workplace) -> Model:
+def ready(choice: ModelChoice, data: Selection, weights: Weights, place: StepContext) -> Model:
     """The task's model with its numbers, in a pod; blocks while they are fetched.
 
     Raises:
@@ -78,7 +78,7 @@ def ready(choice: ModelChoice, data: Selection, weights: Weights, place: Workpla
     return model
 
 
-def result_of(model: Model, rows: Rows, place: Workplace) -> WorkerResult[Measured]:
+def result_of(model: Model, rows: Rows, place: StepContext) -> WorkerResult[Measured]:
     """The metrics on some rows, and what of them may leave.
 
     Raises:
@@ -93,7 +93,7 @@ def result_of(model: Model, rows: Rows, place: Workplace) -> WorkerResult[Measur
 
 
 async def step(
-    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+    parameters: Parameters, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
 ) -> WorkerResult[Measured]:
     """Measure the model on this pod's rows.
 
@@ -103,7 +103,7 @@ async def step(
     return await asyncio.to_thread(_evaluated, parameters, place)
 
 
-def _evaluated(parameters: Parameters, place: Workplace) -> WorkerResult[Measured]:
+def _evaluated(parameters: Parameters, place: StepContext) -> WorkerResult[Measured]:
     model = ready(parameters.model, parameters.data, parameters.weights, place)
     return result_of(model, read_rows(place.data, parameters.data, parameters.split), place)
 
@@ -117,7 +117,7 @@ def layout(parameters: Any, spec: TaskSpec) -> Layout:
     return reals_layout({}, made(parameters.model, parameters.data).metrics)
 
 
-def values(parameters: Any, place: Workplace, result: WorkerResult[Measured]) -> Mapping[str, Any]:
+def values(parameters: Any, place: StepContext, result: WorkerResult[Measured]) -> Mapping[str, Any]:
     """This pod's part of the sum."""
     return with_metrics({}, result.local.shown(place.smallest_cell))
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from federated.algorithms.evaluation import ready
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.counts.differencing import Counted
 from federated.errors import InvalidArgument, PolicyRefused, TaskRefused
 from federated.models.catalogue import ModelChoice
@@ -76,7 +76,7 @@ class Predictions:
         file: the table: ``row`` (number of the row in the data source) and the outputs.
         made: rows that have a prediction.
         wanted: rows that could have one.
-        left_out: rows that cannot have one, by reason, see `federated.models.rows.Reading`.
+        left_out: rows that cannot have one, by reason, see `federated.models.rows.TableReading`.
         state: whether the pod's ledger had enough for all.
     """
 
@@ -88,7 +88,7 @@ class Predictions:
 
 
 async def step(
-    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+    parameters: Parameters, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
 ) -> WorkerResult[Predictions]:
     """Predict this pod's rows, as many as the ledger grants.
 
@@ -99,7 +99,7 @@ async def step(
     return await asyncio.to_thread(_inferred, parameters, place)
 
 
-def _inferred(parameters: Parameters, place: Workplace) -> WorkerResult[Predictions]:
+def _inferred(parameters: Parameters, place: StepContext) -> WorkerResult[Predictions]:
     model = ready(parameters.model, parameters.data, parameters.weights, place)
     reading = read(place.data, parameters.data)
     rows = reading.part(parameters.split)
@@ -119,7 +119,7 @@ def _inferred(parameters: Parameters, place: Workplace) -> WorkerResult[Predicti
     return WorkerResult(result, {"state": state, "predictions": _told(place, granted)})
 
 
-def _told(place: Workplace, count: int) -> int | None:
+def _told(place: StepContext, count: int) -> int | None:
     """The number of predictions, where it may be told: a task chooses by its codes whose rows are counted."""
     if 0 < count < place.smallest_cell:
         return None
@@ -131,7 +131,7 @@ def _told(place: Workplace, count: int) -> int | None:
     return count
 
 
-def _reserved(parameters: Parameters, place: Workplace, wanted: int) -> int:
+def _reserved(parameters: Parameters, place: StepContext, wanted: int) -> int:
     """How many may be made; a limit can stand at the model's name and at its file, and the smaller one counts."""
     for name in (parameters.model.name, parameters.weights.sha256):
         if wanted:
@@ -149,7 +149,7 @@ def _names(parameters: Parameters, outputs: int) -> tuple[str, ...]:
     return ("prediction",) if outputs == 1 else tuple(f"prediction_{place}" for place in range(outputs))
 
 
-def _predicted(model: Model, rows: Rows, count: int, outputs: int, place: Workplace) -> NDArray[np.float64]:
+def _predicted(model: Model, rows: Rows, count: int, outputs: int, place: StepContext) -> NDArray[np.float64]:
     found = np.empty((count, outputs))
     for start in range(0, count, BATCH):
         end = min(start + BATCH, count)

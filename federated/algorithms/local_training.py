@@ -14,7 +14,7 @@ from federated.algorithms import training
 from federated.algorithms.evaluation import Measured, layout, result_of, values
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.errors import TaskRefused
 from federated.models.catalogue import ModelChoice
 from federated.models.files import save
@@ -53,7 +53,7 @@ class Parameters:
 
 
 async def step(
-    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+    parameters: Parameters, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
 ) -> WorkerResult[Measured]:
     """Train on this pod's training rows, keep the model in its folder of results, and measure it on other rows.
 
@@ -63,7 +63,7 @@ async def step(
     return await asyncio.to_thread(_trained, parameters, place)
 
 
-def _trained(parameters: Parameters, place: Workplace) -> WorkerResult[Measured]:
+def _trained(parameters: Parameters, place: StepContext) -> WorkerResult[Measured]:
     chosen = parameters.as_training()
     model, reading = training.model(chosen), read(place.data, parameters.data)
     rows = reading.part("train")

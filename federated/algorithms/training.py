@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Trained, Workplace
+from federated.algorithms.step_context import StepContext, Trained
 from federated.errors import TaskRefused
 from federated.models.catalogue import ModelChoice, made
 from federated.models.guarded import difference, guarded, measured
@@ -69,7 +69,7 @@ def model(parameters: Parameters) -> Model:
 
 
 class RowsTrainer:
-    """Trains one model on the rows of one pod; see `federated.algorithms.workplace.Trainer`.
+    """Trains one model on the rows of one pod; see `federated.algorithms.step_context.Trainer`.
 
     Args:
         parameters: see `Parameters`.
@@ -79,7 +79,7 @@ class RowsTrainer:
         TaskRefused: the pod has no data for the task, or it does not fit.
     """
 
-    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+    def __init__(self, parameters: Parameters, place: StepContext) -> None:
         self._model, self._place, self._parameters = model(parameters), place, parameters
         reading = read(place.data, parameters.data)
         self._rows, self._validation = reading.part("train"), reading.part("validation")
@@ -128,7 +128,7 @@ class RowsTrainer:
         return measured(self._model, self._validation)
 
 
-def trainer(parameters: Parameters, place: Workplace) -> RowsTrainer:
+def trainer(parameters: Parameters, place: StepContext) -> RowsTrainer:
     """The worker side; reads the pod's data once."""
     return RowsTrainer(parameters, place)
 

@@ -41,14 +41,14 @@ def demo(
     """
     from federated.demo.clinic_run import demonstrate
     from federated.demo.pods import CLINICS
-    from federated.screening.report import documents
+    from federated.screening.report import json_documents
     from federated.types import get_task_results_directory
 
     target = out or get_task_results_directory(None) / "trialveil-demo"
     began = time.perf_counter()
     result = demonstrate(target, terminal.say)
     if json:
-        terminal.out_json(documents.overview([decisions.run for decisions in result.decisions.values()]))
+        terminal.out_json(json_documents.overview([decisions.run for decisions in result.decisions.values()]))
         return
     rows = []
     titles = {clinic.name: clinic.title for clinic in CLINICS}

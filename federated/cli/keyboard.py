@@ -10,7 +10,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ehr.connect.opening import AtKeyboard, Surroundings
+    from ehr.connect.opening import AtKeyboard, ClockAndWire
 
 WAIT_S = 300.0
 
@@ -34,7 +34,7 @@ def person(*, browser: bool = True, wait_s: float = WAIT_S) -> AtKeyboard:
     return AtKeyboard(show, _asked, wait_s)
 
 
-def present() -> Surroundings:
+def present() -> ClockAndWire:
     """The real surroundings, with a person only where the command runs at a terminal."""
     from ehr.connect.opening import REAL
 

@@ -10,7 +10,7 @@ import typer
 from federated.cli import terminal
 from federated.cli.exit_codes import ExitCode
 from federated.task import registry
-from federated.task.registry import Entry
+from federated.task.registry import RegisteredName
 
 SCHEMA: Literal["trialveil/names/1"] = "trialveil/names/1"
 TITLES = {"algorithm": "Algorithms", "protocol": "Protocols", "aggregator": "Aggregators"}
@@ -44,7 +44,7 @@ def names_document() -> NamesDocument:
     return NamesDocument(SCHEMA, [_listed(entry) for entry in registry.entries()])
 
 
-def _listed(entry: Entry) -> ListedName:
+def _listed(entry: RegisteredName) -> ListedName:
     row = entry.row
     return ListedName(
         name=entry.name,

@@ -13,14 +13,14 @@ from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import POD, Config, Json
 
 if TYPE_CHECKING:
-    from federated.owner.audit import Entry, Log
+    from federated.owner.audit import AuditLine, Log
 
 SHOWN = 12
 """Digits of a task's hash in the table."""
 
 
 class AuditEntry(BaseModel):
-    """One entry; see `federated.owner.audit.Entry`. ``hash`` is its own."""
+    """One entry; see `federated.owner.audit.AuditLine`. ``hash`` is its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -117,7 +117,7 @@ def _folder(config: Path) -> Path:
     return config.parent / pod.federation.state
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: AuditLine) -> tuple[str, ...]:
     left = ", ".join(f"{name} {count}" for name, count in sorted(entry.left.items()))
     code = " ".join((entry.code, *(f"({rule})" for rule in entry.reason)))
     return entry.time, entry.event, code, entry.modeller, entry.task[:SHOWN], left

@@ -24,7 +24,7 @@ FOLDER = Path("docs") / "schemas"
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class DocumentKind:
     """One kind of document.
 
     Args:
@@ -44,33 +44,33 @@ class Document:
         return find_spec(self.model.partition(":")[0]) is not None
 
 
-DOCUMENTS: Mapping[str, Document] = MappingProxyType(
+DOCUMENTS: Mapping[str, DocumentKind] = MappingProxyType(
     {
-        "names": Document("federated.cli.names:NamesDocument"),
-        "probe": Document("federated.cli.documents:ProbeDocument"),
-        "login": Document("federated.cli.documents:LoginDocument"),
-        "query": Document("federated.cli.documents:QueryDocument"),
-        "contract": Document("federated.cli.documents:ContractDocument"),
-        "check": Document("federated.cli.documents:CheckDocument"),
-        "audit": Document("federated.cli.pod_audit:AuditDocument"),
-        "key": Document("federated.cli.documents:KeyDocument"),
-        "valueset": Document("federated.cli.trial:ImportDocument"),
-        "decisions": Document("federated.screening.report.document_models:DecisionsDocument"),
-        "summary": Document("federated.screening.report.document_models:SummaryDocument"),
-        "run": Document("federated.screening.report.document_models:RunDocument"),
-        "overview": Document("federated.screening.report.document_models:OverviewDocument"),
-        "counts": Document("federated.counts.documents:CountsDocument"),
-        "screening-benchmark": Document("federated.cli.documents:ScreeningBenchmark"),
-        "secure-agg-benchmark": Document("federated.cli.documents:AggregationBenchmark"),
-        "ehr-benchmark": Document("federated.cli.documents:ReadingBenchmark"),
-        "faults-benchmark": Document("federated.cli.documents:FaultsBenchmark"),
-        "task-result": Document("federated.cli.task_documents:TaskResultDocument"),
-        "task-status": Document("federated.cli.task_documents:TaskStatusDocument"),
-        "runtime-benchmark": Document("federated.cli.task_documents:RuntimeBenchmark"),
-        "pod-status": Document("federated.cli.task_documents:PodStatusDocument"),
-        "pod": Document("federated.owner.config:PodFile", written_by_us=False),
-        "task": Document("federated.task.file:TaskFile", written_by_us=False),
-        "trial": Document("federated.screening.trial.schema:trial_schema", written_by_us=False),
+        "names": DocumentKind("federated.cli.names:NamesDocument"),
+        "probe": DocumentKind("federated.cli.command_documents:ProbeDocument"),
+        "login": DocumentKind("federated.cli.command_documents:LoginDocument"),
+        "query": DocumentKind("federated.cli.command_documents:QueryDocument"),
+        "contract": DocumentKind("federated.cli.command_documents:ContractDocument"),
+        "check": DocumentKind("federated.cli.command_documents:CheckDocument"),
+        "audit": DocumentKind("federated.cli.pod_audit:AuditDocument"),
+        "key": DocumentKind("federated.cli.command_documents:KeyDocument"),
+        "valueset": DocumentKind("federated.cli.trial:ImportDocument"),
+        "decisions": DocumentKind("federated.screening.report.document_models:DecisionsDocument"),
+        "summary": DocumentKind("federated.screening.report.document_models:SummaryDocument"),
+        "run": DocumentKind("federated.screening.report.document_models:RunDocument"),
+        "overview": DocumentKind("federated.screening.report.document_models:OverviewDocument"),
+        "counts": DocumentKind("federated.counts.counts_document:CountsDocument"),
+        "screening-benchmark": DocumentKind("federated.cli.command_documents:ScreeningBenchmark"),
+        "secure-agg-benchmark": DocumentKind("federated.cli.command_documents:AggregationBenchmark"),
+        "ehr-benchmark": DocumentKind("federated.cli.command_documents:ReadingBenchmark"),
+        "faults-benchmark": DocumentKind("federated.cli.command_documents:FaultsBenchmark"),
+        "task-result": DocumentKind("federated.cli.task_documents:TaskResultDocument"),
+        "task-status": DocumentKind("federated.cli.task_documents:TaskStatusDocument"),
+        "runtime-benchmark": DocumentKind("federated.cli.task_documents:RuntimeBenchmark"),
+        "pod-status": DocumentKind("federated.cli.task_documents:PodStatusDocument"),
+        "pod": DocumentKind("federated.owner.config:PodFile", written_by_us=False),
+        "task": DocumentKind("federated.task.file:TaskFile", written_by_us=False),
+        "trial": DocumentKind("federated.screening.trial.schema:trial_schema", written_by_us=False),
     }
 )
 

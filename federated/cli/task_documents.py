@@ -56,7 +56,7 @@ class TaskResultDocument(_Document):
     results: dict[str, Any]
 
 
-class Exchange(_Document):
+class SumModel(_Document):
     """One sum of a task: of weights, of an update, or of counts."""
 
     seq: Annotated[int, Field(ge=1)]
@@ -78,7 +78,7 @@ class TaskStatusDocument(_Document):
     created: str
     expires: str
     pods: dict[str, str]
-    rounds: tuple[Exchange, ...]
+    rounds: tuple[SumModel, ...]
 
 
 class PodTask(_Document):

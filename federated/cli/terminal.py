@@ -161,7 +161,7 @@ def says_how_to_go_on() -> Iterator[None]:
         raise
 
 
-class Bar:
+class ProgressBar:
     """A progress bar, or nothing at all where nobody looks."""
 
     def __init__(self, shown: tuple[Progress, TaskID] | None) -> None:
@@ -181,7 +181,7 @@ class Bar:
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Bar]:
+def progress(label: str, total: int | None = None) -> Iterator[ProgressBar]:
     """Show progress on stderr while the block runs, if stderr is a terminal and not with ``-q``.
 
     Args:
@@ -189,10 +189,10 @@ def progress(label: str, total: int | None = None) -> Iterator[Bar]:
         total: number of steps; None where it is not known.
     """
     if state.quiet or not sys.stderr.isatty():
-        yield Bar(None)
+        yield ProgressBar(None)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(sys.stderr), transient=True) as shown:
-        yield Bar((shown, shown.add_task(label, total=total)))
+        yield ProgressBar((shown, shown.add_task(label, total=total)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from federated.screening.plan.plan import ALIVE
+from federated.screening.plan.trial_plan import ALIVE
 from federated.screening.report.funnel import MaskTable
 from federated.screening.trial.criteria import Trial
 

@@ -177,7 +177,7 @@ LOWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ShownGroup:
     """Counts as they may be shown: None is hidden. Where the total is hidden, all are."""
 
     total: int | None
@@ -197,7 +197,7 @@ class Merged:
     possible: int
 
 
-def protected(cells: Sequence[int], smallest: int = DEFAULT) -> Group:
+def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
     """Hide every count of 1 to ``smallest - 1``, and with them those that would give them back.
 
     With the small counts, all that equal the smallest other one are hidden. So any small count could change
@@ -214,11 +214,11 @@ def protected(cells: Sequence[int], smallest: int = DEFAULT) -> Group:
     _check(cells, smallest)
     large = [count for count in cells if count >= smallest]
     if not any(0 < count < smallest for count in cells):
-        return Group(sum(cells), tuple(cells))
+        return ShownGroup(sum(cells), tuple(cells))
     if not large:
-        return Group(None, (None,) * len(cells))
+        return ShownGroup(None, (None,) * len(cells))
     highest = min(large)
-    return Group(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
+    return ShownGroup(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
 
 
 def protected_funnel(evaluated: int, lost: Sequence[int], smallest: int = DEFAULT) -> tuple[Merged, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.algorithms import criteria_match
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.demo.lung_comparison import compare
 from federated.demo.lung_study import FEATURES, NAMES, TARGET, study, write_table
 from federated.links.in_process import InProcess
@@ -28,13 +28,13 @@ from federated.models.catalogue import ModelChoice, made
 from federated.models.interface import Tensors
 from federated.models.selection import Selection
 from federated.pod.program import Pod
-from federated.pod.services import Around, open_pod
+from federated.pod.services import PodEnvironment, open_pod
 from federated.reports.federation import Discrimination, FunnelSum, ServerView
 from federated.reports.histograms import histogram_of_values, histogram_of_words
-from federated.screening.report.run import ALIVE, Run
+from federated.screening.report.results import ALIVE, Run
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.lock import digest, lock
-from federated.task.envelope import Parcel, is_sealed
+from federated.task.envelope import Envelope, is_sealed
 from federated.task.identity_file import new_identity
 from secure_agg.uploads import HEADER_SIZE
 
@@ -93,7 +93,7 @@ def _task(name: str, keys: Keys, body: str, data: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountingResult:
     """What came of counting.
 
     Attributes:
@@ -105,7 +105,9 @@ class Counted:
     runs: Mapping[str, Run] = field(repr=False)
 
 
-def count_together(trial: Trial, keys: Keys, files: Mapping[str, Path], out: Path, say: Say) -> Counted:
+def count_together(
+    trial: Trial, keys: Keys, files: Mapping[str, Path], out: Path, say: Say
+) -> CountingResult:
     """Let every clinic screen its patients, and add up the counts under masks.
 
     Args:
@@ -125,8 +127,8 @@ def count_together(trial: Trial, keys: Keys, files: Mapping[str, Path], out: Pat
     task.write_text(_task("screening", keys, body), encoding="utf-8")
     runs: dict[str, Run] = {}
 
-    def around(name: str) -> Around:
-        return Around(results=out / name, observe=lambda what, result: runs.__setitem__(name, result))
+    def around(name: str) -> PodEnvironment:
+        return PodEnvironment(results=out / name, observe=lambda what, result: runs.__setitem__(name, result))
 
     result = asyncio.run(_over(task, {name: (path, around(name)) for name, path in files.items()}, say))
     combined = result.outcome.counts
@@ -137,7 +139,7 @@ def count_together(trial: Trial, keys: Keys, files: Mapping[str, Path], out: Pat
     sums = {name: int(part) for name, part in combined.parts.items()}
     _, counts = criteria_match.totals_of(parameters, result.spec, sums, len(combined.survivors))
     names = {criterion.id: criterion.text for criterion in trial.criteria} | {ALIVE.id: ALIVE.text}
-    return Counted(FunnelSum(counts, names, len(files), 3), runs)
+    return CountingResult(FunnelSum(counts, names, len(files), 3), runs)
 
 
 @dataclass(slots=True)
@@ -152,7 +154,7 @@ class _Watching:
     def connected(self) -> frozenset[str]:
         return self.link.connected
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         answer = await self.link.ask(pod, request)
         if pod == self.pod and is_sealed(answer):
             self.words.append(np.frombuffer(bytes(answer.body), "<u4", offset=HEADER_SIZE))
@@ -162,7 +164,7 @@ class _Watching:
         await self.link.close()
 
 
-async def _over(task: Path, pods: Mapping[str, tuple[Path, Around]], say: Say) -> TaskResult:
+async def _over(task: Path, pods: Mapping[str, tuple[Path, PodEnvironment]], say: Say) -> TaskResult:
     with ExitStack() as held:
         opened = {name: _opened(held, path, around) for name, (path, around) in pods.items()}
         given = prepared(
@@ -171,21 +173,21 @@ async def _over(task: Path, pods: Mapping[str, tuple[Path, Around]], say: Say) -
         return await run_over(given, InProcess({name: pod.handle for name, pod in opened.items()}))
 
 
-def _opened(held: ExitStack, path: Path, around: Around) -> Pod:
+def _opened(held: ExitStack, path: Path, around: PodEnvironment) -> Pod:
     pod = open_pod(path, around)
     held.callback(pod.close)
     return pod
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """What came of training."""
 
     discrimination: Discrimination
     server: ServerView
 
 
-def train_together(folder: Path, say: Say) -> Trained:
+def train_together(folder: Path, say: Say) -> TrainingResult:
     """Train the risk model of `lung_study` over its six pods, and compare it.
 
     Args:
@@ -213,7 +215,7 @@ def train_together(folder: Path, say: Say) -> Trained:
         histogram_of_words(np.concatenate(watching.words)),
         histogram_of_values(np.concatenate(updates)),
     )
-    return Trained(compare(initial, models, scale=True), server)
+    return TrainingResult(compare(initial, models, scale=True), server)
 
 
 async def _trained(
@@ -228,7 +230,9 @@ async def _trained(
             name: _opened(
                 held,
                 folder / name / "pod.yaml",
-                Around(results=folder / name / "results", observe=observe if name == WATCHED else _nobody),
+                PodEnvironment(
+                    results=folder / name / "results", observe=observe if name == WATCHED else _nobody
+                ),
             )
             for name in keys.pods
         }
@@ -281,9 +285,9 @@ def _lung_task() -> str:
 
 
 __all__ = [
-    "Counted",
+    "CountingResult",
     "Keys",
-    "Trained",
+    "TrainingResult",
     "count_together",
     "federation_section",
     "make_keys",

@@ -16,13 +16,13 @@ from functools import partial
 from typing import Any
 
 from federated.errors import LinkLost, MessageRefused
-from federated.links.frames import AT_ONCE, Header, Kind, frame
-from federated.links.greeting import greet_hub
+from federated.links.frames import AT_ONCE, FrameHeader, FrameKind, frame
+from federated.links.handshake import greet_hub
 from federated.links.link import Handler
 from federated.links.pinned_tls import certificate_hash, pod_context
 from federated.links.proxy import NoTunnel, open_tunnel
-from federated.links.wire import Settings, Steps, Wire, closed_on_failure
-from federated.task.envelope import Parcel
+from federated.links.wire import LinkSettings, Steps, Wire, closed_on_failure
+from federated.task.envelope import Envelope
 from secure_agg import Signer
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ Told = Callable[[str], None]
 class _Job:
     """A request, who waits for its answer (under which number), and whether the handler has it."""
 
-    request: Parcel
+    request: Envelope
     waiting: list[tuple[Wire, int]]
     begun: bool = False
 
@@ -89,7 +89,7 @@ class _Service:
         self._running: dict[asyncio.Task[None], _Job] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    def begin(self, wire: Wire, number: int, request: Parcel) -> None:
+    def begin(self, wire: Wire, number: int, request: Envelope) -> None:
         if sum(each is wire for job in self._running.values() for each, _ in job.waiting) >= AT_ONCE:
             wire.stop()  # no hub of ours sends so many
             return
@@ -107,10 +107,10 @@ class _Service:
             job.begun = True
             try:
                 answer = await self._handler(job.request)
-                messages = [(wire, frame(Kind.ANSWER, answer, number)) for wire, number in job.waiting]
+                messages = [(wire, frame(FrameKind.ANSWER, answer, number)) for wire, number in job.waiting]
             except Exception as fault:  # noqa: BLE001  # whatever it is, the others' requests go on
                 logger.error("a request could not be answered: %s", type(fault).__name__)
-                messages = [(wire, frame(Kind.FAULT, request=number)) for wire, number in job.waiting]
+                messages = [(wire, frame(FrameKind.FAULT, request=number)) for wire, number in job.waiting]
         for wire, message in messages:
             wire.send(message)
 
@@ -148,12 +148,12 @@ class _Line:
         self.wire = wire
         self._later(self.stood.set)
 
-    def admit(self, header: Header) -> bool:
-        if header.kind is not Kind.REQUEST:
+    def admit(self, header: FrameHeader) -> bool:
+        if header.kind is not FrameKind.REQUEST:
             raise MessageRefused("The modeller's program sent something that is no request.")
         return True
 
-    def took(self, header: Header, parcel: Parcel) -> None:
+    def took(self, header: FrameHeader, parcel: Envelope) -> None:
         self._later(self.service.begin, self.wire, header.request, parcel)
 
     def ended(self, wire: Wire, reason: Exception) -> None:
@@ -249,7 +249,7 @@ def _wrapped(context: ssl.SSLContext, name: str | None, connection: socket.socke
     return context.wrap_socket(connection, do_handshake_on_connect=False, server_hostname=name)
 
 
-async def _one_connection(line: _Line, settings: Settings, told: Told) -> Exception:
+async def _one_connection(line: _Line, settings: LinkSettings, told: Told) -> Exception:
     """Connect once and serve until the connection ends; why it did."""
     try:
         connection = await _connected(line.modeller, settings.greeting_s)
@@ -280,7 +280,7 @@ async def dial(
     signer: Signer,
     name: str,
     handler: Handler,
-    settings: Settings | None = None,
+    settings: LinkSettings | None = None,
     *,
     backoff: Backoff | None = None,
     told: Told = logger.info,
@@ -299,7 +299,7 @@ async def dial(
         backoff: how long to wait before dialling again; None for the defaults.
         told: hears about the connection.
     """
-    settings, backoff = settings or Settings(), backoff or Backoff()
+    settings, backoff = settings or LinkSettings(), backoff or Backoff()
     loop, service, failures = asyncio.get_running_loop(), _Service(handler), 0
     try:
         while True:

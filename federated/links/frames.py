@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from federated.errors import MessageRefused
-from federated.task.envelope import Buffer, Parcel
+from federated.task.envelope import Buffer, Envelope
 
 MAGIC = b"TVLK"
 VERSION = 1
@@ -29,7 +29,7 @@ JOINED = 16 * 1024
 """A frame up to this size is one piece, so one TLS record; a larger body is sent from where it lies."""
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame is; the first five come once, in this order, before anything else."""
 
     HELLO = 1
@@ -61,7 +61,7 @@ GREETING = Sizes(head=256, body=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class FrameHeader:
     """What a frame says about itself.
 
     Attributes:
@@ -70,13 +70,13 @@ class Header:
         head, body: lengths in bytes.
     """
 
-    kind: Kind
+    kind: FrameKind
     request: int
     head: int
     body: int
 
 
-def read_header(data: Buffer, sizes: Sizes) -> Header:
+def read_header(data: Buffer, sizes: Sizes) -> FrameHeader:
     """The header in these `HEADER_SIZE` bytes.
 
     Raises:
@@ -87,7 +87,7 @@ def read_header(data: Buffer, sizes: Sizes) -> Header:
         raise MessageRefused("A message does not begin as messages of this link do; it was not read.")
     if version != VERSION:
         raise MessageRefused(f"A message is of another version of this link; expected {VERSION}.")
-    if kind not in Kind.__members__.values():
+    if kind not in FrameKind.__members__.values():
         raise MessageRefused("A message is of a kind that this link does not know; it was not read.")
     if head > sizes.head or body > sizes.body:
         raise MessageRefused(
@@ -95,7 +95,7 @@ def read_header(data: Buffer, sizes: Sizes) -> Header:
             f"A message has a longer head or body than {sizes.head} and {sizes.body} bytes. "
             "Nothing was read or allocated."
         )
-    return Header(Kind(kind), request, head, body)
+    return FrameHeader(FrameKind(kind), request, head, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Frame:
     """One message on its way out.
 
     Attributes:
-        request: see `Header`.
+        request: see `FrameHeader`.
         pieces: the bytes in order; a large body is the caller's own memory.
     """
 
@@ -111,7 +111,7 @@ class Frame:
     pieces: tuple[memoryview, ...]
 
 
-def frame(kind: Kind, parcel: Parcel | None = None, request: int = 0) -> Frame:
+def frame(kind: FrameKind, parcel: Envelope | None = None, request: int = 0) -> Frame:
     """A message as it is sent; a body above 16 kB is not copied.
 
     Raises:

@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 from federated.errors import LinkLost, MessageRefused
-from federated.links.frames import AT_ONCE, Frame, Header, Kind, frame
-from federated.links.greeting import greet_pod
+from federated.links.frames import AT_ONCE, Frame, FrameHeader, FrameKind, frame
+from federated.links.handshake import greet_pod
 from federated.links.pinned_tls import hub_context
-from federated.links.wire import Settings, Steps, Wire, closed_on_failure
-from federated.task.envelope import Parcel
+from federated.links.wire import LinkSettings, Steps, Wire, closed_on_failure
+from federated.task.envelope import Envelope
 from secure_agg import Signer
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _FULL_S = 0.1
 class _Ask:
     pod: str
     message: Frame
-    answer: asyncio.Future[Parcel]
+    answer: asyncio.Future[Envelope]
     seat: _Seat | None = None  # over which it went out last
 
 
@@ -51,8 +51,8 @@ class _Seat:
     def opened(self, wire: Wire) -> None:
         self.hub._later(self.hub._arrived, self, wire)
 
-    def admit(self, header: Header) -> bool:
-        if header.kind not in (Kind.ANSWER, Kind.FAULT) or header.request not in self.asked:
+    def admit(self, header: FrameHeader) -> bool:
+        if header.kind not in (FrameKind.ANSWER, FrameKind.FAULT) or header.request not in self.asked:
             raise MessageRefused("A pod sent an answer that it was not asked for, or a second one.")
         self.asked.discard(header.request)
         if header.request in self.hub._asks:
@@ -60,7 +60,7 @@ class _Seat:
         self.hub._later(self.hub._send, self.pod)  # nobody waits any more: it is read and forgotten
         return False
 
-    def took(self, header: Header, parcel: Parcel) -> None:
+    def took(self, header: FrameHeader, parcel: Envelope) -> None:
         self.hub._later(self.hub._answered, self.pod, header, parcel)
 
     def ended(self, wire: Wire, reason: Exception) -> None:
@@ -81,7 +81,7 @@ class Hub:
     """
 
     def __init__(
-        self, listener: socket.socket, signer: Signer, pods: Mapping[str, bytes], settings: Settings
+        self, listener: socket.socket, signer: Signer, pods: Mapping[str, bytes], settings: LinkSettings
     ) -> None:
         self._listener, self._signer, self._pods, self._settings = listener, signer, dict(pods), settings
         self._loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class Hub:
         """Pods that have proved their key and are there now."""
         return frozenset(self._seats)
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         """The pod's answer; see `Link.ask`.
 
         Raises:
@@ -115,7 +115,7 @@ class Hub:
         if self._closed or pod not in self._pods:
             raise LinkLost("A pod is asked over a link that is closed, or that has no key pinned for it.")
         number = next(self._numbers)
-        message = frame(Kind.REQUEST, request, number)
+        message = frame(FrameKind.REQUEST, request, number)
         ask = self._asks[number] = _Ask(pod, message, self._loop.create_future())
         self._send(pod)
         try:
@@ -227,12 +227,12 @@ class Hub:
         if seen & (seen - 1) == 0:
             logger.warning("%s (%d so far)", reason, seen)
 
-    def _answered(self, pod: str, header: Header, parcel: Parcel) -> None:
+    def _answered(self, pod: str, header: FrameHeader, parcel: Envelope) -> None:
         self._send(pod)
         ask = self._asks.get(header.request)
         if ask is None or ask.answer.done():
             return
-        if header.kind is Kind.FAULT:
+        if header.kind is FrameKind.FAULT:
             ask.answer.set_exception(
                 MessageRefused("The pod's program failed at a request; its own log says why.")
             )
@@ -249,7 +249,7 @@ async def listen(
     pods: Mapping[str, bytes],
     host: str = "127.0.0.1",
     port: int = 0,
-    settings: Settings | None = None,
+    settings: LinkSettings | None = None,
 ) -> Hub:
     """Listen for pods.
 
@@ -269,4 +269,4 @@ async def listen(
         raise LinkLost(
             "The address for pods cannot be listened at: it is in use, or not one of this machine."
         ) from None
-    return Hub(listener, signer, pods, settings or Settings())
+    return Hub(listener, signer, pods, settings or LinkSettings())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from federated.errors import LinkLost
 from federated.links.link import Handler
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 
 
 class InProcess:
@@ -24,7 +24,7 @@ class InProcess:
         """All pods, until the link is closed."""
         return frozenset(self._pods)
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         """The pod's answer; see `Link.ask`."""
         if pod not in self._pods:
             raise LinkLost("A pod is asked that is not part of this link.")

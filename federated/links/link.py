@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 
-Handler = Callable[[Parcel], Awaitable[Parcel]]
+Handler = Callable[[Envelope], Awaitable[Envelope]]
 """A pod's side: takes a request, gives the answer. May be called again before it has answered."""
 
 
@@ -24,7 +24,7 @@ class Link(Protocol):
         """Pods that can be reached now."""
         ...
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         """Send a request and wait for its answer, also while the pod is away and until it has come back.
 
         It has no deadline of its own: cancel it. A cancelled request is forgotten, and an answer that comes later is

@@ -9,6 +9,6 @@ ever taken for the name of a file.
 
 from federated.links.dial import Backoff, Modeller, dial
 from federated.links.hub import Hub, listen
-from federated.links.wire import Settings
+from federated.links.wire import LinkSettings
 
-__all__ = ["Backoff", "Hub", "Modeller", "Settings", "dial", "listen"]
+__all__ = ["Backoff", "Hub", "Modeller", "LinkSettings", "dial", "listen"]

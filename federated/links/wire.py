@@ -2,7 +2,7 @@
 
 An OpenSSL connection must not be read by one thread while another writes it, so neither is done: the socket does
 not block, and the thread turns to whichever side can go on. What is to be sent lies in a queue; what came is given
-to the `Owner`. A program that computes for minutes in its event loop therefore still shows that it lives.
+to the `ConnectionOwner`. A program that computes for minutes in its event loop therefore still shows that it lives.
 
 Reading and writing are generators that yield what they wait for: `READ`, `WRITE`, `IDLE` (something new in the
 queue) or `GO_ON` (nothing: let the other side have its turn).
@@ -28,13 +28,13 @@ from federated.links.frames import (
     HEAD_LIMIT,
     HEADER_SIZE,
     Frame,
-    Header,
-    Kind,
+    FrameHeader,
+    FrameKind,
     Sizes,
     frame,
     read_header,
 )
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ Steps = Generator[int, None, T]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LinkSettings:
     """How patient a link is.
 
     Attributes:
@@ -66,7 +66,7 @@ class Settings:
     clock: Callable[[], float] = time.monotonic
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """Who has a connection. All are called in its thread."""
 
     def greet(self, wire: Wire) -> Steps[None]:
@@ -77,7 +77,7 @@ class Owner(Protocol):
         """The greeting has succeeded."""
         ...
 
-    def admit(self, header: Header) -> bool:
+    def admit(self, header: FrameHeader) -> bool:
         """Shall this message be kept? Called before memory is taken for it.
 
         Raises:
@@ -85,7 +85,7 @@ class Owner(Protocol):
         """
         ...
 
-    def took(self, header: Header, parcel: Parcel) -> None:
+    def took(self, header: FrameHeader, parcel: Envelope) -> None:
         """A message is here."""
         ...
 
@@ -104,16 +104,16 @@ class Wire:
     Args:
         connection: connected, and this object's own from now on.
         wrap: makes TLS of it; no handshake yet.
-        owner: see `Owner`.
-        settings: see `Settings`.
+        owner: see `ConnectionOwner`.
+        settings: see `LinkSettings`.
     """
 
     def __init__(
         self,
         connection: socket.socket,
         wrap: Callable[[socket.socket], ssl.SSLSocket],
-        owner: Owner,
-        settings: Settings,
+        owner: ConnectionOwner,
+        settings: LinkSettings,
     ) -> None:
         self._raw, self._wrap, self._owner, self._settings = connection, wrap, owner, settings
         self._queue: deque[Frame] = deque()
@@ -243,7 +243,7 @@ class Wire:
         if now - self._spoke >= silence / 3:
             self._spoke = now
             if not self._queue:
-                self.send(frame(Kind.PING))
+                self.send(frame(FrameKind.PING))
         return min(self._heard + silence, self._spoke + silence / 3) - now
 
     def _begin(self) -> Steps[None]:
@@ -261,14 +261,14 @@ class Wire:
         sizes = Sizes(HEAD_LIMIT, self._settings.body_limit)
         while True:
             header, head = yield from self._headed(sizes, self._admitted)
-            if header.kind is Kind.PING:
+            if header.kind is FrameKind.PING:
                 continue
             body = bytearray(header.body)
             yield from self._fill(memoryview(body))
-            self._owner.took(header, Parcel(head, body))
+            self._owner.took(header, Envelope(head, body))
 
-    def _admitted(self, header: Header) -> bool:
-        if header.kind is Kind.PING:
+    def _admitted(self, header: FrameHeader) -> bool:
+        if header.kind is FrameKind.PING:
             if header.head or header.body:
                 raise MessageRefused("A sign of life has a head or a body; expected none.")
             return True
@@ -298,11 +298,11 @@ class Wire:
                     self._spoke = self._settings.clock()
                     yield GO_ON
 
-    def receive(self, sizes: Sizes) -> Steps[tuple[Header, bytes]]:
+    def receive(self, sizes: Sizes) -> Steps[tuple[FrameHeader, bytes]]:
         """The next frame of a greeting, which has no body; a step of the thread."""
         return (yield from self._headed(sizes, lambda _: True))
 
-    def _headed(self, sizes: Sizes, admit: Callable[[Header], bool]) -> Steps[tuple[Header, bytes]]:
+    def _headed(self, sizes: Sizes, admit: Callable[[FrameHeader], bool]) -> Steps[tuple[FrameHeader, bytes]]:
         """Header and head of the next frame that is to be kept; all others are read and forgotten."""
         while True:
             start = bytearray(HEADER_SIZE)

@@ -18,8 +18,8 @@ from ehr.files.pod_file import inside, part, place, read_bytes, validated
 from ehr.files.problems import FileErrors, Mark, Problem, Problems
 from ehr.files.settings import Secret
 from ehr.files.yaml_nodes import Items, Table, Text, plain, read_yaml
-from federated.aggregators.terms import COHORT_LIMIT
-from federated.algorithms.workplace import wrong_parameters
+from federated.aggregators.round_terms import COHORT_LIMIT
+from federated.algorithms.step_context import wrong_parameters
 from federated.errors import (
     ConfigurationError,
     FederatedError,

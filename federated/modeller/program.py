@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.errors import ConfigurationError, FederatedError, PolicyRefused, TooFewPods
 from federated.names import _PodResponseType
-from federated.protocols.sides import AddUp, Outcome
+from federated.protocols.sides import AddUp, TaskOutcome
 from federated.rounds.coordinator import END_SEQ, STAGES, Coordinator, News
 from federated.task import registry
 from federated.task.envelope import Buffer, forget_last_body
@@ -23,8 +23,8 @@ ACCEPT = _PodResponseType.ACCEPT.name
 
 
 async def run(
-    coordinator: Coordinator, signature: bytes, keep: Callable[[Outcome], object] = lambda outcome: None
-) -> Outcome:
+    coordinator: Coordinator, signature: bytes, keep: Callable[[TaskOutcome], object] = lambda outcome: None
+) -> TaskOutcome:
     """Run a task to its end.
 
     Args:
@@ -63,10 +63,10 @@ async def run(
     return outcome
 
 
-async def _run_protocol(coordinator: Coordinator, cohort: tuple[str, ...]) -> Outcome:
+async def _run_protocol(coordinator: Coordinator, cohort: tuple[str, ...]) -> TaskOutcome:
     spec = coordinator.spec
     protocol = registry.load(registry.resolve(spec.protocol.name, spec.protocol.arguments))
-    outcome: Outcome = await protocol.modeller(
+    outcome: TaskOutcome = await protocol.modeller(
         parameters_of(protocol.Parameters, spec.protocol), coordinator, cohort, adding_up(coordinator)
     )
     return outcome
@@ -131,7 +131,7 @@ def _reasons(answers: Mapping[str, tuple[str, str]]) -> str:
     return "".join(refused)
 
 
-def _model_bytes(outcome: Outcome) -> Buffer:
+def _model_bytes(outcome: TaskOutcome) -> Buffer:
     from federated.aggregators.values import tensors_to_bytes
 
     return tensors_to_bytes(outcome.model) if outcome.model else b""

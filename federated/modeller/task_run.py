@@ -22,7 +22,7 @@ from federated.links.link import Link
 from federated.modeller import program as modeller
 from federated.models.files import save
 from federated.models.interface import Tensors
-from federated.protocols.sides import Outcome, RoundOutcome
+from federated.protocols.sides import RoundOutcome, TaskOutcome
 from federated.rounds.coordinator import Coordinator, Tell
 from federated.rounds.journal import Journal, open_existing
 from federated.screening.report import files
@@ -117,7 +117,7 @@ async def run(begun: Begun, run: TaskRun, link: Link) -> TaskResult:
     """
     coordinator = Coordinator(begun.spec, run.signer, link, begun.journal, run.tell, watch=run.watch)
 
-    def keep(outcome: Outcome) -> None:
+    def keep(outcome: TaskOutcome) -> None:
         if run.out is not None:
             TaskResult(begun.spec, outcome).write(run.out)
 
@@ -134,7 +134,7 @@ class TaskResult:
     """
 
     spec: TaskSpec
-    outcome: Outcome
+    outcome: TaskOutcome
 
     @property
     def model(self) -> Tensors:

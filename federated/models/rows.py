@@ -27,7 +27,7 @@ Part = Literal["train", "validation", "test", "all"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TableReading:
     """What was read of one table.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Column:
         return "uncoded" if coded is None else tuple((one - self.center) / self.scale for one in coded)
 
 
-def read(container: DatasourceContainer | None, selection: Selection) -> Reading:
+def read(container: DatasourceContainer | None, selection: Selection) -> TableReading:
     """Read a table once, for all its parts.
 
     Raises:
@@ -155,7 +155,7 @@ def _number(name: str, text: Value) -> float:
 
 def _read(
     container: DatasourceContainer, columns: list[_Column], features: tuple[str, ...], has_target: bool
-) -> Reading:
+) -> TableReading:
     split = container.data_config.data_split
     deciding = () if split is None else columns_of(split)
     wanted = list(dict.fromkeys([*(column.name for column in columns), *deciding]))
@@ -177,7 +177,9 @@ def _read(
     table = np.array(numbers, np.float64).reshape(-1, width)
     targets = table[:, -1].copy() if has_target else np.empty(0)
     inputs = np.ascontiguousarray(table[:, : len(features)])
-    return Reading(Rows(inputs, targets, features, tuple(keys)), np.array(parts, np.int8), dict(left_out))
+    return TableReading(
+        Rows(inputs, targets, features, tuple(keys)), np.array(parts, np.int8), dict(left_out)
+    )
 
 
 def _numbers(columns: list[_Column], row: Mapping[str, Any]) -> list[float] | str:
@@ -194,4 +196,4 @@ def _incompatible(why: str) -> TaskRefused:
     return TaskRefused("INCOMPATIBLE_DATASOURCE", f"The data does not fit the task: {why}. Nothing was run.")
 
 
-__all__ = ["Part", "Reading", "read", "read_rows"]
+__all__ = ["Part", "TableReading", "read", "read_rows"]

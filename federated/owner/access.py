@@ -15,25 +15,25 @@ from datetime import UTC, datetime
 
 from federated.errors import ConfigurationError, FederatedError, MessageRefused, TaskRefused
 from federated.names import _PodResponseType as Code
-from federated.owner.budgets import Budgets, History, TaskEntry
+from federated.owner.budgets import BudgetLedger, History, TaskEntry
+from federated.owner.decide import Facts, Reason, TaskDecision, decide
 from federated.owner.disclosure import models_named, source_of
-from federated.owner.policy import Facts, Reason, Verdict, decide
-from federated.owner.policy_section import Policy
+from federated.owner.policy import Policy
 from federated.task.signatures import check_task_signature
-from federated.task.spec import Document, TaskSpec, read_task_spec
+from federated.task.spec import TaskDocument, TaskSpec, read_task_spec
 from federated.types.access import MODEL_INFERENCE, AccessCheckResult, ResourceLimit
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AccessContext:
     """What a pod decides with.
 
     Attributes:
         pod, key: its name and raw public key.
         policy: see `Policy`.
-        budgets: see `Budgets`.
+        budgets: see `BudgetLedger`.
         sources: names of its data sources to what kind each is.
         has_ehr: whether an EHR is connected.
         digest_of: what a document really is, reckoned from its text; for a trial
@@ -43,21 +43,21 @@ class Gate:
     pod: str
     key: bytes = field(repr=False)
     policy: Policy
-    budgets: Budgets = field(repr=False)
+    budgets: BudgetLedger = field(repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     has_ehr: bool = False
-    digest_of: Callable[[Document], str] | None = field(default=None, repr=False)
+    digest_of: Callable[[TaskDocument], str] | None = field(default=None, repr=False)
 
 
 def check_access(
-    spec_bytes: bytes, signature: bytes, gate: Gate, now: datetime
-) -> tuple[AccessCheckResult, Verdict]:
+    spec_bytes: bytes, signature: bytes, gate: AccessContext, now: datetime
+) -> tuple[AccessCheckResult, TaskDecision]:
     """Whether a task may run in this pod; an accepted one is remembered in the ledger. It never raises.
 
     Args:
         spec_bytes: the task as it was signed.
         signature: the modeller's, 64 bytes; empty where none came.
-        gate: see `Gate`.
+        gate: see `AccessContext`.
         now: aware.
 
     Returns:
@@ -81,11 +81,11 @@ def check_access(
     return {"response_type": verdict.code, "limits": limits}, verdict
 
 
-def _refused(code: Code, rule: str, text: str) -> Verdict:
-    return Verdict((Reason(code, rule, text),))
+def _refused(code: Code, rule: str, text: str) -> TaskDecision:
+    return TaskDecision((Reason(code, rule, text),))
 
 
-def _identity(spec: TaskSpec, data: bytes, signature: bytes, policy: Policy) -> Verdict | None:
+def _identity(spec: TaskSpec, data: bytes, signature: bytes, policy: Policy) -> TaskDecision | None:
     """A refusal where the signature does not prove who asks; None where it does."""
     if not signature:
         return _refused(Code.NO_PROOF_OF_IDENTITY, "signature", "The task came without a signature.")
@@ -100,8 +100,8 @@ def _identity(spec: TaskSpec, data: bytes, signature: bytes, policy: Policy) -> 
     return None
 
 
-def _decided(spec: TaskSpec, gate: Gate, now: datetime) -> Verdict:
-    verdict = Verdict()
+def _decided(spec: TaskSpec, gate: AccessContext, now: datetime) -> TaskDecision:
+    verdict = TaskDecision()
 
     def judge(history: History) -> bool:
         nonlocal verdict
@@ -112,7 +112,7 @@ def _decided(spec: TaskSpec, gate: Gate, now: datetime) -> Verdict:
     return verdict
 
 
-def _entry(spec: TaskSpec, gate: Gate, now: datetime) -> TaskEntry:
+def _entry(spec: TaskSpec, gate: AccessContext, now: datetime) -> TaskEntry:
     invited = any(pod.name == gate.pod for pod in spec.participants)
     return TaskEntry(
         hash=spec.hash,
@@ -124,7 +124,7 @@ def _entry(spec: TaskSpec, gate: Gate, now: datetime) -> TaskEntry:
     )
 
 
-def _facts(spec: TaskSpec, gate: Gate, now: datetime, history: History) -> Facts:
+def _facts(spec: TaskSpec, gate: AccessContext, now: datetime, history: History) -> Facts:
     quotas = gate.policy.inferences
     return Facts(
         pod=gate.pod,
@@ -140,7 +140,7 @@ def _facts(spec: TaskSpec, gate: Gate, now: datetime, history: History) -> Facts
     )
 
 
-def _digests(spec: TaskSpec, gate: Gate) -> dict[str, str]:
+def _digests(spec: TaskSpec, gate: AccessContext) -> dict[str, str]:
     """What each document is; one that cannot be read is left out, and so refused."""
     found: dict[str, str] = {}
     for name, document in spec.documents.items():
@@ -152,7 +152,7 @@ def _digests(spec: TaskSpec, gate: Gate) -> dict[str, str]:
     return found
 
 
-def _limits(spec: TaskSpec, gate: Gate) -> list[ResourceLimit]:
+def _limits(spec: TaskSpec, gate: AccessContext) -> list[ResourceLimit]:
     models = sorted({name for unit in spec.algorithms for name in models_named(unit) or ()})
     return [
         {

@@ -42,7 +42,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_ .-]{0,63}")
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class AuditLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One line.
 
     Attributes:
@@ -96,7 +96,7 @@ class Log:
         torn: an unfinished last line; empty where there is none.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[AuditLine, ...]
     hashes: tuple[str, ...] = field(repr=False)
     torn: bytes = field(default=b"", repr=False)
 
@@ -107,11 +107,11 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class AuditEvent:
     """What is noted.
 
     Attributes:
-        event, code, reason, left: see `Entry`.
+        event, code, reason, left: see `AuditLine`.
         task: the hash, 32 bytes; empty where there is none.
         modeller: name; "" where it is not known.
     """
@@ -168,7 +168,7 @@ class Audit:
         """The count and the hash of the last entry that this program knows of."""
         return self._head
 
-    def note(self, now: datetime, event: Event) -> str:
+    def note(self, now: datetime, event: AuditEvent) -> str:
         """Add an entry; it is on the disk when this returns.
 
         Returns:
@@ -182,8 +182,8 @@ class Audit:
             self._catch_up()
             return self._add(self._entry(moment(now), event))
 
-    def _entry(self, time: str, event: Event, torn: str = "") -> Entry:
-        return Entry(
+    def _entry(self, time: str, event: AuditEvent, torn: str = "") -> AuditLine:
+        return AuditLine(
             number=self._head.entries + 1,
             previous=self._head.hash,
             time=time,
@@ -227,9 +227,9 @@ class Audit:
             self._keep_head(Head(self._head.entries + 1, _hash(log.torn)))
             return
         time = log.entries[-1].time if log.entries else UNKNOWN_TIME
-        self._add(self._entry(time, Event(TORN), _hash(log.torn)), before=b"\n")
+        self._add(self._entry(time, AuditEvent(TORN), _hash(log.torn)), before=b"\n")
 
-    def _add(self, entry: Entry, before: bytes = b"") -> str:
+    def _add(self, entry: AuditLine, before: bytes = b"") -> str:
         line = entry.line()
         self._write(before + line + b"\n")
         self._keep_head(Head(entry.number, _hash(line)))
@@ -286,7 +286,7 @@ def _checked(folder: Path) -> Log:
 
 def _chained(data: bytes) -> Log:
     """Entries as far as the chain holds; what follows the last one is torn."""
-    entries: list[Entry] = []
+    entries: list[AuditLine] = []
     hashes: list[str] = []
     start = end = 0  # of what is not yet part of the chain
     while (stop := data.find(b"\n", end)) >= 0:
@@ -304,10 +304,10 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read(line: bytes, number: int, previous: str) -> Entry | None:
+def _read(line: bytes, number: int, previous: str) -> AuditLine | None:
     """The entry that must stand here; None where it is another one or none."""
     try:
-        entry = msgspec.json.decode(line, type=Entry)
+        entry = msgspec.json.decode(line, type=AuditLine)
     except (msgspec.MsgspecError, ValueError):
         return None
     holds = entry.number == number and entry.previous == previous and entry.line() == line

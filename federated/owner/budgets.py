@@ -8,7 +8,7 @@
     .admit_counts(source, counted, smallest)   before counts are released
 
 Everything is on the disk before the call returns, so a kill can only lose predictions, never make them twice.
-Nothing is ever taken back but by `Budgets.refund`.
+Nothing is ever taken back but by `BudgetLedger.refund`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from federated.counts.differencing import MEMBER_BYTES, Counted, too_close
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused
-from federated.owner.policy_section import Policy
+from federated.owner.policy import Policy
 from federated.store import Ledger
 from secure_agg import PodPolicy
 from secure_agg.privacy import epsilon as epsilon_of
@@ -118,7 +118,7 @@ class Opened:
     counts: Mapping[str, int] = field(repr=False)
 
 
-class Budgets:
+class BudgetLedger:
     """The ledger of one pod; for several threads and processes.
 
     Args:
@@ -249,7 +249,7 @@ class Budgets:
         return total
 
     def rho(self) -> float:
-        """zCDP spent outside masked rounds, over all data sources; see `policy_section.pod_policy`."""
+        """zCDP spent outside masked rounds, over all data sources; see `policy.pod_policy`."""
         with self._ledger.transaction() as db:
             return _rho(db)
 

@@ -15,7 +15,7 @@ from ehr.files.pod_file import checked, read_bytes
 from ehr.files.settings import CohortSection, EHRSection, Section, SiteFile, SiteSection
 from federated.datasources.settings import SourceSettings
 from federated.owner.federation_section import FederationSection
-from federated.owner.policy_section import PolicySection, or_empty
+from federated.owner.policy import PolicySection, or_empty
 from federated.task.spec import POD_NAME
 
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from federated.errors import UnknownName
 from federated.names import AlgorithmType
-from federated.task.registry import Entry, find
+from federated.task.registry import RegisteredName, find
 from federated.task.spec import TaskSpec, Unit
 
 Leaves = Literal["counts", "updates", "metrics", "model_results", "row_export"]
@@ -80,7 +80,7 @@ DISCLOSURES: Mapping[str, Disclosure] = MappingProxyType(
 )
 
 
-def canonical(entry: Entry) -> str:
+def canonical(entry: RegisteredName) -> str:
     """The one name under which a policy knows an entry: an alias stands for its target."""
     return entry.alias_of or entry.name
 

@@ -21,13 +21,7 @@ from federated.datasources.tables import open_table
 from federated.errors import FederatedError
 from federated.owner.config import PodFile, which_sections
 from federated.owner.federation_section import clash
-from federated.owner.policy_section import (
-    AlgorithmName,
-    ModelName,
-    PolicySection,
-    ProtocolName,
-    budgets_of_others,
-)
+from federated.owner.policy import AlgorithmName, ModelName, PolicySection, ProtocolName, budgets_of_others
 from federated.task import registry
 from federated.task.identity_file import read_identity
 from federated.task.participants import PublicKey

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.errors import FederatedError, MessageRefused, PolicyRefused, TaskRefused
 from federated.names import _PodResponseType
 from federated.owner.state import AcceptedTask, PodState
-from federated.pod.worker import Desk, Worker, as_refusal
+from federated.pod.worker import Worker, WorkerContext, as_refusal
 from federated.protocols.sides import PodSide
 from federated.task import registry
-from federated.task.envelope import Header, Message, Parcel, opened, refusal, signed
+from federated.task.envelope import Envelope, Header, Message, opened, refusal, signed
 from federated.task.signatures import check_task_signature
 from federated.task.spec import TaskSpec, moment, read_task_spec, task_hash
 from federated.types import AccessCheckResult
@@ -43,7 +43,7 @@ class Owner(Protocol):
         """Whether a task may run, and a sentence for the modeller; fails closed, never raises."""
         ...
 
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
         """What the task's algorithms find in this pod.
 
         Raises:
@@ -105,7 +105,7 @@ class Pod:
     task_ended: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
     """Set when a modeller has said that a task is over, or this pod has refused one."""
 
-    async def handle(self, parcel: Parcel) -> Parcel:
+    async def handle(self, parcel: Envelope) -> Envelope:
         """The answer to one request; see `federated.links.link.Handler`.
 
         Raises:
@@ -142,7 +142,7 @@ class Pod:
         self.state.close()
         self.owner.close()
 
-    async def _offered(self, message: Message) -> Parcel:
+    async def _offered(self, message: Message) -> Envelope:
         data, signature = bytes(message.body), message.note.get("signature")
         header = message.header
         if not isinstance(signature, bytes) or task_hash(data) != header.task:
@@ -237,13 +237,13 @@ class Pod:
             about = f", round {facts['round']}" if facts.get("round") else ""
             self.tell(f"{spec.name}{about}: what leaves now: {what}.")
 
-        desk = Desk(self.signer, self.state, setup, self.entropy, secret, released, self._entering)
+        desk = WorkerContext(self.signer, self.state, setup, self.entropy, secret, released, self._entering)
         return Worker(spec, self.name, side, desk)
 
-    def _say(self, asked: Header, kind: str, note: Mapping[str, Any]) -> Parcel:
+    def _say(self, asked: Header, kind: str, note: Mapping[str, Any]) -> Envelope:
         header = Header(1, asked.task, self.name, asked.sender, asked.number, kind, dict(note), 0, b"")
         return signed(self.signer, header)
 
-    def _refused(self, asked: Header, error: PolicyRefused) -> Parcel:
+    def _refused(self, asked: Header, error: PolicyRefused) -> Envelope:
         code = error if isinstance(error, TaskRefused) else TaskRefused("NO_ACCESS", str(error))
         return self._say(asked, "refused", refusal(code))

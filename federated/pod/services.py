@@ -10,26 +10,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ehr.site import Site, Surroundings, open_site_async
-from federated.algorithms.workplace import Workplace
+from ehr.site import ClockAndWire, Site, open_site_async
+from federated.algorithms.step_context import StepContext
 from federated.counts.summed_counts import HELD
 from federated.datasources.tables import open_table
 from federated.errors import ConfigurationError, TaskRefused
 from federated.links.sockets import Modeller, dial
 from federated.names import TaskContext, _PodResponseType
-from federated.owner.access import Gate, check_access
-from federated.owner.audit import Audit, Event
-from federated.owner.budgets import Budgets, Opened, pod_policy
+from federated.owner.access import AccessContext, check_access
+from federated.owner.audit import Audit, AuditEvent
+from federated.owner.budgets import BudgetLedger, Opened, pod_policy
 from federated.owner.config import PodFile, read_pod
+from federated.owner.decide import check_release
 from federated.owner.disclosure import source_of
-from federated.owner.policy import check_release
-from federated.owner.policy_section import Policy, make_policy
+from federated.owner.policy import Policy, make_policy
 from federated.owner.state import FILE, PodState
 from federated.pod.program import Pod
 from federated.screening.trial.load import read_trial
 from federated.screening.trial.lock import digest
 from federated.task.identity_file import read_identity
-from federated.task.spec import Document, TaskSpec, read_task_spec
+from federated.task.spec import TaskDocument, TaskSpec, read_task_spec
 from federated.types import (
     AccessCheckResult,
     DatasourceContainer,
@@ -53,23 +53,23 @@ def nobody(what: str, result: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class PodEnvironment:
     """What a program that holds a pod may put around it; a pod that runs by itself needs none of it.
 
     Attributes:
         clock: gives the time, aware.
         surroundings: of the EHR's client.
-        results, observe: see `Premises`.
+        results, observe: see `OwnerServices`.
     """
 
     clock: Clock = utc_now
-    surroundings: Surroundings | None = None
+    surroundings: ClockAndWire | None = None
     results: Path | None = None
     observe: Observe = nobody
 
 
 @dataclass(frozen=True, slots=True)
-class Premises:
+class OwnerServices:
     """The owner's side of a pod.
 
     Attributes:
@@ -81,17 +81,17 @@ class Premises:
         clock: gives the time, aware.
         surroundings: of the EHR's client.
         results: folder of results, for all tasks; None gives each task its own, and in it each pod its own.
-        observe: see `Workplace.observe`.
+        observe: see `StepContext.observe`.
     """
 
     path: Path
     file: PodFile
     policy: Policy
-    gate: Gate
-    budgets: Budgets = field(repr=False)
+    gate: AccessContext
+    budgets: BudgetLedger = field(repr=False)
     audit: Audit = field(repr=False)
     clock: Clock = utc_now
-    surroundings: Surroundings | None = None
+    surroundings: ClockAndWire | None = None
     results: Path | None = None
     observe: Observe = nobody
 
@@ -103,10 +103,10 @@ class Premises:
         if access["response_type"] is not _PodResponseType.ACCEPT:
             words = tuple(reason.text for reason in verdict.reasons)
             code = access["response_type"].name
-            self.audit.note(now, Event("refused", spec.hash, spec.modeller.name, code, words))
+            self.audit.note(now, AuditEvent("refused", spec.hash, spec.modeller.name, code, words))
         return access, verdict.message
 
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
         """See `federated.pod.program.Owner.workplace`."""
         context = ProtocolContext(
             inference_limits=InferenceLimits.from_access_check_result(access),
@@ -116,7 +116,7 @@ class Premises:
             task_id=spec.hash.hex(),
         )
         name = spec.participant(self.gate.pod).data
-        return Workplace(
+        return StepContext(
             self.gate.pod,
             spec,
             context,
@@ -162,12 +162,12 @@ class Premises:
             opened = Opened(question(spec), cohort, counts)
             self.budgets.admit_opening(opened, self.policy.minimum_change)
         left = {name: value for name, value in facts.items() if type(value) is int}
-        self.audit.note(self.clock(), Event(what, spec.hash, spec.modeller.name, left=left))
+        self.audit.note(self.clock(), AuditEvent(what, spec.hash, spec.modeller.name, left=left))
 
     def note(self, spec_hash: bytes, modeller: str, event: str, facts: Mapping[str, Any]) -> None:
         """See `federated.pod.program.Owner.note`."""
         if event != "refused":  # `admit` has written that with its reasons
-            self.audit.note(self.clock(), Event(event, spec_hash, modeller, str(facts.get("code", ""))))
+            self.audit.note(self.clock(), AuditEvent(event, spec_hash, modeller, str(facts.get("code", ""))))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -175,7 +175,7 @@ class Premises:
         self.audit.close()
 
 
-def open_pod(path: Path, around: Around = Around()) -> Pod:
+def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
     """A pod from its file, ready to answer.
 
     Raises:
@@ -189,11 +189,11 @@ def open_pod(path: Path, around: Around = Around()) -> Pod:
     policy = make_policy(file.policy, federation)
     state = path.parent / federation.state
     with ExitStack() as held:
-        budgets = Budgets(state, policy.inferences)
+        budgets = BudgetLedger(state, policy.inferences)
         held.callback(budgets.close)
         audit = Audit(state)
         held.callback(audit.close)
-        gate = Gate(
+        gate = AccessContext(
             federation.name,
             identity.public,
             policy,
@@ -202,7 +202,7 @@ def open_pod(path: Path, around: Around = Around()) -> Pod:
             has_ehr=file.ehr is not None,
             digest_of=digest_of,
         )
-        premises = Premises(
+        premises = OwnerServices(
             path,
             file,
             policy,
@@ -229,7 +229,7 @@ def question(spec: TaskSpec) -> bytes:
     return hashlib.sha256("\n".join([*names, *digests]).encode()).digest()
 
 
-def digest_of(document: Document) -> str:
+def digest_of(document: TaskDocument) -> str:
     """What a document of a task really is, reckoned from its text.
 
     Raises:
@@ -269,7 +269,7 @@ def pod_status(path: Path) -> dict[str, Any]:
         raise ConfigurationError("the pod has no state yet: it has never been run.")
     folder = path.parent / federation.state
     state = PodState(folder, read_only=True)
-    budgets = Budgets(folder, file.policy.budgets.inferences)
+    budgets = BudgetLedger(folder, file.policy.budgets.inferences)
     try:
         tasks = [
             {

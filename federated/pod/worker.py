@@ -22,8 +22,8 @@ import msgspec
 
 from ehr.errors import EHRError
 from federated.aggregators.mean import checked
+from federated.aggregators.round_terms import PodRequest, Purpose, aggregation_of, weights_layout
 from federated.aggregators.secure_pod import Given, MaskedRound
-from federated.aggregators.terms import Asked, Purpose, aggregation_of, weights_layout
 from federated.aggregators.values import Layout, pack
 from federated.errors import (
     CheckFailed,
@@ -37,7 +37,7 @@ from federated.errors import (
 )
 from federated.owner.state import PodState
 from federated.protocols.sides import PodSide
-from federated.task.envelope import Answered, Buffer, Header, Message, Parcel, refusal, signed
+from federated.task.envelope import Answered, Buffer, Envelope, Header, Message, refusal, signed
 from federated.task.spec import Aggregation, TaskSpec
 from secure_agg import PodSetup, Signer
 
@@ -48,7 +48,7 @@ OF_ROWS = "INCOMPATIBLE_DATASOURCE"
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WorkerContext:
     """What a worker needs of its pod.
 
     Attributes:
@@ -77,19 +77,19 @@ class Worker:
         spec: signed and accepted.
         pod: this pod's name.
         side: the protocol's side in this pod.
-        desk: see `Desk`.
+        desk: see `WorkerContext`.
 
     Attributes:
         spec: the same.
         ended: whether the modeller has said that the task is over.
     """
 
-    def __init__(self, spec: TaskSpec, pod: str, side: PodSide, desk: Desk) -> None:
+    def __init__(self, spec: TaskSpec, pod: str, side: PodSide, desk: WorkerContext) -> None:
         self.spec, self.ended, self._stopped, self._brought = spec, False, False, False
         self._pod, self._side, self._desk = pod, side, desk
         self._last = 0
         self._last_head = b""
-        self._answer: asyncio.Future[Parcel] | None = None
+        self._answer: asyncio.Future[Envelope] | None = None
         self._round: MaskedRound | None = None
         self._seq = 0
         self._turn = asyncio.Lock()
@@ -102,7 +102,7 @@ class Worker:
         """Whether a request is being answered."""
         return self._answer is not None and not self._answer.done()
 
-    async def handle(self, message: Message) -> Parcel:
+    async def handle(self, message: Message) -> Envelope:
         """The answer to a verified request of this task; for a repeated one the same bytes again."""
         number = message.header.number
         if number == self._last and self._answer is not None and message.head == self._last_head:
@@ -115,7 +115,7 @@ class Worker:
         self._answer = asyncio.ensure_future(self._answered(message))
         return await asyncio.shield(self._answer)
 
-    async def _answered(self, message: Message) -> Parcel:
+    async def _answered(self, message: Message) -> Envelope:
         number = message.header.number
         try:
             async with self._turn:
@@ -135,7 +135,7 @@ class Worker:
                 number, TaskRefused("TASK_SETUP_ERROR", "The pod failed; its own log says where.")
             )
 
-    def _refused(self, number: int, error: TaskRefused) -> Parcel:
+    def _refused(self, number: int, error: TaskRefused) -> Envelope:
         return self._say(number, "refused", refusal(error))
 
     def _say(
@@ -146,16 +146,16 @@ class Worker:
         body: Buffer = b"",
         *,
         sealed: bool = False,
-    ) -> Parcel:
+    ) -> Envelope:
         header = Header(
             1, self.spec.hash, self._pod, self.spec.modeller.name, number, kind, dict(note), 0, b"", sealed
         )
         return signed(self._desk.signer, header, body)
 
-    async def _begin(self, message: Message) -> Parcel:
+    async def _begin(self, message: Message) -> Envelope:
         """Compute, enter the masked round, and give its first message; or the vector itself where masks are off."""
         model = message.header.digest if message.header.size else b""
-        asked = Asked(_purpose(message), int(message.note.get("round", 0)), model)
+        asked = PodRequest(_purpose(message), int(message.note.get("round", 0)), model)
         self._brought = bool(model)
         aggregation, layout = aggregation_of(self.spec), self._layout(asked)
         invitation = bytes(message.note["invitation"]) if self.spec.secure else b""
@@ -198,7 +198,7 @@ class Worker:
             self._desk.state.ended(self.spec.hash, "stopped", error.code)
         return error
 
-    def _layout(self, asked: Asked) -> Layout:
+    def _layout(self, asked: PodRequest) -> Layout:
         if asked.purpose == "weights":
             return weights_layout(self.spec)
         layout = self._side.layout()
@@ -208,7 +208,7 @@ class Worker:
             )
         return layout
 
-    async def _given(self, asked: Asked, message: Message) -> Given:
+    async def _given(self, asked: PodRequest, message: Message) -> Given:
         if asked.purpose == "weights":
             return Given({"rows": int(self._side.weight)})
         values = await self._side.give(message.note, message.body)
@@ -220,7 +220,7 @@ class Worker:
 
     async def _plain(
         self, number: int, layout: Layout, given: Given, chosen: Aggregation, facts: Mapping[str, Any]
-    ) -> Parcel:
+    ) -> Envelope:
         # Only where rows count does the modeller learn how many there are.
         by_rows = chosen.weights == "rows"
         if by_rows and not 0 < given.weight <= chosen.maximum_weight:
@@ -233,7 +233,7 @@ class Worker:
         self._desk.released(f"plain {facts['purpose']}", facts)
         return self._say(number, "vector", {"weight": given.weight} if by_rows else {}, vector.data.cast("B"))
 
-    async def _sum(self, message: Message) -> Parcel:
+    async def _sum(self, message: Message) -> Envelope:
         if self._round is None or int(message.note.get("seq", 0)) != self._seq:
             raise TaskRefused("TASK_TIMEOUT", "This pod is no longer in the round; it was started again.")
         step, store = self._round.step, self._desk.state.store
@@ -246,7 +246,7 @@ class Worker:
             facts = {"pods": len(pods), "names": pods, "counts": self._counts}
             self._desk.released("masked sum opened", facts)
 
-    async def _result(self, message: Message) -> Parcel:
+    async def _result(self, message: Message) -> Envelope:
         if self.spec.aggregation is not None:
             raise TaskRefused(
                 "NO_ACCESS", "The task adds up; this pod returns nothing of its own. Nothing was sent."
@@ -256,7 +256,7 @@ class Worker:
         self._desk.released("result", {"bytes": len(body)})
         return self._say(message.header.number, "result", {}, body)
 
-    async def _finish(self, message: Message) -> Parcel:
+    async def _finish(self, message: Message) -> Envelope:
         self._end_round()
         await self._side.finish(message.note, message.body)
         reason = message.note.get("reason")
@@ -276,7 +276,7 @@ class Worker:
         """Overwrite what is secret of an open round."""
         self._end_round()
 
-    _handlers: Mapping[str, Callable[[Worker, Message], Awaitable[Parcel]]] = {
+    _handlers: Mapping[str, Callable[[Worker, Message], Awaitable[Envelope]]] = {
         "weigh": _begin,
         "compute": _begin,
         "sum": _sum,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from federated.aggregators.round_terms import Purpose, Terms, weights_hash, weights_layout
 from federated.aggregators.secure_rounds import Exchange
-from federated.aggregators.terms import Purpose, Terms, weights_hash, weights_layout
 from federated.errors import TooFewPods
 from federated.protocols.sides import AddUp
 from federated.rounds.coordinator import Coordinator

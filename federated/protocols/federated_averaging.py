@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from federated.aggregators.values import Layout, reals_layout, tensors_from_bytes, with_metrics
-from federated.algorithms.workplace import Trainer, Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, Trainer, parameters_of
 from federated.errors import InvalidArgument, TaskRefused
 from federated.models.files import save
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
-from federated.protocols.sides import AddUp, Outcome
+from federated.protocols.sides import AddUp, TaskOutcome
 from federated.protocols.training_rounds import TrainingRounds
 from federated.rounds.coordinator import Coordinator
 from federated.task import registry
@@ -80,8 +80,8 @@ def _component(spec: TaskSpec) -> tuple[Any, Any]:
     return module, parameters_of(module.Parameters, unit)
 
 
-class _PodSide:
-    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+class _AveragingInPod:
+    def __init__(self, parameters: Parameters, place: StepContext) -> None:
         module, chosen = _component(place.spec)
         self._place, self._auto_eval = place, parameters.auto_eval
         self._amounts = parameters.amounts(*module.planned(chosen))
@@ -120,18 +120,18 @@ class _PodSide:
             save(self._place.results / "model.safetensors", tensors, facts)
 
 
-def worker(parameters: Parameters, place: Workplace) -> _PodSide:
+def worker(parameters: Parameters, place: StepContext) -> _AveragingInPod:
     """The side in a pod; reads the data.
 
     Raises:
         TaskRefused: the algorithm or its data cannot be used.
     """
-    return _PodSide(parameters, place)
+    return _AveragingInPod(parameters, place)
 
 
 async def modeller(
     parameters: Parameters, coordinator: Coordinator, cohort: tuple[str, ...], add_up: AddUp
-) -> Outcome:
+) -> TaskOutcome:
     """The modeller's side, from the first round or from where it was killed.
 
     Raises:

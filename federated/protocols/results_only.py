@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from federated.aggregators.round_terms import Purpose, aggregation_of, counts_hash
 from federated.aggregators.secure_rounds import Combined, Exchange
-from federated.aggregators.terms import Purpose, aggregation_of, counts_hash
 from federated.aggregators.values import Layout
 from federated.algorithms.results import WorkerResult
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.errors import TaskRefused
 from federated.protocols.exchanges import Exchanges
-from federated.protocols.sides import LIMITS_EXCEEDED, AddUp, Outcome
+from federated.protocols.sides import LIMITS_EXCEEDED, AddUp, TaskOutcome
 from federated.rounds.coordinator import Coordinator
 from federated.task import registry
 from federated.task.envelope import Buffer
@@ -74,8 +74,8 @@ def layout_of(module: Any, parameters: Any, spec: TaskSpec) -> Layout:
     return found
 
 
-class _PodSide:
-    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+class _ResultsInPod:
+    def __init__(self, parameters: Parameters, place: StepContext) -> None:
         self._module, self._chosen = _component(place.spec)
         self._parameters, self._place = parameters, place
         self._ran: asyncio.Task[WorkerResult[Any]] | None = None
@@ -109,18 +109,18 @@ class _PodSide:
             self._ran.cancel()
 
 
-def worker(parameters: Parameters, place: Workplace) -> _PodSide:
+def worker(parameters: Parameters, place: StepContext) -> _ResultsInPod:
     """The side in a pod.
 
     Raises:
         TaskRefused: the algorithm cannot be run by itself.
     """
-    return _PodSide(parameters, place)
+    return _ResultsInPod(parameters, place)
 
 
 async def modeller(
     parameters: Parameters, coordinator: Coordinator, cohort: tuple[str, ...], add_up: AddUp
-) -> Outcome:
+) -> TaskOutcome:
     """The modeller's side.
 
     Raises:
@@ -128,7 +128,7 @@ async def modeller(
     """
     if coordinator.spec.aggregation is None:
         results = await coordinator.results(cohort)
-        return Outcome(reason_of(results), results=results)
+        return TaskOutcome(reason_of(results), results=results)
     module, chosen = _component(coordinator.spec)
     layout = layout_of(module, chosen, coordinator.spec)
     return await summed_once(coordinator, cohort, add_up, layout, writer(module, chosen, coordinator.spec))
@@ -160,7 +160,7 @@ async def summed_once(
     add_up: AddUp,
     layout: Layout,
     write: Write | None = None,
-) -> Outcome:
+) -> TaskOutcome:
     """One sum over the pods, released once in the life of a task; taken from the journal where it was made before.
 
     Raises:
@@ -185,10 +185,10 @@ async def summed_once(
         "files": files,
     }
     coordinator.journal.end(terms.seq, "done", outcome)
-    return Outcome("done", counts=combined, files=files)
+    return TaskOutcome("done", counts=combined, files=files)
 
 
-def _remembered(outcome: Mapping[str, Any]) -> Outcome:
+def _remembered(outcome: Mapping[str, Any]) -> TaskOutcome:
     combined = Combined(
         {name: np.asarray(part) for name, part in outcome["parts"].items()},
         tuple(outcome["survivors"]),
@@ -196,7 +196,7 @@ def _remembered(outcome: Mapping[str, Any]) -> Outcome:
         outcome["lost"],
         outcome["report"],
     )
-    return Outcome("done", counts=combined, files=outcome["files"])
+    return TaskOutcome("done", counts=combined, files=outcome["files"])
 
 
 __all__ = ["Parameters", "modeller", "summed_once", "worker", "writer"]

@@ -73,7 +73,7 @@ class RoundOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TaskOutcome:
     """What a task came to.
 
     Attributes:

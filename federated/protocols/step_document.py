@@ -17,7 +17,7 @@ from typing import Any
 
 from ehr.files.problems import FileErrors, Mark, Problem, Problems, quoted, suggestion
 from ehr.files.yaml_nodes import Hole, Items, Table, Text, Yaml, plain, read_yaml, shape
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.errors import NameWaits, TaskRefused, UnknownName
 from federated.names import PREFIX
 from federated.owner.disclosure import ALL

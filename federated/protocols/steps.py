@@ -19,10 +19,10 @@ from typing import Any, Literal
 from ehr.errors import EHRError
 from federated.aggregators.values import Layout
 from federated.algorithms.results import WorkerResult
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.errors import ConfigurationError, FederatedError, TaskRefused
 from federated.protocols.results_only import layout_of, summed_once, writer
-from federated.protocols.sides import AddUp, Outcome
+from federated.protocols.sides import AddUp, TaskOutcome
 from federated.protocols.step_document import StepDocument, StepDocumentErrors, StepOf, read_steps
 from federated.rounds.coordinator import Coordinator
 from federated.task import registry
@@ -137,7 +137,7 @@ def prepared(document: StepDocument, spec: TaskSpec) -> dict[str, tuple[Any, Any
 
 
 async def run_steps(
-    document: StepDocument, made: Mapping[str, tuple[Any, Any]], place: Workplace
+    document: StepDocument, made: Mapping[str, tuple[Any, Any]], place: StepContext
 ) -> StepsRun:
     """Run the steps of a document in a pod, one after the other; each writes into a folder of its label.
 
@@ -168,7 +168,7 @@ async def run_steps(
     return StepsRun(results, skipped)
 
 
-def _why_not(step: StepOf, place: Workplace, skipped: Mapping[str, str]) -> str | None:
+def _why_not(step: StepOf, place: StepContext, skipped: Mapping[str, str]) -> str | None:
     """Why a step is skipped; None where it runs."""
     if step.needs is not None and step.needs not in place.leaves:
         return f"the pod's owner does not let {step.needs.replace('_', ' ')} leave"
@@ -182,8 +182,8 @@ def _why_not(step: StepOf, place: Workplace, skipped: Mapping[str, str]) -> str 
     return None
 
 
-class _PodSide:
-    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+class _StepsInPod:
+    def __init__(self, parameters: Parameters, place: StepContext) -> None:
         self._parameters, self._place = parameters, place
         self._document = document_of(place.spec, parameters)
         self._made = prepared(self._document, place.spec)
@@ -228,18 +228,18 @@ def counts_layout_of(document: StepDocument, made: Mapping[str, tuple[Any, Any]]
     return layout_of(*made[document.counts], spec)
 
 
-def worker(parameters: Parameters, place: Workplace) -> _PodSide:
+def worker(parameters: Parameters, place: StepContext) -> _StepsInPod:
     """The side in a pod.
 
     Raises:
         TaskRefused, NameWaits: as `document_of` and `prepared`.
     """
-    return _PodSide(parameters, place)
+    return _StepsInPod(parameters, place)
 
 
 async def modeller(
     parameters: Parameters, coordinator: Coordinator, cohort: tuple[str, ...], add_up: AddUp
-) -> Outcome:
+) -> TaskOutcome:
     """The modeller's side: one masked sum of the counts, or each pod's own results.
 
     Raises:
@@ -249,7 +249,7 @@ async def modeller(
     spec = coordinator.spec
     document = document_of(spec, parameters)
     if spec.aggregation is None:
-        return Outcome("done", results=await coordinator.results(cohort))
+        return TaskOutcome("done", results=await coordinator.results(cohort))
     if document.counts is not None and not spec.secure:
         raise _refused("The step document's counts are masked, and the task has no SecureAggregator")
     made = prepared(document, spec)

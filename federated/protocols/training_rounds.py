@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from federated.aggregators.round_terms import aggregation_of
 from federated.aggregators.secure_rounds import Combined, Exchange
-from federated.aggregators.terms import aggregation_of
 from federated.aggregators.values import (
     model_hash,
     moved,
@@ -22,7 +22,7 @@ from federated.errors import ConfigurationError, TooFewPods
 from federated.models.interface import Model
 from federated.protocols.early_stopping import EarlyStopping
 from federated.protocols.exchanges import Exchanges
-from federated.protocols.sides import AddUp, Outcome, RoundOutcome
+from federated.protocols.sides import AddUp, RoundOutcome, TaskOutcome
 from federated.rounds.coordinator import Coordinator, News
 from federated.rounds.journal import LoggedRound
 from federated.task.envelope import Buffer, body_digest
@@ -70,7 +70,7 @@ class TrainingRounds:
         self._layout = reals_layout(self._like, metrics)
         self._so_far = _Training(dict(self._like), tensors_to_bytes(self._like))
 
-    async def run(self, amounts: Sequence[int]) -> Outcome:
+    async def run(self, amounts: Sequence[int]) -> TaskOutcome:
         """From the first round, or from where this program was killed.
 
         Args:
@@ -85,7 +85,7 @@ class TrainingRounds:
             number = len(found.rounds) + 1
             self._at.tell(News("round", number, len(amounts), "", f"round {number} of {len(amounts)}"))
             self._take(number, await self._attempts(number, amounts[number - 1]))
-        return Outcome(self._reason() or "done", tuple(found.rounds), found.tensors, found.best)
+        return TaskOutcome(self._reason() or "done", tuple(found.rounds), found.tensors, found.best)
 
     def _reason(self) -> str | None:
         found, stop = self._so_far, self._stop

@@ -9,15 +9,15 @@ from pathlib import Path
 from federated.reports import federation_charts
 from federated.reports.federation import Federation
 from federated.reports.templates_over_sites import environment
-from federated.screening.report import documents, files, patient_list, wording
+from federated.screening.report import files, json_documents, patient_list, wording
 from federated.screening.report.funnel import Funnel, merged
 from federated.screening.report.html import asset, content_policy
-from federated.screening.report.run import Run
+from federated.screening.report.results import Run
 from federated.screening.report.wording import Mark
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class SiteColumn:
     """One site, or all of them."""
 
     name: str
@@ -39,7 +39,7 @@ def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation
     Raises:
         InvalidArgument: there is no run, or they are of different trials.
     """
-    runs = documents.same_trial(runs)
+    runs = json_documents.same_trial(runs)
     sites = sorted((_column(run, reports) for run in runs), key=lambda site: (site.name, site.href))
     shared = federation or Federation()
     model, server = shared.discrimination, shared.server
@@ -65,21 +65,21 @@ def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation
     )
 
 
-def _column(run: Run, reports: Mapping[str, str]) -> Column:
-    found = documents.counts(run)
+def _column(run: Run, reports: Mapping[str, str]) -> SiteColumn:
+    found = json_documents.counts(run)
     decisions = tuple((mark, found[decision.value]) for decision, mark in wording.DECISIONS.items())
     unread = sum(any(state not in wording.COMPLETE for state in p.fetched.values()) for p in run.patients)
     name = run.site.name or run.site.pseudonym
     href = reports.get(run.site.pseudonym, "")
-    return Column(name, href, found["input"], decisions, documents.funnel_of(run), unread)
+    return SiteColumn(name, href, found["input"], decisions, json_documents.funnel_of(run), unread)
 
 
-def _total(runs: Sequence[Run], sites: Sequence[Column]) -> Column:
-    table = merged(documents.tables(run) for run in runs)
+def _total(runs: Sequence[Run], sites: Sequence[SiteColumn]) -> SiteColumn:
+    table = merged(json_documents.tables(run) for run in runs)
     marks = enumerate(wording.DECISIONS.values())
     decisions = tuple((mark, sum(site.decisions[place][1] for site in sites)) for place, mark in marks)
     everyone, unread = sum(site.input for site in sites), sum(site.unread for site in sites)
-    return Column("All sites", "", everyone, decisions, documents.funnel_of(runs[0], table), unread)
+    return SiteColumn("All sites", "", everyone, decisions, json_documents.funnel_of(runs[0], table), unread)
 
 
 def write_overview(
@@ -97,7 +97,7 @@ def write_overview(
         InvalidArgument: there is no run, or they are of different trials.
         OutputError: as `write_site`.
     """
-    document = documents.text(documents.overview(runs))
+    document = json_documents.text(json_documents.overview(runs))
     shown = page(runs, reports, federation)
     folder = files.ready(Path(folder))
     return (

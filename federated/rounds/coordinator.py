@@ -21,7 +21,7 @@ from federated.links.link import Link
 from federated.models.interface import Tensors
 from federated.names import _PodResponseType
 from federated.rounds.journal import Journal
-from federated.task.envelope import Asked, Buffer, Header, Message, Parcel, opened, signed
+from federated.task.envelope import Asked, Buffer, Envelope, Header, Message, opened, signed
 from federated.task.spec import TaskSpec
 from secure_agg import Signer
 
@@ -105,12 +105,12 @@ class Coordinator:
 
     def request(
         self, pod: str, number: int, kind: Asked, note: Mapping[str, Any], body: Buffer = b""
-    ) -> Parcel:
+    ) -> Envelope:
         """A signed request."""
         header = Header(1, self.spec.hash, self.spec.modeller.name, pod, number, kind, dict(note), 0, b"")
         return signed(self.signer, header, body)
 
-    async def ask(self, pod: str, request: Parcel, number: int, *, upload: bool = False) -> Answer:
+    async def ask(self, pod: str, request: Envelope, number: int, *, upload: bool = False) -> Answer:
         """One pod's answer to one request; never raises for what a pod does."""
         try:
             parcel = await self.link.ask(pod, request)
@@ -133,7 +133,7 @@ class Coordinator:
         return Answer(pod, message)
 
     async def ask_who_is_there(
-        self, asked: tuple[str, Parcel, int], enough: Callable[[], bool], *, upload: bool = False
+        self, asked: tuple[str, Envelope, int], enough: Callable[[], bool], *, upload: bool = False
     ) -> Answer:
         """The same, but nobody waits to the deadline for a pod that has gone while enough others have answered."""
         both = [
@@ -204,7 +204,7 @@ class Coordinator:
 
     async def ask_all(
         self,
-        requests: Mapping[str, Parcel],
+        requests: Mapping[str, Envelope],
         number: int,
         seconds: float,
         enough: Callable[[], bool] = lambda: False,

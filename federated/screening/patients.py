@@ -21,10 +21,10 @@ from ehr.site import Site
 from federated.errors import ConfigurationError
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import Decision, Outcome, Verdict
-from federated.screening.decide.lookups import Shares, look_up_next
-from federated.screening.plan.plan import Plan, SiteFacts, make_plan
+from federated.screening.decide.missing_data import Shares, look_up_next
+from federated.screening.plan.trial_plan import Plan, SiteFacts, make_plan
 from federated.screening.report.heads import added_up, site_head, trial_head, value_set_heads, work_of
-from federated.screening.report.run import MatchState, PatientResult, Run, Work
+from federated.screening.report.results import MatchState, PatientResult, Run, Work
 from federated.screening.trial.criteria import Trial
 
 Progress = Callable[[int, int], None]
@@ -41,7 +41,7 @@ _NO_LONGER = frozenset({"cancelled", "noshow", "entered-in-error", "fulfilled"})
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredResult:
     """One finished patient, as a checkpoint keeps it: all that the outputs need of them."""
 
     result: PatientResult
@@ -49,7 +49,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Ongoing:
+class ResumeState:
     """What a run is gone on with.
 
     Args:
@@ -57,11 +57,11 @@ class Ongoing:
         progress: is told of each patient.
     """
 
-    checkpoint: Checkpoint[Kept] | None = None
+    checkpoint: Checkpoint[StoredResult] | None = None
     progress: Progress = field(default=lambda done, total: None)
 
 
-NOTHING_KEPT = Ongoing()
+NOTHING_KEPT = ResumeState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Screening:
 
 
 async def screen_patients(
-    asked: Screening, site: Site, rows: Sequence[Row], ongoing: Ongoing = NOTHING_KEPT
+    asked: Screening, site: Site, rows: Sequence[Row], ongoing: ResumeState = NOTHING_KEPT
 ) -> Run:
     """The whole run of one site, from which all outputs are made. Nothing leaves.
 
@@ -184,8 +184,8 @@ class Decider:
 
 
 async def screen_rows(
-    decider: Decider, site: Site, rows: Sequence[Row], ongoing: Ongoing
-) -> AsyncIterator[Kept]:
+    decider: Decider, site: Site, rows: Sequence[Row], ongoing: ResumeState
+) -> AsyncIterator[StoredResult]:
     """One result a row, in input order; rows that the checkpoint holds are not asked again.
 
     A patient is decided and stored as soon as they are read, whoever stands before them in the input.
@@ -195,9 +195,9 @@ async def screen_rows(
     done = len(stored)
     ongoing.progress(done, len(rows))
 
-    def finish(readings: Sequence[Reading]) -> Sequence[Kept]:
+    def finish(readings: Sequence[Reading]) -> Sequence[StoredResult]:
         nonlocal done
-        kept = [Kept(_result(reading, decider, site), work_of(reading)) for reading in readings]
+        kept = [StoredResult(_result(reading, decider, site), work_of(reading)) for reading in readings]
         if checkpoint is not None:
             keys = [_row_key(site.key, reading.row) for reading in readings]
             checkpoint.add(
@@ -245,7 +245,9 @@ def _row_key(key: bytes, row: Row) -> str:
     return row_key(key, (*_identity(row), *cells))
 
 
-def _stored(checkpoint: Checkpoint[Kept] | None, rows: Sequence[Row], key: bytes) -> Mapping[int, Kept]:
+def _stored(
+    checkpoint: Checkpoint[StoredResult] | None, rows: Sequence[Row], key: bytes
+) -> Mapping[int, StoredResult]:
     if checkpoint is None:
         return {}
     keys = {row.number: _row_key(key, row) for row in rows}

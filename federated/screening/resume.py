@@ -15,9 +15,9 @@ from ehr.people.identity import Person
 from ehr.people.people_file import Row
 from ehr.reading.checkpoint import Checkpoint
 from ehr.site import Site
-from federated.screening.patients import Kept, site_facts
-from federated.screening.plan.plan import make_plan
-from federated.screening.report.run import Execution
+from federated.screening.patients import StoredResult, site_facts
+from federated.screening.plan.trial_plan import make_plan
+from federated.screening.report.results import Execution
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.lock import digest
 
@@ -27,7 +27,7 @@ _MEMBERS = "members"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ScreeningRequest:
     """What is asked for.
 
     Args:
@@ -50,7 +50,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class ScreeningJob:
     """What a run begins with, or goes on with: fixed when it first began.
 
     Args:
@@ -61,7 +61,7 @@ class Start:
 
     rows: tuple[Row, ...]
     index_date: date
-    checkpoint: Checkpoint[Kept] | None = None
+    checkpoint: Checkpoint[StoredResult] | None = None
 
     def close(self) -> None:
         """Everything is written: the checkpoint is removed unless the next start must ask somebody again."""
@@ -69,7 +69,7 @@ class Start:
             self.checkpoint.close(finished=not self.checkpoint.waiting)
 
 
-async def begin(site: Site, trial: Trial, wanted: Wanted) -> Start:
+async def begin(site: Site, trial: Trial, wanted: ScreeningRequest) -> ScreeningJob:
     """Read whom to decide for, and open what an earlier start left behind.
 
     Raises:
@@ -80,9 +80,9 @@ async def begin(site: Site, trial: Trial, wanted: Wanted) -> Start:
     listed = None if chosen else site.listed_in_ehr
     rows = wanted.rows or (() if listed else await site.rows(wanted.patients))
     if wanted.out is None:
-        return Start(rows or await site.rows(), today)
+        return ScreeningJob(rows or await site.rows(), today)
     identity = _identity(site, trial, listed or str(len(rows)), wanted)
-    checkpoint = Checkpoint(wanted.out / CHECKPOINT, identity, Kept)
+    checkpoint = Checkpoint(wanted.out / CHECKPOINT, identity, StoredResult)
     checkpoint.load(fresh=wanted.fresh)
     rows = rows or _remembered(checkpoint.facts) or await site.rows()
     if checkpoint.resumes:
@@ -93,7 +93,7 @@ async def begin(site: Site, trial: Trial, wanted: Wanted) -> Start:
     # A Group or List may change between two starts: who is in it is fixed with the first.
     members = {_MEMBERS: " ".join(row.person.id or "" for row in rows if row.person)} if listed else {}
     checkpoint.start({"index_date": today.isoformat()} | members)
-    return Start(rows, date.fromisoformat(checkpoint.facts["index_date"]), checkpoint)
+    return ScreeningJob(rows, date.fromisoformat(checkpoint.facts["index_date"]), checkpoint)
 
 
 def _remembered(facts: Mapping[str, str]) -> tuple[Row, ...]:
@@ -101,7 +101,7 @@ def _remembered(facts: Mapping[str, str]) -> tuple[Row, ...]:
     return tuple(Row(number, Person(id=member)) for number, member in members)
 
 
-def _identity(site: Site, trial: Trial, rows: str, wanted: Wanted) -> dict[str, str]:
+def _identity(site: Site, trial: Trial, rows: str, wanted: ScreeningRequest) -> dict[str, str]:
     """What must be equal for an earlier start to be gone on with: all that can change a patient's result."""
     # Any one day serves: the plan's digest then stands for the trial's constants and the site's facts.
     plan = make_plan(trial, site_facts(site), date(2000, 1, 1))

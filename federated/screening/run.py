@@ -20,16 +20,16 @@ from ehr.files.settings import SiteFile
 from ehr.people.matching import record_numbers
 from ehr.people.people_file import Row
 from ehr.records.patient import Patient
-from ehr.site import REAL, Site, Surroundings, open_site_async
+from ehr.site import REAL, ClockAndWire, Site, open_site_async
 from ehr.sync import run_here
 from federated.errors import ConfigurationError, MissingExtra
 from federated.screening.decide.evidence import Decision
-from federated.screening.patients import UNREAD, Ongoing, Progress, Screening, screen_patients
-from federated.screening.report import decisions_csv, documents
+from federated.screening.patients import UNREAD, Progress, ResumeState, Screening, screen_patients
+from federated.screening.report import decisions_csv, json_documents
 from federated.screening.report.decisions_csv import Contact
-from federated.screening.report.run import Run
+from federated.screening.report.results import Run
 from federated.screening.report.write import write_contacts, write_site
-from federated.screening.resume import CHECKPOINT, Start, Wanted, begin, execution
+from federated.screening.resume import CHECKPOINT, ScreeningJob, ScreeningRequest, begin, execution
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.load import load_trial
 
@@ -73,7 +73,7 @@ class Decisions:
     """A finished screening run.
 
     Args:
-        run: all of it; see `federated.screening.report.run.Run`.
+        run: all of it; see `federated.screening.report.results.Run`.
         contacts: row to person, for ``contacts.csv``, where that was asked for; None otherwise.
     """
 
@@ -83,7 +83,7 @@ class Decisions:
     @property
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` holds."""
-        return documents.summary(self.run)
+        return json_documents.summary(self.run)
 
     @property
     def some_unread(self) -> bool:
@@ -140,7 +140,7 @@ def screen(
     config: str | Path | SiteFile,
     trial: str | Path | Trial,
     options: Options | None = None,
-    surroundings: Surroundings = REAL,
+    surroundings: ClockAndWire = REAL,
 ) -> Decisions:
     """Decide for each patient of a site whether a trial's criteria hold.
 
@@ -162,7 +162,7 @@ async def screen_async(
     config: str | Path | SiteFile,
     trial: str | Path | Trial,
     options: Options | None = None,
-    surroundings: Surroundings = REAL,
+    surroundings: ClockAndWire = REAL,
 ) -> Decisions:
     """`screen`, for programs with an event loop of their own."""
     chosen = options or Options()
@@ -194,8 +194,8 @@ async def screen_async(
         return decisions
 
 
-def _wanted(site: Site, options: Options, started: datetime) -> Wanted:
-    return Wanted(
+def _wanted(site: Site, options: Options, started: datetime) -> ScreeningRequest:
+    return ScreeningRequest(
         today=started.astimezone(site.zone).date(),
         index_date=options.index_date,
         patients=options.patients,
@@ -214,14 +214,14 @@ def _loaded(path: Path, options: Options) -> Trial:
         raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
 
 
-async def _screened(site: Site, trial: Trial, start: Start, options: Options) -> Run:
+async def _screened(site: Site, trial: Trial, start: ScreeningJob, options: Options) -> Run:
     asked = Screening(
         trial=trial,
         index_date=start.index_date,
         on_unknown=options.on_unknown,
         tool_version=version("trialveil"),
     )
-    ongoing = Ongoing(start.checkpoint, options.progress)
+    ongoing = ResumeState(start.checkpoint, options.progress)
     return await screen_patients(asked, site, start.rows, ongoing)
 
 

@@ -63,7 +63,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Envelope:
     """One message.
 
     Attributes:
@@ -127,15 +127,15 @@ def body_digest(body: Buffer) -> bytes:
     return _last.of(body)
 
 
-def signed(signer: Signer, header: Header, body: Buffer = b"") -> Parcel:
+def signed(signer: Signer, header: Header, body: Buffer = b"") -> Envelope:
     """A message, ready to be sent; ``size`` and ``digest`` of the header are filled in here."""
     size = memoryview(body).nbytes
     digest = b"" if header.sealed else body_digest(body)
     data = msgspec.msgpack.encode(msgspec.structs.replace(header, size=size, digest=digest))
-    return Parcel(signer.sign(MESSAGE_DOMAIN + data) + data, body)
+    return Envelope(signer.sign(MESSAGE_DOMAIN + data) + data, body)
 
 
-def opened(parcel: Parcel, keys: Mapping[str, bytes], *, sealed_allowed: bool = False) -> Message:
+def opened(parcel: Envelope, keys: Mapping[str, bytes], *, sealed_allowed: bool = False) -> Message:
     """A message that is what its header says, from somebody whose key is pinned.
 
     Args:
@@ -167,7 +167,7 @@ def opened(parcel: Parcel, keys: Mapping[str, bytes], *, sealed_allowed: bool = 
     return Message(header, parcel.body, head)
 
 
-def is_sealed(parcel: Parcel) -> bool:
+def is_sealed(parcel: Envelope) -> bool:
     """Whether a message says of itself that its body is a masked upload; nothing is verified."""
     try:
         return msgspec.msgpack.decode(parcel.head[SIGNATURE_SIZE:], type=Header).sealed

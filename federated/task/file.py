@@ -36,8 +36,8 @@ from federated.task.spec import (
     TASK_NAME,
     Aggregation,
     Deadlines,
-    Document,
     Participant,
+    TaskDocument,
     TaskSpec,
     Unit,
     check_task_spec,
@@ -146,7 +146,7 @@ class PodSection(Section):
     data: str | None = None
 
 
-class ModellerSection(Section):
+class SenderSection(Section):
     """Who sends the task.
 
     Args:
@@ -212,7 +212,7 @@ class TaskFile(Section):
     algorithms: tuple[UnitSection, ...] = ()
     aggregator: AggregatorSection | None = None
     pods: tuple[PodSection, ...] = Field(min_length=1)
-    modeller: ModellerSection
+    modeller: SenderSection
     quorum: int | None = Field(default=None, ge=1)
     cohort_minimum: int = Field(default=1, ge=1)
     deadlines: DeadlinesSection = DeadlinesSection()
@@ -243,7 +243,7 @@ def documents_of(task: TaskFile) -> dict[str, DocumentSection]:
     return own | dict(task.documents)
 
 
-def read_document(one: DocumentSection, folder: Path) -> Document:
+def read_document(one: DocumentSection, folder: Path) -> TaskDocument:
     """A file as it travels inside the task.
 
     Raises:
@@ -259,13 +259,13 @@ def read_document(one: DocumentSection, folder: Path) -> Document:
         except OSError as error:
             raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
         # Locked, it needs no other file: what it uses and its value sets are written out.
-        return Document(kind="trial", digest=digest(trial), text=lock(trial))
+        return TaskDocument(kind="trial", digest=digest(trial), text=lock(trial))
     data = read_bytes(path, "step document")
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise ConfigurationError("step document: not UTF-8. Save it as UTF-8.") from None
-    return Document(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=text)
+    return TaskDocument(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=text)
 
 
 def modeller_identity(task: TaskFile, folder: Path) -> Identity:

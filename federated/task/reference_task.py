@@ -13,7 +13,7 @@ from ehr.files.yaml_nodes import Table, Text, Yaml
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class ReferenceField:
     """One field of the reference.
 
     Attributes:
@@ -29,37 +29,43 @@ class Field:
     harmless: str | None = None
 
 
-FIELDS: tuple[Field, ...] = (
-    Field("task.protocol", "protocol", 'read as "protocol"'),
-    Field("task.algorithm", "algorithm", 'read as "algorithm"'),
-    Field("task.aggregator", "aggregator", 'read as "aggregator"'),
-    Field("project_id", "project", 'read as "project"'),
-    Field("modeller.username", "modeller.name", 'read as "modeller.name"'),
-    Field("modeller.private_key_file", "modeller.key.file", 'read as "modeller.key: {file: …}"'),
-    Field("pods.identifiers", "", 'a pod is pinned by its key: write "pods: [{name: …, key: …, data: …}]"'),
-    Field(
+FIELDS: tuple[ReferenceField, ...] = (
+    ReferenceField("task.protocol", "protocol", 'read as "protocol"'),
+    ReferenceField("task.algorithm", "algorithm", 'read as "algorithm"'),
+    ReferenceField("task.aggregator", "aggregator", 'read as "aggregator"'),
+    ReferenceField("project_id", "project", 'read as "project"'),
+    ReferenceField("modeller.username", "modeller.name", 'read as "modeller.name"'),
+    ReferenceField("modeller.private_key_file", "modeller.key.file", 'read as "modeller.key: {file: …}"'),
+    ReferenceField(
+        "pods.identifiers", "", 'a pod is pinned by its key: write "pods: [{name: …, key: …, data: …}]"'
+    ),
+    ReferenceField(
         "modeller.identity_verification_method",
         "",
         "a modeller is known by its Ed25519 key alone",
         "key-based",
     ),
-    Field(
+    ReferenceField(
         "secrets",
         "",
         'a secret never stands in a file: "modeller.key" names a file or an environment variable',
     ),
-    Field("hub", "", "there is no hub: keys are pinned in the files of task and pod"),
-    Field("message_service", "", 'there is no message service: pods dial "modeller.listen"'),
-    Field("version", "", "a task has no version of its own; leave it out"),
-    Field("run_on_new_data_only", "", "every run reads all rows of the split; leave it out", "false"),
-    Field("batched_execution", "", "rows are read as the algorithm needs them; leave it out", "false"),
-    Field("test_run", "", "there are no test runs; try the task on synthetic data", "false"),
-    Field("force_rerun_failed_files", "", "files are not read by this release", "true"),
-    Field("enable_anonymized_tracker_upload", "", "nothing is uploaded anywhere", "false"),
-    Field("template", "", "there are no templates: write the values"),
-    Field("task.data_structure", "", 'write it as the argument "data" of the algorithm'),
-    Field("task.transformation_file", "", "transformations are not part of this release"),
-    Field("task.primary_results_path", "", 'results lie in the folder given with "--out"'),
+    ReferenceField("hub", "", "there is no hub: keys are pinned in the files of task and pod"),
+    ReferenceField("message_service", "", 'there is no message service: pods dial "modeller.listen"'),
+    ReferenceField("version", "", "a task has no version of its own; leave it out"),
+    ReferenceField(
+        "run_on_new_data_only", "", "every run reads all rows of the split; leave it out", "false"
+    ),
+    ReferenceField(
+        "batched_execution", "", "rows are read as the algorithm needs them; leave it out", "false"
+    ),
+    ReferenceField("test_run", "", "there are no test runs; try the task on synthetic data", "false"),
+    ReferenceField("force_rerun_failed_files", "", "files are not read by this release", "true"),
+    ReferenceField("enable_anonymized_tracker_upload", "", "nothing is uploaded anywhere", "false"),
+    ReferenceField("template", "", "there are no templates: write the values"),
+    ReferenceField("task.data_structure", "", 'write it as the argument "data" of the algorithm'),
+    ReferenceField("task.transformation_file", "", "transformations are not part of this release"),
+    ReferenceField("task.primary_results_path", "", 'results lie in the folder given with "--out"'),
 )
 """In the order in which they are looked for."""
 

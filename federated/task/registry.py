@@ -52,7 +52,7 @@ class Component(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RegisteredName:
     """One name as it is listed: built in, an alias, or brought by a plug-in.
 
     Args:
@@ -219,7 +219,7 @@ PLUGIN_GROUPS: Mapping[str, Kind] = MappingProxyType(
 
 
 @cache
-def built_in() -> Mapping[str, Entry]:
+def built_in() -> Mapping[str, RegisteredName]:
     """The 59 names of this distribution by bare name, protocols after algorithms."""
     tables: tuple[tuple[Kind, type[Name], Mapping[Any, Row]], ...] = (
         ("algorithm", AlgorithmType, ALGORITHMS),
@@ -232,17 +232,17 @@ def built_in() -> Mapping[str, Entry]:
             target = ALIASES.get(member)
             row = rows[member if target is None else target]
             alias_of = None if target is None else target.name
-            entries[member.name] = Entry(member.name, str(member.value), kind, row, alias_of)
+            entries[member.name] = RegisteredName(member.name, str(member.value), kind, row, alias_of)
     return MappingProxyType(entries)
 
 
 @cache
-def plugins() -> Mapping[str, Entry]:
+def plugins() -> Mapping[str, RegisteredName]:
     """Names that other installed distributions bring. A built-in name cannot be replaced.
 
     A name that is built in, stands under our prefix, or is brought twice is left out, with a warning.
     """
-    found: dict[str, Entry] = {}
+    found: dict[str, RegisteredName] = {}
     twice: set[str] = set()
     for group, kind in PLUGIN_GROUPS.items():
         for point in entry_points(group=group):
@@ -259,19 +259,19 @@ def _is_reserved(name: str) -> bool:
     return name.startswith(PREFIX) or name in built_in()
 
 
-def _plugin(point: EntryPoint, kind: Kind) -> Entry:
+def _plugin(point: EntryPoint, kind: Kind) -> RegisteredName:
     # A protocol that is named with an attribute is a step document: the attribute is the path of its file.
     document = kind == "protocol" and bool(point.attr)
     row = Row("federated.protocols.steps", point.value) if document else Row(point.module)
-    return Entry(point.name, point.name, kind, row)
+    return RegisteredName(point.name, point.name, kind, row)
 
 
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[RegisteredName, ...]:
     """Every name, built in and brought by plug-ins, available or waiting."""
     return (*built_in().values(), *plugins().values())
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> RegisteredName:
     """The entry of a name, whatever its state.
 
     Args:
@@ -314,7 +314,7 @@ def resolve(name: str, arguments: Mapping[str, object] | None = None) -> Row:
     return entry.row
 
 
-def waits_for(entry: Entry) -> str | None:
+def waits_for(entry: RegisteredName) -> str | None:
     """What a name waits for, in words, with the argument that makes it run today if there is one."""
     if entry.row.waits_for is None:
         return None

@@ -107,7 +107,7 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     step: float = 120.0
 
 
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TaskDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A file that travels inside the task, such as a trial file.
 
     Attributes:
@@ -156,7 +156,7 @@ class TaskSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     quorum: int = 1
     cohort_minimum: int = 1
     deadlines: Deadlines = Deadlines()
-    documents: dict[str, Document] = {}
+    documents: dict[str, TaskDocument] = {}
     project: str | None = None
 
     def to_bytes(self) -> bytes:

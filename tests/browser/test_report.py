@@ -16,7 +16,7 @@ import pytest
 from federated.reports.overview import write_overview
 from federated.reports.task_page import TrainedRound, counts_page, head_of, rounds_page
 from federated.screening.decide.evidence import Decision
-from federated.screening.report.run import CriterionHead, PatientResult, Run
+from federated.screening.report.results import CriterionHead, PatientResult, Run
 from federated.screening.report.write import write_site
 from tests.fakes import federations, runs
 from tests.federated.runtime.cast import make_task
@@ -219,8 +219,8 @@ def test_saved_cells_cannot_be_formulas(page: Any, downloads: Path, tmp_path: Pa
 
 
 def test_what_if_gives_the_numbers_of_a_trial_without_the_criterion(page: Any, run: Run) -> None:
-    from federated.screening.report.documents import funnel_of, tables
     from federated.screening.report.funnel import without
+    from federated.screening.report.json_documents import funnel_of, tables
 
     boxes = page.find_elements("css selector", "#ordered input")
     boxes[0].click()

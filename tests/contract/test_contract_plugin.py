@@ -20,7 +20,7 @@ from ehr.testing.cases import case_named
 from ehr.testing.harnesses import shipped_harness
 from ehr.testing.report import SCHEMA, merged
 from ehr.testing.run import selected, set_aside
-from federated.cli.documents import ContractDocument
+from federated.cli.command_documents import ContractDocument
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
 from tests.end_to_end.test_plugins import PLUGINS, _metadata

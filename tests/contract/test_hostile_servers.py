@@ -37,10 +37,10 @@ from ehr.sandbox.faults import (
 from ehr.sandbox.server import Sandbox
 from ehr.sandbox.skin import skin_named
 from ehr.sandbox.store import Store
-from ehr.sandbox.witness import Asked, TokenLeaked, Witness
-from ehr.site import Surroundings, open_site_async
+from ehr.sandbox.witness import RequestTarget, TokenLeaked, Witness
+from ehr.site import ClockAndWire, open_site_async
 from ehr.transport.client import SYSTEM_CLOCK, Clock, Limits
-from federated.screening.report.run import MatchState, Run
+from federated.screening.report.results import MatchState, Run
 from federated.screening.run import Options, screen_async
 from tests.contract.wire import condition, page, wired
 from tests.ehr.sandbox.synthetic import observation, small_store
@@ -149,7 +149,7 @@ async def test_what_a_hostile_server_says_is_right_or_known_to_be_incomplete(
     when = When(resource_type="Observation", page=3)
     stage.ehr.faults = (Fault(aimed(case.action, stage.evil), when, times=case.times),)
     slow = Limits(total_s=3, attempts=1) if isinstance(case.action, Trickle) else Limits()
-    around = Surroundings(clock=_waiting_less(), limits=slow)
+    around = ClockAndWire(clock=_waiting_less(), limits=slow)
     config = Folder(tmp_path / "site").write(stage.ehr.base_url)
     async with open_site_async(config, around) as site:
         found = await site.observations(ANA)
@@ -180,7 +180,7 @@ async def test_the_witness_would_notice(stage: Stage) -> None:
     """A token that another server hears is found: the other checks are not blind."""
     stage.witness.note_issued("a-token-of-the-ehr-that-leaks", "x", _origin(stage.ehr))
     headers = [(b"authorization", b"Bearer a-token-of-the-ehr-that-leaks")]
-    stage.witness.note_request(_origin(stage.evil), "GET", Asked("search"), headers, "")
+    stage.witness.note_request(_origin(stage.evil), "GET", RequestTarget("search"), headers, "")
     with pytest.raises(TokenLeaked):
         stage.witness.assert_tokens_stayed_home()
 
@@ -204,7 +204,7 @@ async def test_an_ignored_parameter_brings_nobody_else_s_records(
     answer = page(*entries) if url is None else page(*entries, self=url)
     async with wired(Condition=lambda _: answer) as ehr:
         config = Folder(tmp_path / "site").write(ehr.base)
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             found: Fetched[Any] = await site.conditions(ANA)
     assert [one.id for one in found.items] == (["c1", "c3"] if hers else [])
     assert found.state is (state if hers else found.state)
@@ -226,7 +226,7 @@ async def test_pages_without_end_end(tmp_path: Path, empty: bool) -> None:
 
     async with wired(Condition=endless) as ehr:
         config = Folder(tmp_path / "site").write(ehr.base)
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             found = await site.conditions(ANA)
         asked = len(ehr.asked("Condition"))
     codes = {issue.code for issue in found.issues}
@@ -262,7 +262,7 @@ async def test_whatever_the_server_does_no_decision_is_wrong(tmp_path: Path) -> 
     people = crowd(len(cases) + 7, seed=11)
     (tmp_path / "trial.yaml").write_text(TRIAL)
     limits = Limits(attempts=2, breaker_failures=10**6)
-    around = Surroundings(clock=_waiting_less(), limits=limits)
+    around = ClockAndWire(clock=_waiting_less(), limits=limits)
     with standing(people.store, 3) as stage:
         more = "  world: {condition: closed, procedure: closed}\ncohort: {patients: patients.csv}\n"
         config = Folder(tmp_path / "site").write(stage.ehr.base_url, more=more)

@@ -23,7 +23,7 @@ from ehr.reading.checkpoint import Checkpoint, row_key
 from ehr.reading.query import pseudonym
 from ehr.records.fetched import State
 from ehr.records.patient import PatientRef
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from ehr.transport.client import Limits, Transport
 from tests.contract.wire import condition, page, wired
 from tests.ehr.site_folder import Folder
@@ -41,8 +41,8 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-def around() -> Surroundings:
-    return Surroundings(clock=FakeClock().clock)
+def around() -> ClockAndWire:
+    return ClockAndWire(clock=FakeClock().clock)
 
 
 def _raw_deflate(body: bytes) -> bytes:
@@ -91,7 +91,7 @@ async def test_s17_no_body_grows_past_its_limit(bomb: str, status: str) -> None:
         assert ehr.asked("Patient")[0].header("accept-encoding") == "gzip"
 
 
-async def test_s17_a_site_has_the_limits_of_the_bar(folder: Folder, around: Surroundings) -> None:
+async def test_s17_a_site_has_the_limits_of_the_bar(folder: Folder, around: ClockAndWire) -> None:
     """20 MiB of JSON, 200 MiB of a binary; depth ends at the decoder's stack, entries at 10,000."""
     async with wired() as ehr, open_site_async(folder.write(ehr.base), around) as site:
         limits = site.adapter._parts.transport.limits  # type: ignore[attr-defined]  # of the generic adapter
@@ -153,7 +153,7 @@ S18 = {
 
 @pytest.mark.parametrize("what", S18)
 async def test_s18_what_is_no_answer_is_never_an_empty_one(
-    folder: Folder, around: Surroundings, what: str
+    folder: Folder, around: ClockAndWire, what: str
 ) -> None:
     raw, state = S18[what]
     async with wired(Condition=lambda _: raw) as ehr, open_site_async(folder.write(ehr.base), around) as site:
@@ -161,7 +161,7 @@ async def test_s18_what_is_no_answer_is_never_an_empty_one(
         assert (found.state, found.items, found.complete) == (state, (), False)
 
 
-async def test_s18_each_has_a_name_of_its_own(folder: Folder, around: Surroundings) -> None:
+async def test_s18_each_has_a_name_of_its_own(folder: Folder, around: ClockAndWire) -> None:
     names = {
         "HTML": "body-html",
         "nothing": "body-empty",
@@ -176,7 +176,7 @@ async def test_s18_each_has_a_name_of_its_own(folder: Folder, around: Surroundin
 
 
 async def test_s19_one_bad_entry_is_set_aside_and_the_others_kept(
-    folder: Folder, around: Surroundings
+    folder: Folder, around: ClockAndWire
 ) -> None:
     bad = condition("bad") | {"code": 7}
     mixed = page(*(condition(f"c{number}") for number in range(9)), bad)
@@ -204,7 +204,7 @@ ALIENS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("alien", ALIENS)
 async def test_s20_another_patient_s_record_is_dropped_and_counted(
-    folder: Folder, around: Surroundings, alien: dict[str, Any]
+    folder: Folder, around: ClockAndWire, alien: dict[str, Any]
 ) -> None:
     stray = {"resourceType": "Condition", "id": "stray"} | alien
     both = page(condition(), stray)
@@ -224,7 +224,7 @@ async def test_s20_another_patient_s_record_is_dropped_and_counted(
 
 
 async def test_s20_a_read_that_brings_another_record_is_an_error(
-    folder: Folder, around: Surroundings
+    folder: Folder, around: ClockAndWire
 ) -> None:
     other = json.dumps({"resourceType": "Patient", "id": "eve"}).encode()
     async with (

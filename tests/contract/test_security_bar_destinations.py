@@ -31,7 +31,7 @@ from ehr.files.settings import EHRSection
 from ehr.providers.registry import Provider, provider
 from ehr.records.fetched import State
 from ehr.records.patient import Attachment, DocumentReference, PatientRef
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from ehr.transport.client import Limits, Transport
 from ehr.transport.foreign import ForeignHost, ForeignHosts
 from tests.contract.wire import ANA as ANA_RECORD
@@ -50,8 +50,8 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-def around() -> Surroundings:
-    return Surroundings(clock=FakeClock().clock)
+def around() -> ClockAndWire:
+    return ClockAndWire(clock=FakeClock().clock)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ TRICKS = [
 
 @pytest.mark.parametrize("trick", TRICKS)
 async def test_s11_s12_a_next_link_that_leads_elsewhere_ends_the_search_and_nobody_else_hears(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer, trick: str
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer, trick: str
 ) -> None:
     def first(received: Received) -> bytes:
         own = (received.header("host") or "").rpartition(":")[2]
@@ -174,7 +174,7 @@ async def test_s11_s12_a_next_link_that_leads_elsewhere_ends_the_search_and_nobo
 
 
 async def test_s12_a_link_behind_a_space_is_a_path_at_home(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer
 ) -> None:
     first = page(condition(), next=f" {evil.base}/Condition")
     async with (
@@ -190,7 +190,7 @@ async def test_s12_a_link_behind_a_space_is_a_path_at_home(
     ["HTTP://127.0.0.1:{own}/r4/Condition?page=2", "?page=2", "Condition?page=2", "/r4/Condition?page=2"],
 )
 async def test_s12_a_link_of_the_same_origin_is_followed_however_it_is_written(
-    folder: Folder, around: Surroundings, link: str
+    folder: Folder, around: ClockAndWire, link: str
 ) -> None:
     def pages(received: Received) -> bytes:
         own = (received.header("host") or "").rpartition(":")[2]
@@ -219,7 +219,7 @@ async def test_s11_the_default_port_may_be_said_or_left_out(authority: Throwaway
 )
 @pytest.mark.parametrize("where", ["smart-configuration", "token", "Condition", "_search", "ana"])
 async def test_s14_no_redirect_is_followed_and_no_header_reaches_its_target(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer, status: str, where: str
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer, status: str, where: str
 ) -> None:
     moved = said(
         {}, status, Location=f"{evil.base}/x", Set_Cookie="id=Canary; Path=/", Refresh=f"0;url={evil.base}"
@@ -257,7 +257,7 @@ MERGED = {
     ],
 )
 async def test_s14_a_merge_that_leads_elsewhere_is_not_followed(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer, location: str
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer, location: str
 ) -> None:
     def moved(_: Received) -> bytes:
         target = location.format(evil=evil.base, port=evil.port, home=ehr.base)
@@ -277,7 +277,7 @@ async def test_s14_a_merge_that_leads_elsewhere_is_not_followed(
 
 
 async def test_s14_a_merge_is_followed_once_at_home_and_not_in_a_chain(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer
 ) -> None:
     def to(target: str) -> Answer:
         return lambda _: said(MERGED, "302 Found", Location=f"{ehr.base}/Patient/{target}")
@@ -306,7 +306,7 @@ async def test_s14_a_merge_is_followed_once_at_home_and_not_in_a_chain(
 
 @pytest.mark.parametrize("url", ["{evil}/Binary/b", "//127.0.0.1:{port}/r4/Binary/b", "../../Binary/b"])
 async def test_s12_an_attachment_elsewhere_is_not_fetched_with_the_token(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer, url: str
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer, url: str
 ) -> None:
     attachment = Attachment(content_type="application/pdf", url=url.format(evil=evil.base, port=evil.port))
     raw = {"resourceType": "DocumentReference", "content": [{"attachment": msgspec.to_builtins(attachment)}]}
@@ -326,7 +326,7 @@ async def test_s12_the_client_for_other_hosts_has_no_way_to_hold_a_credential() 
 
 @pytest.mark.parametrize("written", ["{evil}/Medication/m1", "//127.0.0.1:{port}/r4/Medication/m1"])
 async def test_s12_a_reference_that_leads_elsewhere_is_read_at_home_or_not_at_all(
-    folder: Folder, around: Surroundings, evil: MisbehavingServer, written: str
+    folder: Folder, around: ClockAndWire, evil: MisbehavingServer, written: str
 ) -> None:
     drug = {
         "resourceType": "MedicationRequest",
@@ -370,7 +370,7 @@ async def test_s12_a_declared_rule_puts_a_link_on_our_own_base_and_asks_nobody_e
             return page(condition("c2"))
         return page(condition("c1"), next=link.format(evil=evil.port))
 
-    around = Surroundings(clock=FakeClock().clock, providers=_rewriting)
+    around = ClockAndWire(clock=FakeClock().clock, providers=_rewriting)
     async with wired(Condition=pages) as ehr, open_site_async(folder.write(ehr.base), around) as site:
         found = await site.conditions(ANA)
         assert len(found.items) == (2 if followed else 1)
@@ -502,7 +502,7 @@ async def test_s13_no_redirect_no_other_type_and_no_larger_size_from_a_listed_ho
 
 
 async def test_s15_a_token_endpoint_elsewhere_comes_from_discovery_and_sees_no_bearer(
-    folder: Folder, around: Surroundings, tmp_path: Path
+    folder: Folder, around: ClockAndWire, tmp_path: Path
 ) -> None:
     async with misbehaving(says(token())) as login, wired() as ehr:
         ehr.answers["smart-configuration"] = lambda _: said({"token_endpoint": f"{login.base}/token"})
@@ -534,7 +534,7 @@ async def test_s15_a_token_endpoint_elsewhere_comes_from_discovery_and_sees_no_b
     ],
 )
 async def test_s15_a_token_endpoint_that_cannot_be_trusted_is_refused_before_any_assertion(
-    folder: Folder, around: Surroundings, endpoint: str
+    folder: Folder, around: ClockAndWire, endpoint: str
 ) -> None:
     config_of = said({"token_endpoint": endpoint})
     async with wired(**{"smart-configuration": lambda _: config_of}) as ehr:

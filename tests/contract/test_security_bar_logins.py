@@ -22,9 +22,9 @@ import pytest
 from ehr.auth.browser import GrantFlow, Launch, OneGrant
 from ehr.auth.client_proof import Client
 from ehr.auth.revocation import Revocation
-from ehr.auth.store import InMemory, Login, SealedStore
+from ehr.auth.store import InMemory, SealedStore, StoredLogin
 from ehr.auth.tokens import Granted, Token
-from ehr.connect.opening import Surroundings
+from ehr.connect.opening import ClockAndWire
 from ehr.connect.person import log_in_at
 from ehr.errors import ConfigurationError, EHRError, LoginNotKept, LoginRefused
 from ehr.records.patient import PatientRef
@@ -67,11 +67,11 @@ def config(folder: Folder, ehr: Sandbox, more: str = "", key: str = "file: ../el
     return folder.write(ehr.base_url, f"auth: {{browser: {{client_id: {APP}{more}{kept}}}}}")
 
 
-def ahead(seconds: float = 0) -> Surroundings:
+def ahead(seconds: float = 0) -> ClockAndWire:
     from datetime import timedelta
 
     now = SYSTEM_CLOCK.now
-    return Surroundings(clock=replace(SYSTEM_CLOCK, now=lambda: now() + timedelta(seconds=seconds)))
+    return ClockAndWire(clock=replace(SYSTEM_CLOCK, now=lambda: now() + timedelta(seconds=seconds)))
 
 
 async def log_in(path: Path, change: Change = lambda said: said) -> Browser:
@@ -83,7 +83,7 @@ async def log_in(path: Path, change: Change = lambda said: said) -> Browser:
     return browser
 
 
-def kept(folder: Folder, ehr: Sandbox) -> Login:
+def kept(folder: Folder, ehr: Sandbox) -> StoredLogin:
     found = SealedStore(folder.path / "login.store", KEY, f"{APP} {ehr.base_url}").read()
     assert found is not None
     return found
@@ -261,7 +261,7 @@ async def test_s08_no_code_verifier_secret_or_token_comes_out_of_a_login(
         assert not [text for text in (*said, *pages) if secret in text]
 
 
-LOGIN = Login("https://e.example/t", "t", 0.0, 60.0, "user/*.rs", "r")
+LOGIN = StoredLogin("https://e.example/t", "t", 0.0, 60.0, "user/*.rs", "r")
 CLIENT = Client(APP, lambda: datetime.now(UTC), secret=SECRET)
 FLOW = GrantFlow(CLIENT, "https://e.example/t", {"code": "c"}, 60)
 

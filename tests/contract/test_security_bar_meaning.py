@@ -15,7 +15,7 @@ from ehr.people.matching import known_date
 from ehr.reading.query import status_column
 from ehr.records.fetched import Fetched, State, nothing
 from ehr.records.patient import Kind, PatientRef
-from ehr.site import Surroundings, open_site_async, site_today
+from ehr.site import ClockAndWire, open_site_async, site_today
 from ehr.transport.client import Clock
 from federated.screening.run import Options, screen_async
 from tests.contract.wire import ANA as RECORD
@@ -33,8 +33,8 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-def around() -> Surroundings:
-    return Surroundings(clock=FakeClock().clock)
+def around() -> ClockAndWire:
+    return ClockAndWire(clock=FakeClock().clock)
 
 
 @pytest.mark.parametrize("state", INCOMPLETE)
@@ -52,7 +52,7 @@ def test_s35_a_failure_is_never_taken_for_nothing(state: State) -> None:
     "status", ["401 No", "403 No", "404 No", "408 No", "410 No", "429 No", "500 No", "503 No"]
 )
 async def test_s35_an_error_of_the_server_is_never_an_empty_record(
-    folder: Folder, around: Surroundings, status: str
+    folder: Folder, around: ClockAndWire, status: str
 ) -> None:
     async with (
         wired(Condition=lambda _: said({}, status)) as ehr,
@@ -104,7 +104,7 @@ NOT_UTF8 = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/j
     ],
 )
 async def test_s35_absence_and_failure_differ_up_to_the_decision(
-    folder: Folder, around: Surroundings, answer: bytes, decision: str
+    folder: Folder, around: ClockAndWire, answer: bytes, decision: str
 ) -> None:
     async with wired(Condition=lambda _: answer) as ehr:
         more = "  world: {condition: closed}\ncohort: {patients: patients.csv}\n"
@@ -130,7 +130,7 @@ DOUBTFUL = {
 
 @pytest.mark.parametrize("doubt", DOUBTFUL)
 async def test_s36_who_is_not_certain_is_never_asked_about(
-    folder: Folder, around: Surroundings, doubt: str
+    folder: Folder, around: ClockAndWire, doubt: str
 ) -> None:
     person = Person(family="Canaryfamily", given="Ana", birth_date="1950-02-03", mrn="M-1")
     raw = DOUBTFUL[doubt]
@@ -156,7 +156,7 @@ async def test_s36_who_is_not_certain_is_never_asked_about(
     ],
 )
 async def test_s36_a_number_alone_is_one_patient_or_nobody_s(
-    folder: Folder, around: Surroundings, raw: bytes, kind: type
+    folder: Folder, around: ClockAndWire, raw: bytes, kind: type
 ) -> None:
     async with (
         wired(Patient=lambda _: raw, _search=lambda _: raw) as ehr,
@@ -187,7 +187,7 @@ async def test_s37_today_is_the_site_s_day(folder: Folder, zone: str, today: dat
     async with wired() as ehr:
         config = folder.write(ehr.base)
         config.write_text(config.read_text().replace("America/New_York", zone))
-        async with open_site_async(config, Surroundings(clock=clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=clock)) as site:
             assert site_today(site, clock) == today
 
 
@@ -210,7 +210,7 @@ def test_s38_a_placeholder_is_no_date(text: str) -> None:
     assert interval_of(text, ZoneInfo("UTC")) is None
 
 
-async def test_s38_two_people_with_a_placeholder_are_not_one(folder: Folder, around: Surroundings) -> None:
+async def test_s38_two_people_with_a_placeholder_are_not_one(folder: Folder, around: ClockAndWire) -> None:
     raw = page(RECORD | {"birthDate": "1900-01-01", "identifier": []})
     async with (
         wired(Patient=lambda _: raw, _search=lambda _: raw) as ehr,

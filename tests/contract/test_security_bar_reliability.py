@@ -26,7 +26,7 @@ from ehr.reading.checkpoint import Checkpoint
 from ehr.reading.cohort import read_one
 from ehr.records.fetched import State
 from ehr.records.patient import DocumentReference, Kind, PatientRef
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from ehr.sync import open_site
 from ehr.transport.client import Limits, Transport
 from federated.cli.exit_codes import ExitCode, exit_code_for
@@ -50,8 +50,8 @@ def time() -> FakeClock:
     return FakeClock()
 
 
-def around(time: FakeClock) -> Surroundings:
-    return Surroundings(clock=time.clock)
+def around(time: FakeClock) -> ClockAndWire:
+    return ClockAndWire(clock=time.clock)
 
 
 async def hangs(_: Received) -> bytes:
@@ -306,7 +306,7 @@ async def test_s29_a_server_that_bears_few_at_a_time_is_soon_asked_no_more(
         now -= 1
         return said({}, "429 Slow") if over else page()
 
-    surroundings = Surroundings(clock=time.clock, limits=Limits(attempts=20))
+    surroundings = ClockAndWire(clock=time.clock, limits=Limits(attempts=20))
     async with wired(Condition=counted) as ehr, open_site_async(folder.write(ehr.base), surroundings) as site:
         found = await asyncio.gather(*(site.conditions(PatientRef(f"p{n}")) for n in range(150)))
         assert site.adapter.counters["halvings"] >= 1
@@ -324,7 +324,7 @@ async def test_s29_each_endpoint_has_the_rate_of_its_vendor(folder: Folder, time
         return replace(found, profile=replace(found.profile, rate=rate))
 
     async with wired() as ehr:
-        surroundings = Surroundings(clock=time.clock, providers=slow)
+        surroundings = ClockAndWire(clock=time.clock, providers=slow)
         async with open_site_async(folder.write(ehr.base), surroundings) as site:
             began = time.seconds
             await asyncio.gather(*(site.conditions(ref) for ref in EVERYONE[:11]))
@@ -446,7 +446,7 @@ async def test_s32_pages_entries_and_pages_without_progress_are_counted(
         found = () if code == "paging:no-progress" else (condition(f"a{number}"), condition(f"b{number}"))
         return page(*found, next=f"Condition?page={number + 1}")
 
-    surroundings = Surroundings(clock=time.clock, budget=budget)
+    surroundings = ClockAndWire(clock=time.clock, budget=budget)
     async with wired(Condition=pages) as ehr, open_site_async(folder.write(ehr.base), surroundings) as site:
         found = await site.conditions(ANA)
         assert [issue.code for issue in found.issues] == [code]

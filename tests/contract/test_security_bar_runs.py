@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ehr.site import Surroundings
+from ehr.site import ClockAndWire
 from ehr.transport.client import Limits
 from federated.screening import run as local
 from federated.screening.report.errors import OutputError
-from federated.screening.report.run import MatchState
+from federated.screening.report.results import MatchState
 from federated.screening.run import CHECKPOINT, Decisions, Options, screen, screen_async
 from tests.contract.wire import Wire, page, said, wired
 from tests.ehr.site_folder import Folder
@@ -52,8 +52,8 @@ class Stage:
         return path
 
     @property
-    def around(self) -> Surroundings:
-        return Surroundings(clock=self.time.clock)
+    def around(self) -> ClockAndWire:
+        return ClockAndWire(clock=self.time.clock)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_s31_a_server_that_says_enough_for_today_is_asked_nothing_more(sta
         config = Folder(stage.folder / "site").write(ehr.base, ehr="  rate: {concurrency: 1}\n")
         (stage.folder / "site" / "patients.csv").write_text("id\n" + "".join(f"p{n}\n" for n in range(30)))
         config.write_text(config.read_text() + "cohort: {patients: patients.csv}\n")
-        surroundings = Surroundings(clock=stage.time.clock, providers=_with_quota_sign)
+        surroundings = ClockAndWire(clock=stage.time.clock, providers=_with_quota_sign)
         found = await screen_async(config, stage.trial, Options(out=stage.folder / "out"), surroundings)
         assert found.quota_spent and found.some_unread
         assert asked == 4
@@ -289,7 +289,7 @@ async def test_s33_each_class_of_failure_is_counted_by_its_name(stage: Stage) ->
         people = "".join(f"p{number}\n" for number in range(len(names) + 3))
         (stage.folder / "site" / "patients.csv").write_text(f"id\n{people}")
         limits = Limits(breaker_failures=10**6)
-        surroundings = Surroundings(clock=stage.time.clock, limits=limits)
+        surroundings = ClockAndWire(clock=stage.time.clock, limits=limits)
         found = await screen_async(config, stage.trial, Options(out=stage.folder / "out"), surroundings)
     counted = found.summary["failures"]
     assert counted == dict.fromkeys(names, 1)

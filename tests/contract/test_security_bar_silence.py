@@ -26,7 +26,7 @@ from ehr.auth.tokens import Token
 from ehr.errors import EHRError
 from ehr.people.identity import Person
 from ehr.records.patient import PatientRef
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from ehr.transport.client import ClientCertificate, Limits, Transport
 from ehr.transport.redact import event_logger
 from tests.contract.secret_classes import CANARY, classes, filled, shapes
@@ -136,7 +136,7 @@ def test_s08_what_holds_a_secret_is_never_pickled(make: Callable[[], Any]) -> No
 async def test_s08_s24_a_site_and_its_results_do_not_carry_the_key_away(tmp_path: Path) -> None:
     async with wired() as ehr:
         config = Folder(tmp_path / "site").write(ehr.base)
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             result = await site.query([Person(id="ana")], ["conditions"])
             with pytest.raises(TypeError):
                 pickle.dumps(site)
@@ -302,7 +302,7 @@ async def test_s22_s23_no_log_warning_or_traceback_tells_anything(
         async with wired(**BROKEN[fault]) as ehr:
             try:
                 config = Folder(tmp_path / "site").write(ehr.base)
-                async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+                async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
                     result = await site.query([PERSON, Person(id="ana")], ["conditions", "medications"])
                     site_log.info("%r %r", result, result.readings)
                     client: Transport = site.adapter._parts.transport  # type: ignore[attr-defined]  # of the generic adapter
@@ -347,7 +347,7 @@ async def test_s22_loggers_of_ours_say_events_and_nothing_else(
     answers = in_turn([said({}, "503 No"), page(condition())])
     async with wired(Condition=answers) as ehr:
         config = Folder(tmp_path / "site").write(ehr.base)
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             await site.conditions(PatientRef("ana"))
             await site.observations(PatientRef("ana"))
     ours = [line for line in everything.text.getvalue().splitlines() if line.startswith("ehr.")]

@@ -23,7 +23,7 @@ from ehr.files.settings import Auth
 from ehr.people.identity import Person
 from ehr.records.fetched import State
 from ehr.records.patient import PatientRef
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from ehr.transport.client import Transport
 from federated.cli.exit_codes import ExitCode, exit_code_for
 from tests.contract.wire import TOKEN, in_turn, page, said, token, wired
@@ -47,8 +47,8 @@ def time() -> FakeClock:
     return FakeClock()
 
 
-def around(time: FakeClock) -> Surroundings:
-    return Surroundings(clock=time.clock)
+def around(time: FakeClock) -> ClockAndWire:
+    return ClockAndWire(clock=time.clock)
 
 
 async def test_s01_no_token_is_written_anywhere(

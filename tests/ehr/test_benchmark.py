@@ -16,7 +16,7 @@ import pytest
 from benchmarks.ehr_reading import arms, command, pages, picture
 from benchmarks.ehr_reading.arms import ARMS, Run
 from benchmarks.ehr_reading.server import TOKEN, Pages
-from federated.cli.documents import ReadingBenchmark
+from federated.cli.command_documents import ReadingBenchmark
 from tests.repository.sources import ROOT
 
 FEW = 3

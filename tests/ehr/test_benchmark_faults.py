@@ -14,7 +14,7 @@ import pytest
 from benchmarks.ehr_faults import command
 from benchmarks.ehr_faults.command import OURS, Row, Told, outcome_of
 from benchmarks.ehr_faults.server import ENDLESS, FAULTS, FAULTY, LEAK, PAGES, RIGHT, Seen, faulty
-from federated.cli.documents import FaultsBenchmark
+from federated.cli.command_documents import FaultsBenchmark
 
 
 def _page(base: str, number: int) -> tuple[int, bytes]:

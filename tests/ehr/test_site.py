@@ -30,7 +30,7 @@ from ehr.people.identity import Matched, NotFound, Person, Undetermined
 from ehr.records.patient import Kind, PatientRef, State
 from ehr.sandbox import TLS, Fault, FaultScript, Sandbox, Status, Store, When
 from ehr.sandbox.store import store_of
-from ehr.site import Site, Surroundings, open_site_async
+from ehr.site import ClockAndWire, Site, open_site_async
 from ehr.sync import LoopThread, SyncSite, open_site
 from ehr.transport.client import SYSTEM_CLOCK
 from tests.ehr.auth.login import owner_only, pem
@@ -54,8 +54,8 @@ def time() -> FakeClock:
 
 
 @pytest.fixture
-def around(time: FakeClock) -> Surroundings:
-    return Surroundings(clock=time.clock)
+def around(time: FakeClock) -> ClockAndWire:
+    return ClockAndWire(clock=time.clock)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 async def test_backend_services_from_discovery_to_conditions(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     async with open_site_async(folder.write(running.base_url), around) as site:
         match = await site.find(ANA)
@@ -94,7 +94,7 @@ def token_from_elsewhere() -> tuple[str, float]:
 
 
 async def test_an_external_callable_brings_the_token(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     async with open_site_async(folder.write(running.base_url), around) as site:
         await site.find(ANA)
@@ -134,7 +134,7 @@ async def test_a_private_authority_makes_tls_work_and_its_absence_does_not(
 
 
 async def test_only_the_scopes_of_what_can_be_read_are_asked_for(
-    store: Store, folder: Folder, time: FakeClock, around: Surroundings
+    store: Store, folder: Folder, time: FakeClock, around: ClockAndWire
 ) -> None:
     with Sandbox(
         store, clients=clients("system/Patient.rs", "system/Group.rs", narrows=True), clock=time.now
@@ -208,7 +208,7 @@ async def test_a_site_key_is_long_and_its_owner_s_alone(
 
 
 async def test_a_site_key_may_stand_in_the_environment(
-    running: Sandbox, folder: Folder, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+    running: Sandbox, folder: Folder, around: ClockAndWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NORTH_KEY", "e" * 40)
     config = folder.write(running.base_url)
@@ -219,7 +219,7 @@ async def test_a_site_key_may_stand_in_the_environment(
 
 
 async def test_a_key_the_server_does_not_know_is_a_refused_login(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     config = folder.write(running.base_url)
     owner_only(folder.path / "key.pem", pem("RS384"))
@@ -232,7 +232,7 @@ async def test_a_key_the_server_does_not_know_is_a_refused_login(
 
 
 async def test_a_wrong_clock_ends_the_query_with_its_cause(
-    running: Sandbox, folder: Folder, around: Surroundings, time: FakeClock
+    running: Sandbox, folder: Folder, around: ClockAndWire, time: FakeClock
 ) -> None:
     async with open_site_async(folder.write(running.base_url), around) as site:
         running.faults = FaultScript(clock_offset=timedelta(minutes=10))
@@ -244,7 +244,7 @@ async def test_a_wrong_clock_ends_the_query_with_its_cause(
 
 
 async def test_an_outage_is_unavailable_and_never_an_empty_record(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     async with open_site_async(folder.write(running.base_url), around) as site:
         ref = (await site.find(ANA)).require()
@@ -260,7 +260,7 @@ async def test_an_outage_is_unavailable_and_never_an_empty_record(
         assert isinstance(await site.find(ANA), Undetermined)
 
 
-async def test_every_kind_can_be_read_by_name(running: Sandbox, folder: Folder, around: Surroundings) -> None:
+async def test_every_kind_can_be_read_by_name(running: Sandbox, folder: Folder, around: ClockAndWire) -> None:
     async with open_site_async(folder.write(running.base_url), around) as site:
         ref = PatientRef("ana")
         states = {kind: (await site.read(kind, ref)).state for kind in Kind}
@@ -274,7 +274,7 @@ async def test_every_kind_can_be_read_by_name(running: Sandbox, folder: Folder, 
 
 
 async def test_a_patients_file_or_a_list_says_whom_to_read(
-    store: Store, folder: Folder, around: Surroundings, time: FakeClock
+    store: Store, folder: Folder, around: ClockAndWire, time: FakeClock
 ) -> None:
     entries = [
         {"item": {"reference": "Patient/bea"}},
@@ -314,7 +314,7 @@ async def test_a_patients_file_or_a_list_says_whom_to_read(
 
 
 async def test_a_query_reads_each_person_and_keeps_their_order(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     asked = [
         Person(id="bea"),
@@ -351,7 +351,7 @@ def _plain(table: list[dict[str, Any]]) -> list[str]:
     return [repr(sorted(row.items())) for row in table]
 
 
-def test_the_synchronous_form_gives_the_same(running: Sandbox, folder: Folder, around: Surroundings) -> None:
+def test_the_synchronous_form_gives_the_same(running: Sandbox, folder: Folder, around: ClockAndWire) -> None:
     config = folder.write(running.base_url, more="cohort: {patients: patients.csv}\n")
 
     async def in_async() -> tuple[Any, ...]:
@@ -383,13 +383,13 @@ def test_both_forms_have_the_same_methods() -> None:
 
 
 async def test_the_synchronous_form_works_inside_a_running_loop(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     with open_site(folder.write(running.base_url), around) as site:
         assert isinstance(site.find(ANA), Matched)
 
 
-def test_closing_leaves_nothing_open(running: Sandbox, folder: Folder, around: Surroundings) -> None:
+def test_closing_leaves_nothing_open(running: Sandbox, folder: Folder, around: ClockAndWire) -> None:
     before = threading.active_count()
     files = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     with warnings.catch_warnings():
@@ -461,7 +461,7 @@ def test_ctrl_c_cancels_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     loop.close()
 
 
-def test_errors_come_through_as_they_are(running: Sandbox, folder: Folder, around: Surroundings) -> None:
+def test_errors_come_through_as_they_are(running: Sandbox, folder: Folder, around: ClockAndWire) -> None:
     config = folder.write(running.base_url)
     owner_only(folder.path / "key.pem", pem("RS384"))
     with open_site(config, around) as site, pytest.raises(AuthError):
@@ -469,7 +469,7 @@ def test_errors_come_through_as_they_are(running: Sandbox, folder: Folder, aroun
 
 
 def test_no_text_form_of_a_site_shows_where_or_who(
-    running: Sandbox, folder: Folder, around: Surroundings
+    running: Sandbox, folder: Folder, around: ClockAndWire
 ) -> None:
     with open_site(folder.write(running.base_url), around) as site:
         text = f"{site!r} {site._repr_html_()} {site._site!r} {site._site.adapter!r}"
@@ -478,7 +478,7 @@ def test_no_text_form_of_a_site_shows_where_or_who(
 
 
 def test_the_day_at_the_site_is_its_zone_s(
-    running: Sandbox, folder: Folder, around: Surroundings, time: FakeClock
+    running: Sandbox, folder: Folder, around: ClockAndWire, time: FakeClock
 ) -> None:
     with open_site(folder.write(running.base_url), around) as site:
         time.seconds = -10 * 3600  # two in the morning, universal time

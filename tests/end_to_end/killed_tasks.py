@@ -32,10 +32,10 @@ from federated.modeller import program as modeller
 from federated.modeller.task_run import LAST, status
 from federated.models.files import load
 from federated.owner.state import PodState
-from federated.pod.services import Around, open_pod
+from federated.pod.services import PodEnvironment, open_pod
 from federated.rounds.coordinator import Coordinator
 from federated.rounds.journal import Journal, open_existing
-from federated.task.envelope import Header, Parcel
+from federated.task.envelope import Envelope, Header
 from federated.task.spec import read_task_spec
 from secure_agg import Identity
 from tests.fakes.federation import Federation, make_federation, seed_of
@@ -229,7 +229,7 @@ class _Scripted:
         ]
         return frozenset(NAMES if again or not weighed else weighed[-1])
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         header = msgspec.msgpack.decode(request.head[64:], type=Header)
         if header.kind in ("weigh", "compute"):
             place = self._places.setdefault(int(header.note["seq"]), len(self._places))
@@ -251,7 +251,7 @@ async def _undisturbed(seen: Ran, made: Federation, out: Path, folder: Path) -> 
     spec, signature = read_task_spec(journal.told("spec")), journal.told("signature")
     journal.close()
     pods = {
-        name: open_pod(folder / name / "pod.yaml", Around(results=folder / name / "results"))
+        name: open_pod(folder / name / "pod.yaml", PodEnvironment(results=folder / name / "results"))
         for name in NAMES
     }
     try:

@@ -11,7 +11,7 @@ from federated.modeller.task_run import Status, TaskResult, TaskRun, begin, run
 from federated.pod.services import open_pod
 from federated.rounds.coordinator import STAGES
 from federated.rounds.journal import Journal
-from federated.task.envelope import Parcel, opened
+from federated.task.envelope import Envelope, opened
 from federated.task.spec import TaskSpec
 from secure_agg import Identity
 from tests.fakes.federation import seed_of
@@ -47,7 +47,7 @@ class Replay:
         weighs = here >= len(self._sums) or self._sums[here]["purpose"] == "weights"
         return frozenset(self._pods) if weighs else frozenset()
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         header = opened(request, self._key).header
         if header.kind in ("weigh", "compute", "sum"):
             seq = header.number // STAGES

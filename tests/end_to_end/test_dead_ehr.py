@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import ehr
-from ehr.site import Surroundings
+from ehr.site import ClockAndWire
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.screening.report.run import MatchState
+from federated.screening.report.results import MatchState
 from federated.screening.run import Options, screen
 from tests.end_to_end.clinics import TRIAL
 from tests.fakes.clock import FakeClock
@@ -37,7 +37,7 @@ def pod(tmp_path: Path) -> Path:
 
 def test_nobody_of_a_dead_ehr_is_not_found(pod: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    decisions = screen(pod, TRIAL, Options(out=out), Surroundings(FakeClock().clock))
+    decisions = screen(pod, TRIAL, Options(out=out), ClockAndWire(FakeClock().clock))
     assert decisions.some_unread, "what the command turns into status 3"
     assert [patient.match for patient in decisions.run.patients] == [MatchState.UNDETERMINED]
     rows = list(csv.DictReader((out / "decisions.csv").read_text(encoding="utf-8").splitlines()))
@@ -45,7 +45,7 @@ def test_nobody_of_a_dead_ehr_is_not_found(pod: Path, tmp_path: Path) -> None:
 
 
 def test_a_probe_of_a_dead_ehr_says_what_to_check(pod: Path) -> None:
-    with ehr.open_site(pod, Surroundings(FakeClock().clock)) as site:
+    with ehr.open_site(pod, ClockAndWire(FakeClock().clock)) as site:
         report = site.probe()
     assert not report.ok
     assert any("ehr.base_url" in (check.advice or "") for check in report.checks)

@@ -18,7 +18,7 @@ from ehr.sandbox import Store
 from ehr.sandbox.data import load
 from ehr.sandbox.faults import Action, Body, ExpireSession, Fault, LostPage, Remark, Reset, Status, When
 from ehr.sandbox.server import Sandbox
-from ehr.site import Surroundings
+from ehr.site import ClockAndWire
 from federated.screening.decide.evidence import Verdict
 from federated.screening.run import Decisions, Options, screen_async
 from tests.end_to_end.clinics import TRIAL as DEMO_TRIAL
@@ -54,7 +54,7 @@ def everybody() -> str:
 
 
 def screened(pod: Pod, clock: FakeClock, trial: Path) -> Decisions:
-    return asyncio.run(screen_async(pod.config, trial, Options(), Surroundings(clock=clock.clock)))
+    return asyncio.run(screen_async(pod.config, trial, Options(), ClockAndWire(clock=clock.clock)))
 
 
 def verdicts(decisions: Decisions) -> dict[tuple[int, str], Verdict]:

@@ -15,9 +15,9 @@ from ehr.errors import LoginRefused
 from ehr.sandbox import store_of
 from ehr.sandbox.faults import Action, Alien, Body, Fault, Hang, LostPage, Remark, Reset, Status, When
 from ehr.sandbox.server import Sandbox
-from ehr.site import Surroundings
+from ehr.site import ClockAndWire
 from federated.screening.decide.evidence import Verdict
-from federated.screening.report.run import Run
+from federated.screening.report.results import Run
 from federated.screening.run import Options, screen_async
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.load import read_trial
@@ -61,7 +61,7 @@ def _chosen() -> list[int]:
 
 
 def _screen(pod: Pod, clock: FakeClock, trial: Path | Trial = TRIAL) -> Run:
-    return asyncio.run(screen_async(pod.config, trial, Options(), Surroundings(clock=clock.clock))).run
+    return asyncio.run(screen_async(pod.config, trial, Options(), ClockAndWire(clock=clock.clock))).run
 
 
 @pytest.fixture(scope="module")

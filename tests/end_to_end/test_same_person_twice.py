@@ -10,7 +10,7 @@ import pytest
 from ehr.sandbox.server import Sandbox
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
-from federated.screening.report.run import MatchState
+from federated.screening.report.results import MatchState
 from federated.screening.run import Decisions, Options, screen
 
 TRIAL = """\

@@ -16,7 +16,7 @@ from federated.aggregators.values import tensors_to_bytes
 from federated.cli.frame import run
 from federated.errors import BudgetSpent, PolicyRefused
 from federated.modeller import program as modeller
-from federated.owner.budgets import Budgets, Charge, Opened
+from federated.owner.budgets import BudgetLedger, Charge, Opened
 from federated.owner.state import PodState
 from federated.rounds.journal import Journal
 from federated.task.spec import read_task_spec
@@ -81,7 +81,7 @@ def test_a_pod_remembers_every_round_that_it_had_entered(tmp_path: Path, name: s
 
 
 def test_what_was_spent_stays_spent(tmp_path: Path) -> None:
-    budgets = Budgets(_copy("ledger", tmp_path / "ledger"), {"risk": 50})
+    budgets = BudgetLedger(_copy("ledger", tmp_path / "ledger"), {"risk": 50})
     try:
         assert budgets.used("risk") == 40
         assert budgets.reserve("risk", 40) == 10

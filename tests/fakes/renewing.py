@@ -14,16 +14,16 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from ehr.connect.opening import Surroundings
+from ehr.connect.opening import ClockAndWire
 from ehr.errors import EHRError
 from ehr.records.patient import PatientRef
 from ehr.site import open_site_async
 from ehr.transport.settings import SYSTEM_CLOCK
 
 
-def _ahead(seconds: float) -> Surroundings:
+def _ahead(seconds: float) -> ClockAndWire:
     now = SYSTEM_CLOCK.now
-    return Surroundings(clock=replace(SYSTEM_CLOCK, now=lambda: now() + timedelta(seconds=seconds)))
+    return ClockAndWire(clock=replace(SYSTEM_CLOCK, now=lambda: now() + timedelta(seconds=seconds)))
 
 
 def _say(text: str) -> None:

@@ -18,7 +18,7 @@ from federated.screening.decide.evidence import (
     RecordUsed,
     Verdict,
 )
-from federated.screening.report.run import (
+from federated.screening.report.results import (
     CriterionHead,
     Execution,
     Explained,

@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from federated.owner.access import Gate
-from federated.owner.budgets import Budgets
-from federated.owner.policy_section import Policy
+from federated.owner.access import AccessContext
+from federated.owner.budgets import BudgetLedger
+from federated.owner.policy import Policy
 from federated.task.signatures import sign_task
-from federated.task.spec import FORMAT, Aggregation, Document, Participant, TaskSpec, Unit, moment
+from federated.task.spec import FORMAT, Aggregation, Participant, TaskDocument, TaskSpec, Unit, moment
 from secure_agg import Identity
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 PODS = ("bath", "hull", "kent", "leeds", "york")
 POD = "leeds"
 MODELLER = Identity(hashlib.sha256(b"modeller").digest())
-TRIAL = Document(kind="trial", digest="a" * 64, text="trialveil: 1\n")
+TRIAL = TaskDocument(kind="trial", digest="a" * 64, text="trialveil: 1\n")
 
 
 def identity(name: str) -> Identity:
@@ -78,21 +78,21 @@ def policy(**changes: Any) -> Policy:
     return replace(allowed, **changes)
 
 
-def gate(folder: Path, owner: Policy | None = None) -> Gate:
+def gate(folder: Path, owner: Policy | None = None) -> AccessContext:
     """The pod leeds, with a ledger of its own."""
     chosen = policy() if owner is None else owner
-    return Gate(
+    return AccessContext(
         pod=POD,
         key=identity(POD).public,
         policy=chosen,
-        budgets=Budgets(folder, chosen.inferences),
+        budgets=BudgetLedger(folder, chosen.inferences),
         sources={"heart": "tables", "scans": "images"},
         has_ehr=True,
         digest_of=real_digest,
     )
 
 
-def real_digest(document: Document) -> str:
+def real_digest(document: TaskDocument) -> str:
     """What a document is: TRIAL's text has TRIAL's digest, every other text its own."""
     if document.text == TRIAL.text:
         return TRIAL.digest

@@ -10,12 +10,12 @@ from typing import Any
 
 import ehr
 from ehr.sandbox.server import Sandbox
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
 from federated.screening.trial.load import read_trial
 from federated.screening.trial.lock import digest
-from federated.task.spec import FORMAT, Document, Participant, TaskSpec, Unit, moment
+from federated.task.spec import FORMAT, Participant, TaskDocument, TaskSpec, Unit, moment
 from federated.types import ProtocolContext
 
 CREATED = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -34,12 +34,12 @@ inclusion:
 PATIENTS = "id\ndemo-1\ndemo-2\ndemo-3\n"
 
 
-def trial_document(text: str = ADULTS.format(status="final")) -> Document:
+def trial_document(text: str = ADULTS.format(status="final")) -> TaskDocument:
     """A trial as it travels in a task."""
-    return Document(kind="trial", digest=digest(read_trial(text).require()), text=text)
+    return TaskDocument(kind="trial", digest=digest(read_trial(text).require()), text=text)
 
 
-def spec(documents: Mapping[str, Document], algorithms: tuple[Unit, ...] = ()) -> TaskSpec:
+def spec(documents: Mapping[str, TaskDocument], algorithms: tuple[Unit, ...] = ()) -> TaskSpec:
     """A task for one pod, leeds."""
     return TaskSpec(
         format=FORMAT,
@@ -70,9 +70,9 @@ def sandbox_pod(folder: Path, patients: str = PATIENTS) -> Iterator[Path]:
         yield pod
 
 
-def place(pod: Path | None, documents: Mapping[str, Document] | None = None, **more: Any) -> Workplace:
+def place(pod: Path | None, documents: Mapping[str, TaskDocument] | None = None, **more: Any) -> StepContext:
     """The workplace of a task; without a pod file it has no EHR. Results go where the environment says."""
-    return Workplace(
+    return StepContext(
         pod="leeds",
         spec=spec(documents or {"adults": trial_document()}),
         context=ProtocolContext(task_id="task"),

@@ -18,8 +18,8 @@ import pytest
 
 from ehr.auth.keys import make_ring, read_ring, rotate_ring
 from ehr.auth.signed_jwt import BackendJWT
-from ehr.auth.store import Login, SealedStore
-from ehr.connect.opening import Surroundings
+from ehr.auth.store import SealedStore, StoredLogin
+from ehr.connect.opening import ClockAndWire
 from ehr.connect.person import LoginReport, log_in_at, log_out_at
 from ehr.errors import ClockWrong, LoginRefused
 from ehr.records.fetched import State
@@ -72,9 +72,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield Stage(server, Folder(tmp_path / "site"))
 
 
-def around(seconds: float = 0) -> Surroundings:
+def around(seconds: float = 0) -> ClockAndWire:
     now = SYSTEM_CLOCK.now
-    return Surroundings(clock=replace(SYSTEM_CLOCK, now=lambda: now() + timedelta(seconds=seconds)))
+    return ClockAndWire(clock=replace(SYSTEM_CLOCK, now=lambda: now() + timedelta(seconds=seconds)))
 
 
 async def log_in(config: Path) -> LoginReport:
@@ -92,7 +92,7 @@ async def read(config: Path, seconds: float = 0) -> State:
         return found.state
 
 
-def stored(stage: Stage) -> Login:
+def stored(stage: Stage) -> StoredLogin:
     found = stage.kept().read()
     assert found is not None
     return found

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ehr.sandbox.data import load
-from ehr.site import Surroundings
+from ehr.site import ClockAndWire
 from federated.screening.decide.evidence import Decision, Verdict
 from federated.screening.run import Options, screen_async
 from tests.end_to_end.clinics import clinic_ehr, make_pod, ring_in
@@ -185,7 +185,7 @@ def test_a_deck_read_over_http_is_decided_as_the_same_deck_in_memory(tmp_path: P
         text = pod.config.read_text(encoding="utf-8").replace("Europe/London", "UTC")
         text = text.replace("cohort:\n", f"  world:\n{worlds}cohort:\n")
         pod.config.write_text(text, encoding="utf-8")
-        surroundings = Surroundings(clock=after_the_period.clock)
+        surroundings = ClockAndWire(clock=after_the_period.clock)
         trial = tmp_path / "cms131.yaml"
         run = asyncio.run(screen_async(pod.config, trial, Options(), surroundings)).run
     assert len(run.patients) == len(chosen)

@@ -82,7 +82,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     ),
     "federated.screening.decide.exists": _screening("decide/test_unknown.py"),
     "federated.screening.decide.fields": _screening("decide/test_unknown.py", "decide/test_time.py"),
-    "federated.screening.decide.results": _screening("decide/test_quantities.py"),
+    "federated.screening.decide.measurements": _screening("decide/test_quantities.py"),
     "federated.screening.decide.finding": _screening("decide/test_unknown.py"),
     "secure_agg.client": _masking("test_active_server.py", "test_hygiene.py", "test_round_privacy.py"),
     "secure_agg.server": _masking("test_server.py", "test_restart.py"),

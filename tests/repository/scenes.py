@@ -20,7 +20,7 @@ import yaml
 from ehr.files.pod_file import checked
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.server import Sandbox
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.cli.frame import run
 from federated.owner.config import PodFile
 from federated.protocols.step_document import read_steps

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from federated.cli.documents import (
+from federated.cli.command_documents import (
     AggregationBenchmark,
     FaultsBenchmark,
     ReadingBenchmark,

@@ -21,8 +21,8 @@ from federated.models.selection import Selection
 from federated.models.weights import Weights
 from federated.owner.config import PodFile
 from federated.owner.federation_section import FederationSection, ModellerSection
-from federated.owner.policy_section import Budgets, PolicySection
-from federated.screening.plan.plan import DEFAULTS
+from federated.owner.policy import Budgets, PolicySection
+from federated.screening.plan.trial_plan import DEFAULTS
 from federated.screening.report.wording import REASONS
 from federated.screening.trial.grammar import PREDICATES
 from federated.screening.trial.head import CRITERIA_KEYS, TOP
@@ -34,7 +34,7 @@ from federated.task.file import (
     TaskFile,
     UnitSection,
 )
-from federated.task.file import ModellerSection as TaskModeller
+from federated.task.file import SenderSection as TaskModeller
 from federated.task.reference_task import FIELDS
 from tests.repository.fences import anchors, fences, links, pages
 from tests.repository.scenes import Scene

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.peers import environment
 from benchmarks.secure_aggregation import command, flower, masking, rounds
 from benchmarks.secure_aggregation.measuring import Options, Timed
-from federated.cli.documents import AggregationBenchmark
+from federated.cli.command_documents import AggregationBenchmark
 from tests.repository.sources import ROOT
 
 FILE = ROOT / "benchmarks" / "secure_agg.py"

@@ -373,7 +373,7 @@ def test_the_plan_of_noise_is_for_the_words_of_the_round(
     bound = 2.0 if bits != 64 else 8.0 * math.sqrt(2000)
     dp = msgspec.structs.replace(NOISE, l2_bound=bound, sigma=0.01 if bits == 16 else 0.5)
     spec = Table(Setting(length=2000, parameters={"dp": dp, "bits": bits, "rounding": rounding})).spec
-    expected = privacy.plan(dp, privacy.Round(4, 2, spec.encoding.scale, words, stochastic))
+    expected = privacy.plan(dp, privacy.NoisyRound(4, 2, spec.encoding.scale, words, stochastic))
     assert noise_plan(spec) == expected
     assert noise_plan(Table().spec) is None
 

@@ -167,7 +167,7 @@ def test_dp_noise_covers_minimum_survivors(survivors: int, colluders: int, more:
     if colluders >= survivors:
         return
     scale = 2.0**16
-    found = privacy.plan(DP, privacy.Round(survivors, colluders, scale, 1000))
+    found = privacy.plan(DP, privacy.NoisyRound(survivors, colluders, scale, 1000))
     honest = survivors - colluders
     assert found.noisy_pods == honest
     # What the honest pods of the smallest sum add, whoever of the others tells the server its own noise.
@@ -179,7 +179,7 @@ def test_dp_noise_covers_minimum_survivors(survivors: int, colluders: int, more:
 
 
 def test_the_noise_of_the_smallest_sum_is_measured() -> None:
-    found = privacy.plan(DP, privacy.Round(5, 2, 64.0, 1000))
+    found = privacy.plan(DP, privacy.NoisyRound(5, 2, 64.0, 1000))
     total = sum(Sampler(found.pod_sigma, seed(("pod", i)))(50_000) for i in range(3))
     assert total.std() == pytest.approx(128, rel=0.03)
 
@@ -187,7 +187,7 @@ def test_the_noise_of_the_smallest_sum_is_measured() -> None:
 @pytest.mark.parametrize(("survivors", "colluders"), [(3, 3), (3, 5)])
 def test_a_plan_without_an_honest_pod_is_refused(survivors: int, colluders: int) -> None:
     with pytest.raises(ParameterError, match="Raise minimum_survivors"):
-        privacy.plan(DP, privacy.Round(survivors, colluders, 64.0, 1000))
+        privacy.plan(DP, privacy.NoisyRound(survivors, colluders, 64.0, 1000))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_plan_without_an_honest_pod_is_refused(survivors: int, colluders: int)
 )
 def test_a_plan_without_bounds_is_refused(dp: DpSpec) -> None:
     with pytest.raises(ParameterError, match="sigma and l2_bound"):
-        privacy.plan(dp, privacy.Round(5, 1, 64.0, 10))
+        privacy.plan(dp, privacy.NoisyRound(5, 1, 64.0, 10))
 
 
 def test_one_pod_has_no_correction_and_many_small_ones_have_a_large_one() -> None:
@@ -333,26 +333,26 @@ def test_epsilon_grows_with_rho_and_falls_with_delta() -> None:
 
 def test_a_plan_is_the_sum_of_its_parts() -> None:
     dp = DpSpec("distributed_discrete_gaussian", sigma=2.0, delta=1e-5, l2_bound=3.0)
-    found = privacy.plan(dp, privacy.Round(9, 5, 16.0, 400))
+    found = privacy.plan(dp, privacy.NoisyRound(9, 5, 16.0, 400))
     assert found.pod_sigma == 2.0 * 16 / 2  # the four honest pods of the least sum
     assert (found.noisy_pods, found.delta) == (4, 1e-5)
     # 48 steps of bound and 20 of rounding against a deviation of 32; the correction is below 1e-100.
     assert found.rho == pytest.approx((68 / 32) ** 2 / 2, rel=1e-12)
     assert found.epsilon == privacy.epsilon(found.rho, 1e-5)
-    nearest = privacy.plan(dp, privacy.Round(9, 5, 16.0, 400, stochastic=False))
+    nearest = privacy.plan(dp, privacy.NoisyRound(9, 5, 16.0, 400, stochastic=False))
     assert nearest.rho == pytest.approx((58 / 32) ** 2 / 2, rel=1e-12)
 
 
 def test_one_honest_pod_is_enough_for_a_plan() -> None:
-    assert privacy.plan(DP, privacy.Round(3, 2, 64.0, 10)).noisy_pods == 1
+    assert privacy.plan(DP, privacy.NoisyRound(3, 2, 64.0, 10)).noisy_pods == 1
     with pytest.raises(ParameterError, match="3 less 3 tolerated colluders leaves 0 pods"):
-        privacy.plan(DP, privacy.Round(3, 3, 64.0, 10))
+        privacy.plan(DP, privacy.NoisyRound(3, 3, 64.0, 10))
 
 
 def test_a_plan_takes_any_delta_between_0_and_1() -> None:
     for delta in (1e-300, 0.9):
         dp = DpSpec("distributed_discrete_gaussian", sigma=0.1, delta=delta, l2_bound=1.0)
-        assert privacy.plan(dp, privacy.Round(5, 1, 64.0, 10)).epsilon > 0
+        assert privacy.plan(dp, privacy.NoisyRound(5, 1, 64.0, 10)).epsilon > 0
 
 
 def test_a_pods_share_of_the_deviation_is_over_the_honest_pods() -> None:
@@ -480,7 +480,7 @@ def test_noise_too_small_to_count_promises_nothing(sigma: float) -> None:
     with pytest.raises(ParameterError, match="promises nothing"):
         privacy.rho_of_sum(1e9, sigma, 3, 7)
     with pytest.raises(ParameterError):
-        privacy.plan(msgspec.structs.replace(DP, sigma=sigma), privacy.Round(5, 2, 2.0**20, 7))
+        privacy.plan(msgspec.structs.replace(DP, sigma=sigma), privacy.NoisyRound(5, 2, 2.0**20, 7))
 
 
 def test_the_largest_numbers_are_counted_or_said_to_be_endless() -> None:

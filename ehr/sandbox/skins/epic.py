@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ehr.sandbox.parameters import elements
-from ehr.sandbox.skin import Login, OutcomeCode, Paging, Searching, Situation, Skin
+from ehr.sandbox.skin import LoginRules, OutcomeCode, Paging, Searching, Situation, Skin
 from ehr.sandbox.store import Store
 
 SYSTEM = "urn:oid:1.2.840.114350.1.13.0.1.7.2.657369"
@@ -211,7 +211,7 @@ SKIN = Skin(
         no_results_outcome=True,
         max_patients=100,
     ),
-    login=Login(
+    login=LoginRules(
         scope_required=False,
         token_life_s=3600,
         announced={

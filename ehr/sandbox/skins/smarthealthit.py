@@ -6,7 +6,7 @@ its base address. Unlike the public launcher, this one checks the assertion's si
 
 from __future__ import annotations
 
-from ehr.sandbox.skin import Login, Paging, Searching, Skin
+from ehr.sandbox.skin import LoginRules, Paging, Searching, Skin
 
 SKIN = Skin(
     name="smarthealthit",
@@ -15,5 +15,5 @@ SKIN = Skin(
     token_path="/v/r4/auth/token",  # noqa: S106 - a path, not a secret
     paging=Paging(default_count=50, max_count=250, links_at="base"),
     searching=Searching(post="both", unknown="ignore"),
-    login=Login(token_life_s=3600),
+    login=LoginRules(token_life_s=3600),
 )

@@ -14,14 +14,14 @@ from ehr.sandbox.faults import Body, Fault, Status, When
 from ehr.site import open_site_async
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect, raises
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, CANARIES, PERSON, condition
 
 SMART = "smart-configuration"
 
 
-async def _finds_ana(stage: Stage, **ehr: Any) -> None:
+async def _finds_ana(stage: CaseContext, **ehr: Any) -> None:
     """The whole way from discovery to a record."""
     stage.people(condition("c1"))
     async with stage.open(**ehr) as site:
@@ -32,7 +32,7 @@ async def _finds_ana(stage: Stage, **ehr: Any) -> None:
 
 
 @case(1, needs=needs.signed_login)
-async def disc_smart_configuration_used(stage: Stage) -> None:
+async def disc_smart_configuration_used(stage: CaseContext) -> None:
     """The token endpoint is the one that smart-configuration announces."""
     stage.ehr.reskin(token_path="/announced/by/discovery/token")  # noqa: S106 - a path, not a secret
     await _finds_ana(stage)
@@ -41,7 +41,7 @@ async def disc_smart_configuration_used(stage: Stage) -> None:
 
 
 @case(2, needs=needs.signed_login)
-async def disc_relative_endpoint_resolved_against_base(stage: Stage) -> None:
+async def disc_relative_endpoint_resolved_against_base(stage: CaseContext) -> None:
     """A relative endpoint is resolved against the FHIR base."""
     skin = stage.ehr.skin
     relative = relpath(skin.token_path, skin.fhir_path)
@@ -50,28 +50,28 @@ async def disc_relative_endpoint_resolved_against_base(stage: Stage) -> None:
 
 
 @case(3, needs=needs.signed_login)
-async def disc_missing_optional_members_tolerated(stage: Stage) -> None:
+async def disc_missing_optional_members_tolerated(stage: CaseContext) -> None:
     """A smart-configuration with a token endpoint and nothing else is enough."""
     stage.ehr.amends(SMART, lambda document: {"token_endpoint": document["token_endpoint"]})
     await _finds_ana(stage)
 
 
 @case(4, needs=needs.signed_login)
-async def disc_scopes_supported_not_treated_as_exhaustive(stage: Stage) -> None:
+async def disc_scopes_supported_not_treated_as_exhaustive(stage: CaseContext) -> None:
     """A scope that scopes_supported does not list is asked for and used all the same."""
     stage.ehr.amends(SMART, lambda document: document | {"scopes_supported": ["openid", "fhirUser"]})
     await _finds_ana(stage)
 
 
 @case(5, level="should", needs=needs.signed_login)
-async def disc_falls_back_to_capability_statement_oauth_uris(stage: Stage) -> None:
+async def disc_falls_back_to_capability_statement_oauth_uris(stage: CaseContext) -> None:
     """Without smart-configuration, the CapabilityStatement says where to log in."""
     stage.ehr.fails(Fault(Status(404), When(endpoint="discovery")))
     await _finds_ana(stage)
 
 
 @case(6, needs=needs.signed_login)
-async def disc_explicit_config_overrides_discovery(stage: Stage) -> None:
+async def disc_explicit_config_overrides_discovery(stage: CaseContext) -> None:
     """A token endpoint in the pod file wins over the announced one."""
     stage.ehr.amends(SMART, lambda document: document | {"token_endpoint": f"{stage.elsewhere.origin}/token"})
     await _finds_ana(stage, auth=stage.auth(token_url=stage.ehr.token_url))
@@ -79,7 +79,7 @@ async def disc_explicit_config_overrides_discovery(stage: Stage) -> None:
 
 
 @case(7, needs=needs.signed_login)
-async def disc_rejects_http_endpoints(stage: Stage) -> None:
+async def disc_rejects_http_endpoints(stage: CaseContext) -> None:
     """An announced endpoint without TLS is refused, and nothing is sent there."""
     bare = stage.ehr.token_url.replace("https://", "http://")
     stage.ehr.amends(SMART, lambda document: document | {"token_endpoint": bare})
@@ -90,7 +90,7 @@ async def disc_rejects_http_endpoints(stage: Stage) -> None:
 
 
 @case(8, needs=needs.signed_login)
-async def disc_html_or_404_gives_typed_error(stage: Stage) -> None:
+async def disc_html_or_404_gives_typed_error(stage: CaseContext) -> None:
     """Where discovery brings nothing usable, an error of ours says so."""
     stage.ehr.amends("metadata", lambda document: document | {"rest": [{"mode": "server"}]})
     for broken in (Status(404), Body("html"), Body("truncated"), Body("empty")):
@@ -102,7 +102,7 @@ async def disc_html_or_404_gives_typed_error(stage: Stage) -> None:
 
 
 @case(9)
-async def conf_base_and_enterprise_url_are_honoured(stage: Stage) -> None:
+async def conf_base_and_enterprise_url_are_honoured(stage: CaseContext) -> None:
     """Every request lies under the configured base, or goes to the login that belongs to it."""
     base = "/hospital/own base/FHIR/R4".replace(" ", "-")
     stage.ehr.reskin(fhir_path=base)
@@ -117,7 +117,7 @@ async def conf_base_and_enterprise_url_are_honoured(stage: Stage) -> None:
 
 
 @case(10)
-async def conf_unknown_provider_or_missing_key_fails_early_naming_key(stage: Stage) -> None:
+async def conf_unknown_provider_or_missing_key_fails_early_naming_key(stage: CaseContext) -> None:
     """A wrong pod file is refused before anything is sent, and the message names the key."""
     for key in ("provider", "base_url", "auth"):
         settings = stage.settings(**{key: None})
@@ -136,7 +136,7 @@ async def conf_unknown_provider_or_missing_key_fails_early_naming_key(stage: Sta
 
 
 @case(11)
-async def conf_trailing_slash_and_case_equivalent(stage: Stage) -> None:
+async def conf_trailing_slash_and_case_equivalent(stage: CaseContext) -> None:
     """A slash at the base's end and the case of scheme and host make no difference."""
     stage.people(condition("c1"))
     paths: list[list[str]] = []
@@ -152,7 +152,7 @@ async def conf_trailing_slash_and_case_equivalent(stage: Stage) -> None:
 
 
 @case(12, needs=needs.resource("AllergyIntolerance"))
-async def caps_absent_type_is_unsupported_not_empty(stage: Stage) -> None:
+async def caps_absent_type_is_unsupported_not_empty(stage: CaseContext) -> None:
     """A type that the server does not offer is UNSUPPORTED, never EMPTY."""
     stage.people()
 
@@ -169,7 +169,7 @@ async def caps_absent_type_is_unsupported_not_empty(stage: Stage) -> None:
 
 
 @case(13, level="should")
-async def caps_server_claims_more_than_profile_is_safe(stage: Stage) -> None:
+async def caps_server_claims_more_than_profile_is_safe(stage: CaseContext) -> None:
     """What a server claims beyond the profile changes nothing of what is sent."""
     stage.people(condition("c1"))
     asked: list[list[list[tuple[str, str]]]] = []
@@ -194,7 +194,7 @@ async def caps_server_claims_more_than_profile_is_safe(stage: Stage) -> None:
 
 
 @case(14, needs=needs.signed_login)
-async def probe_reports_scope_gaps_without_phi(stage: Stage) -> None:
+async def probe_reports_scope_gaps_without_phi(stage: CaseContext) -> None:
     """A probe names the types that were not granted, and nothing about patients."""
     stage.ehr.grants = ("system/Patient.rs", "system/Condition.rs")
     stage.people(condition("c1"))

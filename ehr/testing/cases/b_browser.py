@@ -15,21 +15,21 @@ from ehr.connect.person import log_in_at
 from ehr.errors import AuthError, ConfigurationError, LoginRefused
 from ehr.records.fetched import State
 from ehr.testing import capabilities as needs
-from ehr.testing.browser import Browser
+from ehr.testing.browser import ConsentingPerson
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect, raises
 from ehr.testing.server import APP_ID, Received
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, condition
 
 _STORE = "logins/login.store"
 _STATE_CHARACTERS = 21  # 122 bits in letters of six
 
 
-def browser_of(stage: Stage, **more: Any) -> Browser:
+def browser_of(stage: CaseContext, **more: Any) -> ConsentingPerson:
     """A browser at this EHR, and somebody in it."""
     stage.people(condition("c1"))
-    return Browser(lambda: stage.wire(), **more)
+    return ConsentingPerson(lambda: stage.wire(), **more)
 
 
 def auth(**more: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def auth(**more: Any) -> dict[str, Any]:
     return {"browser": {"client_id": APP_ID} | more}
 
 
-def kept(stage: Stage, key: bytes = b"k" * 43) -> dict[str, Any]:
+def kept(stage: CaseContext, key: bytes = b"k" * 43) -> dict[str, Any]:
     """The same with a store, whose key lies elsewhere."""
     folder = stage.folder / hashlib.sha256(key).hexdigest()[:8]
     for one in (folder, stage.folder / "logins"):
@@ -48,7 +48,7 @@ def kept(stage: Stage, key: bytes = b"k" * 43) -> dict[str, Any]:
     return auth(store={"file": str(stage.folder / _STORE), "key": {"file": str(file)}})
 
 
-async def logged_in(stage: Stage, browser: Browser) -> Path:
+async def logged_in(stage: CaseContext, browser: ConsentingPerson) -> Path:
     """Log in, and keep it; the store's file."""
     around = stage.around(person=browser.person)
     await log_in_at(stage.pod_file(auth=kept(stage)), around, browser.person)
@@ -56,7 +56,7 @@ async def logged_in(stage: Stage, browser: Browser) -> Path:
 
 
 @case(24, needs=needs.browser_login)
-async def auth_pkce_s256_and_aud_sent(stage: Stage) -> None:
+async def auth_pkce_s256_and_aud_sent(stage: CaseContext) -> None:
     """A login asks for a code with PKCE S256 and names the FHIR base; the verifier fits, and is never used twice."""
     browser = browser_of(stage)
     for _ in range(2):
@@ -79,7 +79,7 @@ async def auth_pkce_s256_and_aud_sent(stage: Stage) -> None:
 
 
 @case(25, needs=needs.browser_login)
-async def auth_state_mismatch_or_reuse_rejected(stage: Stage) -> None:
+async def auth_state_mismatch_or_reuse_rejected(stage: CaseContext) -> None:
     """An answer with another state, without one, or of an earlier login is refused before a code is used."""
     browser = browser_of(stage)
     async with stage.open(browser.person, auth=auth()):
@@ -106,7 +106,7 @@ def _query(address: str) -> list[tuple[str, str]]:
 
 
 @case(26, needs=needs.browser_login)
-async def auth_ehr_launch_unknown_iss_refused_before_contact(stage: Stage) -> None:
+async def auth_ehr_launch_unknown_iss_refused_before_contact(stage: CaseContext) -> None:
     """A login that names another issuer than this EHR's is refused before anybody is asked for a token."""
     browser = browser_of(stage)
     for iss in (stage.elsewhere.origin, f"{stage.ehr.origin}.elsewhere.example", "", "not an address"):
@@ -119,7 +119,7 @@ async def auth_ehr_launch_unknown_iss_refused_before_contact(stage: Stage) -> No
 
 
 @case(30, level="should", on=("socket",), needs=needs.browser_login)
-async def auth_cross_process_refresh_serialised(stage: Stage) -> None:
+async def auth_cross_process_refresh_serialised(stage: CaseContext) -> None:
     """Programs that share a login renew it one after the other: the refresh token is used once."""
     await logged_in(stage, browser_of(stage))
     stage.clock.seconds += 7200
@@ -137,7 +137,7 @@ async def auth_cross_process_refresh_serialised(stage: Stage) -> None:
 
 
 @case(31, needs=needs.browser_login)
-async def auth_rotated_refresh_token_persisted_before_use(stage: Stage) -> None:
+async def auth_rotated_refresh_token_persisted_before_use(stage: CaseContext) -> None:
     """A rotated refresh token is kept before the access token beside it is used, so that a crash loses no login."""
     file = await logged_in(stage, browser_of(stage))
     copies: list[bytes] = []
@@ -156,7 +156,7 @@ async def auth_rotated_refresh_token_persisted_before_use(stage: Stage) -> None:
 
 
 @case(37, on=("mocks",), needs=needs.browser_login)
-async def auth_token_store_permissions_and_encryption(stage: Stage) -> None:
+async def auth_token_store_permissions_and_encryption(stage: CaseContext) -> None:
     """A kept login is its owner's alone, sealed under a key that lies elsewhere, and useless without it."""
     browser = browser_of(stage)
     async with stage.open(browser.person, auth=auth()) as site:

@@ -14,10 +14,10 @@ from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Fault, FaultScript, RevokeToken, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.clock import START
 from ehr.testing.expect import equal, expect, raises
 from ehr.testing.server import CLIENT_ID, Received, Said, said
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, Resource, condition, patient
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -32,7 +32,7 @@ def assertion(login: Received) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-async def _logged_in(stage: Stage) -> list[Received]:
+async def _logged_in(stage: CaseContext) -> list[Received]:
     """The token requests of one short use."""
     stage.people(condition("c1"))
     async with stage.open() as site:
@@ -41,7 +41,7 @@ async def _logged_in(stage: Stage) -> list[Received]:
 
 
 @case(15, needs=needs.signed_login)
-async def auth_backend_jwt_header_and_claims_exact(stage: Stage) -> None:
+async def auth_backend_jwt_header_and_claims_exact(stage: CaseContext) -> None:
     """The assertion's header and claims are those of SMART backend services, to the letter."""
     (login,) = await _logged_in(stage)
     header, claims = assertion(login)
@@ -58,7 +58,7 @@ async def auth_backend_jwt_header_and_claims_exact(stage: Stage) -> None:
 
 
 @case(16, needs=needs.signed_login)
-async def auth_jwt_lifetime_within_300s(stage: Stage) -> None:
+async def auth_jwt_lifetime_within_300s(stage: CaseContext) -> None:
     """An assertion is good for at most 300 seconds."""
     (login,) = await _logged_in(stage)
     claims = assertion(login)[1]
@@ -69,7 +69,7 @@ async def auth_jwt_lifetime_within_300s(stage: Stage) -> None:
 
 
 @case(17, needs=needs.signed_login)
-async def auth_jwt_jti_unique_across_retries_and_refreshes(stage: Stage) -> None:
+async def auth_jwt_jti_unique_across_retries_and_refreshes(stage: CaseContext) -> None:
     """No two assertions have one jti: not on a repetition, not on a renewal, not after a 401."""
     stage.people(condition("c1"))
     stage.ehr.fails(Fault(Status(503), When(endpoint="token"), times=2))
@@ -87,14 +87,14 @@ async def auth_jwt_jti_unique_across_retries_and_refreshes(stage: Stage) -> None
 
 
 @case(18, needs=needs.signed_login)
-async def auth_jwt_aud_equals_token_endpoint(stage: Stage) -> None:
+async def auth_jwt_aud_equals_token_endpoint(stage: CaseContext) -> None:
     """aud is the token endpoint, letter by letter."""
     (login,) = await _logged_in(stage)
     equal(assertion(login)[1]["aud"], stage.ehr.token_url, "aud")
 
 
 @case(19, on=("mocks",), needs=needs.signed_login)
-async def auth_rs384_and_es384_supported(stage: Stage) -> None:
+async def auth_rs384_and_es384_supported(stage: CaseContext) -> None:
     """Each algorithm that the profile lists signs a login; one that it does not list is refused beforehand."""
     stage.people(condition("c1"))
     listed = stage.profile.assertion_algorithms
@@ -113,7 +113,7 @@ async def auth_rs384_and_es384_supported(stage: Stage) -> None:
 
 
 @case(20, needs=needs.signed_login)
-async def auth_clock_skew_tolerated_and_diagnosed(stage: Stage) -> None:
+async def auth_clock_skew_tolerated_and_diagnosed(stage: CaseContext) -> None:
     """Clocks that differ by seconds make no trouble; minutes are named as what is wrong."""
     stage.people(condition("c1"))
     for seconds in (-20, 20):
@@ -128,14 +128,14 @@ async def auth_clock_skew_tolerated_and_diagnosed(stage: Stage) -> None:
 
 
 @case(21, needs=needs.both(needs.signed_login, needs.no_scope))
-async def auth_scope_omitted_when_profile_says_so(stage: Stage) -> None:
+async def auth_scope_omitted_when_profile_says_so(stage: CaseContext) -> None:
     """Where the app's record decides, the token request has no scope."""
     logins = await _logged_in(stage)
     expect(all("scope" not in login.form for login in logins), "a token request has a scope")
 
 
 @case(22, needs=needs.signed_login)
-async def auth_v1_and_v2_scopes_translated(stage: Stage) -> None:
+async def auth_v1_and_v2_scopes_translated(stage: CaseContext) -> None:
     """Scopes are asked for and understood in the style that the server speaks."""
     stage.people(condition("c1"))
     styles = ("v1", "v2") if stage.profile.scope_style == "either" else (stage.profile.scope_style,)
@@ -154,7 +154,7 @@ async def auth_v1_and_v2_scopes_translated(stage: Stage) -> None:
 
 
 @case(23, needs=needs.signed_login)
-async def auth_granted_scope_narrower_marks_forbidden(stage: Stage) -> None:
+async def auth_granted_scope_narrower_marks_forbidden(stage: CaseContext) -> None:
     """A type that was not granted is FORBIDDEN, never EMPTY."""
     stage.ehr.grants = ("system/Patient.rs", "system/Condition.rs")
     stage.people(condition("c1"))
@@ -164,7 +164,7 @@ async def auth_granted_scope_narrower_marks_forbidden(stage: Stage) -> None:
 
 
 @case(27, needs=needs.signed_login)
-async def auth_expired_token_refreshed_before_use(stage: Stage) -> None:
+async def auth_expired_token_refreshed_before_use(stage: CaseContext) -> None:
     """A token that is about to expire is replaced before it is used."""
     stage.people(condition("c1"))
     async with stage.open() as site:
@@ -177,7 +177,7 @@ async def auth_expired_token_refreshed_before_use(stage: Stage) -> None:
 
 
 @case(28, needs=needs.signed_login)
-async def auth_no_expires_in_uses_profile_default(stage: Stage) -> None:
+async def auth_no_expires_in_uses_profile_default(stage: CaseContext) -> None:
     """A token of unknown life is good for as long as the profile says, and not for ever."""
     life = stage.profile.token_life_s
     stage.ehr.reskin(login={"states_expiry": False, "token_life_s": life})
@@ -197,7 +197,7 @@ def _crowd() -> list[Resource]:
     return [patient(f"kit-{number}") for number in range(_STORM)]
 
 
-def _slow_logins(stage: Stage) -> None:
+def _slow_logins(stage: CaseContext) -> None:
     """A login takes so long that everybody meets it under way."""
 
     async def late(received: Received) -> None:
@@ -207,7 +207,7 @@ def _slow_logins(stage: Stage) -> None:
 
 
 @case(29, needs=needs.signed_login)
-async def auth_single_flight_100_concurrent_one_token_request(stage: Stage) -> None:
+async def auth_single_flight_100_concurrent_one_token_request(stage: CaseContext) -> None:
     """A hundred requests at once wait for one login."""
     stage.people(*_crowd())
     _slow_logins(stage)
@@ -218,7 +218,7 @@ async def auth_single_flight_100_concurrent_one_token_request(stage: Stage) -> N
 
 
 @case(32, needs=needs.signed_login)
-async def auth_401_one_reauth_then_error(stage: Stage) -> None:
+async def auth_401_one_reauth_then_error(stage: CaseContext) -> None:
     """After a 401 there is one new login and one more try; then the answer is an error, never nothing."""
     stage.people(condition("c1"))
     async with stage.open() as site:
@@ -235,7 +235,7 @@ async def auth_401_one_reauth_then_error(stage: Stage) -> None:
 
 
 @case(33, needs=needs.signed_login)
-async def auth_401_storm_triggers_single_refresh(stage: Stage) -> None:
+async def auth_401_storm_triggers_single_refresh(stage: CaseContext) -> None:
     """When a token is withdrawn under many requests, one of them logs in again for all."""
     stage.people(*_crowd())
     _slow_logins(stage)
@@ -268,7 +268,7 @@ async def auth_401_storm_triggers_single_refresh(stage: Stage) -> None:
 
 
 @case(34, needs=needs.signed_login)
-async def auth_invalid_grant_is_terminal(stage: Stage) -> None:
+async def auth_invalid_grant_is_terminal(stage: CaseContext) -> None:
     """A login that has ended is not tried again; it needs a person."""
     refused = said({"error": "invalid_grant"}, 400)
     stage.ehr.says(stage.ehr.skin.token_path, lambda _: refused)
@@ -280,7 +280,7 @@ async def auth_invalid_grant_is_terminal(stage: Stage) -> None:
 
 
 @case(35, level="should", needs=needs.signed_login)
-async def auth_reauth_bare_400_retried_once_with_fresh_jti(stage: Stage) -> None:
+async def auth_reauth_bare_400_retried_once_with_fresh_jti(stage: CaseContext) -> None:
     """A 400 without a reason is asked once more, with a new assertion, but not at the first login."""
     stage.people(condition("c1"))
     bare = Status(400, body=b"")
@@ -311,7 +311,7 @@ BAD_TOKENS: tuple[Said, ...] = (
 
 
 @case(36, needs=needs.signed_login)
-async def auth_token_response_malformed_typed_error(stage: Stage) -> None:
+async def auth_token_response_malformed_typed_error(stage: CaseContext) -> None:
     """A token response that holds no usable token is an error of the login."""
     for number, answer in enumerate(BAD_TOKENS):
         stage.ehr.says(stage.ehr.skin.token_path, lambda _, answer=answer: answer)  # type: ignore[misc]  # bound now

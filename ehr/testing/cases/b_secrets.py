@@ -13,9 +13,9 @@ from ehr.records.fetched import State
 from ehr.sandbox.faults import Fault, NextLink, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import said
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, condition, procedures
 from ehr.testing.walk import heard, reachable
 
@@ -24,7 +24,7 @@ _REFUSAL = {"error": "invalid_client", "error_description": f"the token {TOKEN} 
 
 
 @case(38, needs=needs.signed_login)
-async def auth_secret_never_in_repr_log_exception_pickle(stage: Stage) -> None:
+async def auth_secret_never_in_repr_log_exception_pickle(stage: CaseContext) -> None:
     """No token, assertion or key appears in a text form, a log line, an exception or a pickle."""
     stage.ehr.gives(TOKEN)
     stage.people(condition("c1"))
@@ -55,19 +55,19 @@ def _shown(root: object) -> Iterator[str]:
             continue
 
 
-def _secrets(stage: Stage) -> Iterator[tuple[str, str]]:
+def _secrets(stage: CaseContext) -> Iterator[tuple[str, str]]:
     yield "the access token", TOKEN
     key = stage.key_file.read_text(encoding="ascii").splitlines()
     yield from (("the private key", line) for line in key if not line.startswith("---") and len(line) > 40)
     yield from (("an assertion", login.form["client_assertion"]) for login in stage.ehr.logins())
 
 
-def _carried(stage: Stage, name: str) -> list[bool]:
+def _carried(stage: CaseContext, name: str) -> list[bool]:
     return [name.lower() in one.headers for one in stage.ehr.data()]
 
 
 @case(39, needs=needs.extra_headers)
-async def auth_provider_header_present_and_only_when_allowed(stage: Stage) -> None:
+async def auth_provider_header_present_and_only_when_allowed(stage: CaseContext) -> None:
     """A vendor's header is on every request to the EHR, in the logins that want it, and goes nowhere else."""
     stage.people(*procedures(5))
     stage.ehr.reskin(paging={"default_count": 2, "max_count": 2})
@@ -85,7 +85,7 @@ async def auth_provider_header_present_and_only_when_allowed(stage: Stage) -> No
 
 
 @case(40, needs=needs.practice_session)
-async def auth_nextgen_site_id_and_session_header_flow(stage: Stage) -> None:
+async def auth_nextgen_site_id_and_session_header_flow(stage: CaseContext) -> None:
     """The token request names the site; the session header that comes back is on every later request."""
     stage.people(condition("c1"))
     async with stage.open() as site:

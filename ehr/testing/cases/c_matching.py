@@ -10,9 +10,9 @@ from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Fault, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import said, searchset
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import (
     BORN,
     FAMILY,
@@ -30,14 +30,14 @@ from ehr.testing.synthetic import (
 _DEMOGRAPHICS = {"family", "given", "name", "birthdate"}
 
 
-def server_finds(stage: Stage, *people: Resource) -> None:
+def server_finds(stage: CaseContext, *people: Resource) -> None:
     """Whatever is asked about patients, these records come."""
     answer = searchset(*stage.dressed(*people))
     for end in ("Patient", "Patient/_search", "Patient/$match"):
         stage.ehr.says(end, lambda _: answer)
 
 
-async def found(stage: Stage, person: Person = PERSON) -> MatchResult:
+async def found(stage: CaseContext, person: Person = PERSON) -> MatchResult:
     """Open the adapter and look for a person."""
     async with stage.open() as site:
         return await site.find(person)
@@ -55,7 +55,7 @@ def is_nobody(match: MatchResult, why: str) -> None:
 
 
 @case(41)
-async def match_exact_name_dob_single(stage: Stage) -> None:
+async def match_exact_name_dob_single(stage: CaseContext) -> None:
     """Full name and birth date find the one person who has them."""
     stage.people(patient("kit-other", "Otherfamily", "Other", "1961-07-08"))
     match = await found(stage)
@@ -64,21 +64,21 @@ async def match_exact_name_dob_single(stage: Stage) -> None:
 
 
 @case(42)
-async def match_single_hit_with_wrong_dob_rejected(stage: Stage) -> None:
+async def match_single_hit_with_wrong_dob_rejected(stage: CaseContext) -> None:
     """A server's only hit is not the person if the birth date differs."""
     server_finds(stage, patient(born="1950-02-04"))
     is_nobody(await found(stage), "the birth date differs")
 
 
 @case(43)
-async def match_single_hit_with_wrong_given_rejected(stage: Stage) -> None:
+async def match_single_hit_with_wrong_given_rejected(stage: CaseContext) -> None:
     """A server's only hit is not the person if the given name differs."""
     server_finds(stage, patient(given="Somebodyelse"))
     is_nobody(await found(stage), "the given name differs")
 
 
 @case(44)
-async def match_sends_family_and_given_not_name(stage: Stage) -> None:
+async def match_sends_family_and_given_not_name(stage: CaseContext) -> None:
     """Name parts are asked for by family and given, never by name."""
     stage.people()
     is_ana(await found(stage))
@@ -90,7 +90,7 @@ async def match_sends_family_and_given_not_name(stage: Stage) -> None:
 
 
 @case(45)
-async def match_prefix_hits_filtered_locally(stage: Stage) -> None:
+async def match_prefix_hits_filtered_locally(stage: CaseContext) -> None:
     """A family name that only begins like the one asked for is another one."""
     longer = patient("kit-longer", f"{FAMILY}son")
     server_finds(stage, longer, patient())
@@ -100,7 +100,7 @@ async def match_prefix_hits_filtered_locally(stage: Stage) -> None:
 
 
 @case(46)
-async def match_two_same_name_dob_is_ambiguous(stage: Stage) -> None:
+async def match_two_same_name_dob_is_ambiguous(stage: CaseContext) -> None:
     """Two people with one name and birth date are a doubt, not a choice."""
     stage.people(patient("kit-namesake"))
     match = await found(stage)
@@ -109,7 +109,7 @@ async def match_two_same_name_dob_is_ambiguous(stage: Stage) -> None:
 
 
 @case(47)
-async def match_twins_not_confused(stage: Stage) -> None:
+async def match_twins_not_confused(stage: CaseContext) -> None:
     """One of two twins is never taken for the other."""
     stage.people(patient("kit-twin", FAMILY, "Berta"))
     is_ana(await found(stage))
@@ -119,7 +119,7 @@ async def match_twins_not_confused(stage: Stage) -> None:
 
 
 @case(48)
-async def match_candidate_on_second_page_found(stage: Stage) -> None:
+async def match_candidate_on_second_page_found(stage: CaseContext) -> None:
     """Every page of candidates is read."""
     stage.ehr.reskin(paging={"default_count": 2, "max_count": 2})
     stage.ehr.says("Patient/$match", lambda _: searchset())
@@ -128,7 +128,7 @@ async def match_candidate_on_second_page_found(stage: Stage) -> None:
 
 
 @case(49)
-async def match_zero_is_notfound_including_4101_warning(stage: Stage) -> None:
+async def match_zero_is_notfound_including_4101_warning(stage: CaseContext) -> None:
     """No hit is NotFound, also where a warning says so."""
     for remark in ([], [outcome("warning", "not-found", "4101")]):
         server_finds(stage, *remark)
@@ -137,7 +137,7 @@ async def match_zero_is_notfound_including_4101_warning(stage: Stage) -> None:
 
 
 @case(50, needs=needs.too_many_code)
-async def match_over_100_is_ambiguous_not_error(stage: Stage) -> None:
+async def match_over_100_is_ambiguous_not_error(stage: CaseContext) -> None:
     """A server that has too many candidates to show leaves a doubt, not an error."""
     code = next(code for code, meaning in stage.profile.outcome_states.items() if meaning == "AMBIGUOUS")
     refusal = said(outcome("fatal", "too-costly", code), 400)
@@ -149,7 +149,7 @@ async def match_over_100_is_ambiguous_not_error(stage: Stage) -> None:
 
 
 @case(51)
-async def match_by_mrn_with_system_and_dob_agreement(stage: Stage) -> None:
+async def match_by_mrn_with_system_and_dob_agreement(stage: CaseContext) -> None:
     """A record number of the asked system finds its person, and the birth date confirms it."""
     stage.people(patient("kit-other", "Otherfamily", "Other", "1961-07-08"))
     match = await found(stage, Person(mrn=f"{NUMBERS}|{MRN}", birth_date=BORN))
@@ -161,7 +161,7 @@ async def match_by_mrn_with_system_and_dob_agreement(stage: Stage) -> None:
 
 
 @case(52)
-async def match_mrn_agrees_dob_conflicts_undetermined(stage: Stage) -> None:
+async def match_mrn_agrees_dob_conflicts_undetermined(stage: CaseContext) -> None:
     """A number that agrees and a birth date that does not are a contradiction, which is said."""
     server_finds(stage, patient(born="1950-02-04"))
     match = await found(stage, Person(mrn=MRN, birth_date=BORN))
@@ -169,7 +169,7 @@ async def match_mrn_agrees_dob_conflicts_undetermined(stage: Stage) -> None:
 
 
 @case(53)
-async def match_mrn_extracted_by_type_code_text_or_use(stage: Stage) -> None:
+async def match_mrn_extracted_by_type_code_text_or_use(stage: CaseContext) -> None:
     """The record number is found by its type's code or text, or as the usual number without a type."""
     mark = stage.profile.mrn_types[0]
     other = {"use": "secondary", "system": "urn:example:other", "value": "CANARY-other"}
@@ -186,7 +186,7 @@ async def match_mrn_extracted_by_type_code_text_or_use(stage: Stage) -> None:
 
 
 @case(54, needs=needs.match_operation)
-async def match_operation_grade_used_but_verified(stage: Stage) -> None:
+async def match_operation_grade_used_but_verified(stage: CaseContext) -> None:
     """What $match calls certain is compared here all the same."""
     certain = {
         "search": {
@@ -208,7 +208,7 @@ async def match_operation_grade_used_but_verified(stage: Stage) -> None:
 
 
 @case(55)
-async def match_accents_hyphens_apostrophes_suffixes(stage: Stage) -> None:
+async def match_accents_hyphens_apostrophes_suffixes(stage: CaseContext) -> None:
     """Accents, hyphens, apostrophes, titles and suffixes make no other person."""
     name = {"family": "Núñez-O’Brien", "given": ["José"], "prefix": ["Dr."], "suffix": ["Jr."]}
     server_finds(stage, patient(name=[name]))
@@ -225,7 +225,7 @@ async def match_accents_hyphens_apostrophes_suffixes(stage: Stage) -> None:
 
 
 @case(56)
-async def match_multiple_given_and_initials(stage: Stage) -> None:
+async def match_multiple_given_and_initials(stage: CaseContext) -> None:
     """Further given names and initials agree as far as both sides have them."""
     server_finds(stage, patient(given="Ana María"))
     for given in ("Ana", "Ana M.", "A. María", "Ana María", "ana maria"):
@@ -234,7 +234,7 @@ async def match_multiple_given_and_initials(stage: Stage) -> None:
 
 
 @case(57)
-async def match_maiden_and_other_name_entries(stage: Stage) -> None:
+async def match_maiden_and_other_name_entries(stage: CaseContext) -> None:
     """Every name that the record holds counts."""
     names = [
         {"use": "official", "family": "Married", "given": [GIVEN]},
@@ -246,7 +246,7 @@ async def match_maiden_and_other_name_entries(stage: Stage) -> None:
 
 
 @case(58)
-async def match_mononym_or_missing_part_never_wildcards(stage: Stage) -> None:
+async def match_mononym_or_missing_part_never_wildcards(stage: CaseContext) -> None:
     """A part of the name that is missing, on either side, fits nobody by itself."""
     server_finds(stage, patient())
     is_nobody(await found(stage, Person(given=GIVEN, birth_date=BORN)), "no family name was given")
@@ -259,7 +259,7 @@ async def match_mononym_or_missing_part_never_wildcards(stage: Stage) -> None:
 
 
 @case(59)
-async def match_partial_birth_date_not_certain(stage: Stage) -> None:
+async def match_partial_birth_date_not_certain(stage: CaseContext) -> None:
     """A year or month alone is never certain."""
     for born in ("1950", "1950-02", None):
         server_finds(stage, patient(born=born))
@@ -270,7 +270,7 @@ async def match_partial_birth_date_not_certain(stage: Stage) -> None:
 
 
 @case(60)
-async def match_sentinel_dob_is_unknown(stage: Stage) -> None:
+async def match_sentinel_dob_is_unknown(stage: CaseContext) -> None:
     """A date that stands for none is no date, even where both sides have it."""
     for born in ("1900-01-01", "0001-01-01"):
         server_finds(stage, patient(born=born))
@@ -279,7 +279,7 @@ async def match_sentinel_dob_is_unknown(stage: Stage) -> None:
 
 
 @case(61)
-async def match_merged_record_resolves_to_survivor(stage: Stage) -> None:
+async def match_merged_record_resolves_to_survivor(stage: CaseContext) -> None:
     """A record that was merged away leads to the one that took its place; entries of both count."""
     link = [{"other": {"reference": f"Patient/{WHO}"}, "type": "replaced-by"}]
     stage.people()
@@ -290,7 +290,7 @@ async def match_merged_record_resolves_to_survivor(stage: Stage) -> None:
 
 
 @case(62)
-async def match_inactive_or_deceased_flagged(stage: Stage) -> None:
+async def match_inactive_or_deceased_flagged(stage: CaseContext) -> None:
     """That a record is inactive or the person dead is said beside the match."""
     for flag, element in (("inactive", {"active": False}), ("deceased", {"deceasedDateTime": "2020-01-02"})):
         server_finds(stage, patient(**element))
@@ -300,7 +300,7 @@ async def match_inactive_or_deceased_flagged(stage: Stage) -> None:
 
 
 @case(63)
-async def match_result_demographics_come_from_record(stage: Stage) -> None:
+async def match_result_demographics_come_from_record(stage: CaseContext) -> None:
     """Demographics of a match are the record's, never what was asked for."""
     stage.people()
     match = await found(stage, Person(family=FAMILY.lower(), given=GIVEN.upper(), birth_date=BORN))
@@ -310,7 +310,7 @@ async def match_result_demographics_come_from_record(stage: Stage) -> None:
 
 
 @case(64)
-async def match_server_failure_is_undetermined(stage: Stage) -> None:
+async def match_server_failure_is_undetermined(stage: CaseContext) -> None:
     """A search that fails leaves the person undetermined, never not found."""
     stage.people()
     for status, state in ((503, State.UNAVAILABLE), (403, State.FORBIDDEN), (400, State.ERROR)):
@@ -321,7 +321,7 @@ async def match_server_failure_is_undetermined(stage: Stage) -> None:
 
 
 @case(65, level="should", needs=needs.post_search)
-async def match_demographics_sent_by_post_when_supported(stage: Stage) -> None:
+async def match_demographics_sent_by_post_when_supported(stage: CaseContext) -> None:
     """Names and birth dates go in a body, which no access log keeps."""
     stage.people()
     is_ana(await found(stage))

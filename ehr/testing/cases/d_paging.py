@@ -19,9 +19,9 @@ from ehr.sandbox.faults import (
 )
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import Received, Said, searchset
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, ids, procedure, procedures
 
 TYPE = "Procedure"
@@ -29,18 +29,18 @@ SIZE, COUNT = 3, 8
 ALL = [f"p{number}" for number in range(1, COUNT + 1)]
 
 
-def paged(stage: Stage) -> None:
+def paged(stage: CaseContext) -> None:
     """Eight procedures of the usual person, three a page."""
     stage.ehr.reskin(paging={"default_count": SIZE, "max_count": SIZE})
     stage.people(*procedures(COUNT), *procedures(4, "kit-other"))
 
 
-def size(stage: Stage) -> int:
+def size(stage: CaseContext) -> int:
     """How many entries come on a page: what the server gives, or less where the adapter asks for less."""
     return min(SIZE, stage.profile.page_size)
 
 
-async def read(stage: Stage, *faults: Fault) -> Fetched[Any]:
+async def read(stage: CaseContext, *faults: Fault) -> Fetched[Any]:
     """The procedures, with faults."""
     stage.ehr.fails(*faults)
     async with stage.open() as site:
@@ -52,14 +52,14 @@ def on(action: Action, page: int | None = None, times: int | None = None) -> Fau
     return Fault(action, When(resource_type=TYPE, page=page), times=times)
 
 
-def page_requests(stage: Stage) -> list[Received]:
+def page_requests(stage: CaseContext) -> list[Received]:
     """Requests for procedures, first pages and later ones."""
     first = stage.ehr.searches(TYPE)
     return [one for one in stage.ehr.requests if one in first or "_getpages" in one.query]
 
 
 @case(66)
-async def page_all_pages_collected_in_order_without_duplicates(stage: Stage) -> None:
+async def page_all_pages_collected_in_order_without_duplicates(stage: CaseContext) -> None:
     """All pages are read, in order, and what comes twice is kept once."""
     paged(stage)
     found = await read(stage, on(Duplicate(), 2))
@@ -68,7 +68,7 @@ async def page_all_pages_collected_in_order_without_duplicates(stage: Stage) -> 
 
 
 @case(67)
-async def page_relative_next_link(stage: Stage) -> None:
+async def page_relative_next_link(stage: CaseContext) -> None:
     """A next link without scheme and host is followed."""
     paged(stage)
     found = await read(stage, on(NextLink("relative"), 1), on(NextLink("relative"), 2))
@@ -76,7 +76,7 @@ async def page_relative_next_link(stage: Stage) -> None:
 
 
 @case(68)
-async def page_empty_middle_page_continues(stage: Stage) -> None:
+async def page_empty_middle_page_continues(stage: CaseContext) -> None:
     """A page without entries is not the last one if it links to another."""
     paged(stage)
     found = await read(stage, on(LostPage(), 2), on(WrongTotal(None)))
@@ -85,7 +85,7 @@ async def page_empty_middle_page_continues(stage: Stage) -> None:
 
 
 @case(69)
-async def page_loop_detected(stage: Stage) -> None:
+async def page_loop_detected(stage: CaseContext) -> None:
     """Links that go in a circle end in a state that says so, after few requests."""
     paged(stage)
     for kind, page in (("loop", 2), ("first", 2)):
@@ -96,7 +96,7 @@ async def page_loop_detected(stage: Stage) -> None:
 
 
 @case(70)
-async def page_max_pages_gives_partial(stage: Stage) -> None:
+async def page_max_pages_gives_partial(stage: CaseContext) -> None:
     """Pages without end are left after a bound, and the result says that it is not all."""
     stage.budget = Budget(pages=12, unproductive=5)
     base = f"{stage.ehr.base_url}/{TYPE}"
@@ -116,7 +116,7 @@ async def page_max_pages_gives_partial(stage: Stage) -> None:
 
 
 @case(71)
-async def page_expired_session_restarts_once(stage: Stage) -> None:
+async def page_expired_session_restarts_once(stage: CaseContext) -> None:
     """When the server forgets where we were, the search is begun again, once."""
     paged(stage)
     found = await read(stage, on(ExpireSession(), 2, times=1))
@@ -128,7 +128,7 @@ async def page_expired_session_restarts_once(stage: Stage) -> None:
 
 
 @case(72)
-async def page_failure_midway_is_partial_not_ok(stage: Stage) -> None:
+async def page_failure_midway_is_partial_not_ok(stage: CaseContext) -> None:
     """A page that cannot be had leaves what came before, as a part."""
     paged(stage)
     found = await read(stage, on(Status(500), 2))
@@ -136,7 +136,7 @@ async def page_failure_midway_is_partial_not_ok(stage: Stage) -> None:
 
 
 @case(73, needs=needs.inner_links)
-async def page_next_link_to_internal_host_rewritten(stage: Stage) -> None:
+async def page_next_link_to_internal_host_rewritten(stage: CaseContext) -> None:
     """A next link to the vendor's inner host is followed on our own base, and only there."""
     paged(stage)
     found = await read(stage, on(NextLink("foreign", stage.elsewhere.origin), 1, times=1))
@@ -145,7 +145,7 @@ async def page_next_link_to_internal_host_rewritten(stage: Stage) -> None:
 
 
 @case(74)
-async def page_plus_and_percent_preserved(stage: Stage) -> None:
+async def page_plus_and_percent_preserved(stage: CaseContext) -> None:
     """A next link goes out as it came: plus and percent signs are not read and written anew."""
     query = "cursor=a+b%2Bc%20d%2F%3D&x=%7e~"
     base = f"{stage.ehr.base_url}/{TYPE}"
@@ -161,7 +161,7 @@ async def page_plus_and_percent_preserved(stage: Stage) -> None:
 
 
 @case(75)
-async def page_size_within_provider_limit(stage: Stage) -> None:
+async def page_size_within_provider_limit(stage: CaseContext) -> None:
     """The page size is asked for by the vendor's parameter, and never above its limit."""
     paged(stage)
     found = await read(stage)
@@ -178,7 +178,7 @@ async def page_size_within_provider_limit(stage: Stage) -> None:
 
 
 @case(76, needs=needs.enterprise)
-async def page_enterprise_second_page_every_route(stage: Stage) -> None:
+async def page_enterprise_second_page_every_route(stage: CaseContext) -> None:
     """Every route of the second interface reads its second page."""
     stage.ehr.reskin(paging={"default_count": SIZE, "max_count": SIZE})
     stage.people(*procedures(COUNT))

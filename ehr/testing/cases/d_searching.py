@@ -11,10 +11,10 @@ from ehr.records.fetched import Kind, State
 from ehr.sandbox.faults import Remark, WrongTotal
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext, security_issues
 from ehr.testing.cases.d_paging import ALL, TYPE, on, paged, read
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import searchset
-from ehr.testing.stage import Stage, security_issues
 from ehr.testing.synthetic import (
     ANA,
     PERSON,
@@ -33,7 +33,7 @@ _SHAPING = {"_count", "_getpages", "_page", "_bundletype", "_sort", "_format", "
 
 
 @case(77, needs=needs.fan_out)
-async def search_required_params_always_sent(stage: Stage) -> None:
+async def search_required_params_always_sent(stage: CaseContext) -> None:
     """What the vendor requires is on every search, with every value that it keeps apart."""
     stage.people(condition("c1"), observation("o1"))
     async with stage.open() as site:
@@ -50,7 +50,7 @@ async def search_required_params_always_sent(stage: Stage) -> None:
 
 
 @case(78)
-async def search_unsupported_sort_modifier_not_sent(stage: Stage) -> None:
+async def search_unsupported_sort_modifier_not_sent(stage: CaseContext) -> None:
     """No parameter, sort or modifier is sent that the profile does not have."""
     stage.people(condition("c1"), *procedures(2), observation("o1"))
     async with stage.open() as site:
@@ -70,7 +70,7 @@ async def search_unsupported_sort_modifier_not_sent(stage: Stage) -> None:
 
 
 @case(79)
-async def search_filters_reapplied_locally(stage: Stage) -> None:
+async def search_filters_reapplied_locally(stage: CaseContext) -> None:
     """Codes and dates are compared here too, because servers ignore filters in silence."""
     stage.people()
     conditions = stage.dressed(condition("c1", "E11.9"), condition("c2", "I10"))
@@ -87,7 +87,7 @@ async def search_filters_reapplied_locally(stage: Stage) -> None:
 
 
 @case(80)
-async def search_ignored_patient_param_detected_by_self_link_and_subject(stage: Stage) -> None:
+async def search_ignored_patient_param_detected_by_self_link_and_subject(stage: CaseContext) -> None:
     """Where the server ignores whose records are asked for, nobody else's are kept, and the state says it."""
     everyone = stage.dressed(*procedures(2), *procedures(3, "kit-other"))
     own = stage.dressed(*procedures(2))
@@ -106,7 +106,7 @@ async def search_ignored_patient_param_detected_by_self_link_and_subject(stage: 
 
 
 @case(81)
-async def search_outcome_warning_entry_is_not_data_nor_error(stage: Stage) -> None:
+async def search_outcome_warning_entry_is_not_data_nor_error(stage: CaseContext) -> None:
     """A warning among the entries is noted, and changes nothing."""
     paged(stage)
     for severity in ("information", "warning"):
@@ -116,7 +116,7 @@ async def search_outcome_warning_entry_is_not_data_nor_error(stage: Stage) -> No
 
 
 @case(82)
-async def search_outcome_error_entry_makes_partial(stage: Stage) -> None:
+async def search_outcome_error_entry_makes_partial(stage: CaseContext) -> None:
     """An error among the entries makes the collection a part."""
     paged(stage)
     for severity in ("error", "fatal"):
@@ -129,7 +129,7 @@ async def search_outcome_error_entry_makes_partial(stage: Stage) -> None:
 
 
 @case(83)
-async def search_include_entries_not_counted_as_matches(stage: Stage) -> None:
+async def search_include_entries_not_counted_as_matches(stage: CaseContext) -> None:
     """What is included beside the matches is not a match, of whatever type."""
     match, beside = stage.dressed(procedure("p1"), procedure("p2"))
     included: list[dict[str, Any]] = [
@@ -144,7 +144,7 @@ async def search_include_entries_not_counted_as_matches(stage: Stage) -> None:
 
 
 @case(84)
-async def search_total_missing_or_wrong_ignored(stage: Stage) -> None:
+async def search_total_missing_or_wrong_ignored(stage: CaseContext) -> None:
     """A total is an estimate: without it, or with a wrong one, every page is read and kept."""
     paged(stage)
     for total in (None, 0, 1):

@@ -13,9 +13,9 @@ from ehr.records.fetched import Fetched, State
 from ehr.sandbox.faults import Fault, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.clock import START
 from ehr.testing.expect import equal, expect
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import (
     ANA,
     LOINC,
@@ -50,7 +50,7 @@ def whole(found: Fetched[Any], *wanted: str) -> dict[str, Any]:
     return by_id(found)
 
 
-async def conditions(stage: Stage, *resources: Resource) -> Fetched[Any]:
+async def conditions(stage: CaseContext, *resources: Resource) -> Fetched[Any]:
     """The usual person's conditions."""
     stage.people(*resources)
     async with stage.open() as site:
@@ -58,7 +58,7 @@ async def conditions(stage: Stage, *resources: Resource) -> Fetched[Any]:
 
 
 @case(85)
-async def cond_all_codings_kept_and_system_aliases_normalised(stage: Stage) -> None:
+async def cond_all_codings_kept_and_system_aliases_normalised(stage: CaseContext) -> None:
     """Every coding of a diagnosis is kept as it was sent, and spellings of one system are one system."""
     codings = [
         {"system": ICD_OID, "code": "E119", "display": "Type 2 diabetes"},
@@ -80,7 +80,7 @@ async def cond_all_codings_kept_and_system_aliases_normalised(stage: Stage) -> N
 
 
 @case(86)
-async def cond_entered_in_error_and_refuted_excluded(stage: Stage) -> None:
+async def cond_entered_in_error_and_refuted_excluded(stage: CaseContext) -> None:
     """What was entered in error or refuted is never counted as a diagnosis."""
     word = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
     denied = {"c2": "entered-in-error", "c3": "refuted"}
@@ -101,7 +101,7 @@ async def cond_entered_in_error_and_refuted_excluded(stage: Stage) -> None:
 
 
 @case(87)
-async def cond_onset_variants_age_period_string_recorded(stage: Stage) -> None:
+async def cond_onset_variants_age_period_string_recorded(stage: CaseContext) -> None:
     """An onset is kept in each form that FHIR has."""
     bare = {key: without(condition(key), "onsetDateTime") for key in ("c1", "c2", "c3", "c4", "c5")}
     bare["c1"] |= {"onsetDateTime": "2019-05"}
@@ -124,7 +124,7 @@ async def cond_onset_variants_age_period_string_recorded(stage: Stage) -> None:
 
 
 @case(88)
-async def cond_missing_optional_fields_accepted(stage: Stage) -> None:
+async def cond_missing_optional_fields_accepted(stage: CaseContext) -> None:
     """A diagnosis without clinical status, category, code or onset is valid R4, and is kept."""
     sparse = without(condition("c1"), "clinicalStatus", "verificationStatus", "onsetDateTime")
     textual = condition(
@@ -138,7 +138,7 @@ async def cond_missing_optional_fields_accepted(stage: Stage) -> None:
 
 
 @case(89)
-async def proc_performed_period_and_status_mapped(stage: Stage) -> None:
+async def proc_performed_period_and_status_mapped(stage: CaseContext) -> None:
     """When a procedure was done, and how it stands, is kept."""
     begun = without(procedure("p1", status="in-progress"), "performedDateTime")
     begun |= {"performedPeriod": {"start": "2024-01-02T08:00:00Z"}}
@@ -157,7 +157,7 @@ async def proc_performed_period_and_status_mapped(stage: Stage) -> None:
 
 
 @case(90, needs=needs.resource("MedicationRequest", "Medication"))
-async def med_request_statement_reference_and_contained(stage: Stage) -> None:
+async def med_request_statement_reference_and_contained(stage: CaseContext) -> None:
     """The drug is known whether it is written in the order, inside it, or beside it."""
     inside = {"resourceType": "Medication", "id": "m", "code": concept("197361", RXNORM)}
     stage.people(
@@ -183,7 +183,7 @@ ANA_PATH = f"Patient/{ANA.id}"
 
 
 @case(91, needs=needs.resource("AllergyIntolerance"))
-async def allergy_no_known_allergies_vs_empty_vs_unknown(stage: Stage) -> None:
+async def allergy_no_known_allergies_vs_empty_vs_unknown(stage: CaseContext) -> None:
     """ "No known allergy", no entry, and no answer are three different things."""
     stage.people(allergy("a1", code=concept(_NO_KNOWN_ALLERGY, SNOMED)))
     stage.ehr.put({"resourceType": "Patient", "id": "kit-other", "birthDate": "1960-01-01"})
@@ -208,7 +208,7 @@ _VALUES: dict[str, Resource] = {
 
 
 @case(92)
-async def obs_value_types_comparator_components_absent_reason(stage: Stage) -> None:
+async def obs_value_types_comparator_components_absent_reason(stage: CaseContext) -> None:
     """Each type of value is kept as what it is, with its comparator, its components, or why it is missing."""
     parts = [{"code": concept("8480-6", LOINC), "valueQuantity": quantity("120", "mm[Hg]")}]
     panel = without(observation("panel", component=parts), "valueQuantity")
@@ -235,7 +235,7 @@ async def obs_value_types_comparator_components_absent_reason(stage: Stage) -> N
 
 
 @case(93)
-async def obs_latest_by_effective_not_by_order(stage: Stage) -> None:
+async def obs_latest_by_effective_not_by_order(stage: CaseContext) -> None:
     """When a value held is kept as a moment, so that the latest is the latest, whatever the order and zone."""
     times = {
         "o1": "2025-03-01T23:30:00-05:00",  # the latest: 04:30 UTC on the second

@@ -6,10 +6,10 @@ from ehr.records.fetched import State
 from ehr.sandbox.faults import Alien, Fault, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext, security_issues
 from ehr.testing.cases.e_clinical import whole
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import searchset
-from ehr.testing.stage import Stage, security_issues
 from ehr.testing.synthetic import (
     ANA,
     PERSON,
@@ -24,7 +24,7 @@ from ehr.testing.synthetic import (
 
 
 @case(102)
-async def parse_bad_entry_quarantined_others_kept(stage: Stage) -> None:
+async def parse_bad_entry_quarantined_others_kept(stage: CaseContext) -> None:
     """An entry that cannot be read is set aside and counted; the others are kept."""
     good = stage.dressed(*procedures(8))
     broken = [
@@ -42,7 +42,7 @@ async def parse_bad_entry_quarantined_others_kept(stage: Stage) -> None:
 
 
 @case(103)
-async def parse_vendor_empty_strings_and_object_for_list(stage: Stage) -> None:
+async def parse_vendor_empty_strings_and_object_for_list(stage: CaseContext) -> None:
     """Empty texts and an object where a list belongs are mended, and the record is kept."""
     name = {"family": PERSON.family, "given": [PERSON.given], "suffix": [""]}
     (odd,) = stage.dressed(
@@ -62,7 +62,7 @@ async def parse_vendor_empty_strings_and_object_for_list(stage: Stage) -> None:
 
 
 @case(104)
-async def parse_unknown_contained_type_no_crash(stage: Stage) -> None:
+async def parse_unknown_contained_type_no_crash(stage: CaseContext) -> None:
     """A contained resource of a type that nobody knows does no harm."""
     strange = [{"resourceType": "NoSuchThing", "id": "x", "valueDecimal": "1"}, {"resourceType": 5}, {}]
     stage.people(procedure("p1", contained=strange), procedure("p2"))
@@ -71,7 +71,7 @@ async def parse_unknown_contained_type_no_crash(stage: Stage) -> None:
 
 
 @case(105)
-async def parse_two_choice_values_handled(stage: Stage) -> None:
+async def parse_two_choice_values_handled(stage: CaseContext) -> None:
     """A record with two values where one may be is not read as either of them in silence."""
     two = observation("two", valueQuantity=quantity("6.1", "%"), valueString="nine")
     stage.people(*(observation(f"o{n}") for n in range(6)), two)
@@ -82,7 +82,7 @@ async def parse_two_choice_values_handled(stage: Stage) -> None:
 
 
 @case(106, needs=needs.resource("Appointment"))
-async def parse_r4_appointment_participant_required_accepted(stage: Stage) -> None:
+async def parse_r4_appointment_participant_required_accepted(stage: CaseContext) -> None:
     """An R4 appointment whose participant is "required", which R5 writes otherwise, is read."""
     one = appointment("a1", "2026-04-01T09:00:00Z")
     for part in one["participant"]:
@@ -93,7 +93,7 @@ async def parse_r4_appointment_participant_required_accepted(stage: Stage) -> No
 
 
 @case(107, level="should")
-async def parse_strict_mode_rejects(stage: Stage) -> None:
+async def parse_strict_mode_rejects(stage: CaseContext) -> None:
     """In strict mode nothing is mended: what would need it is set aside."""
     odd = stage.dressed(procedure("odd", bodySite={"text": "an object where a list belongs"}))
     good = stage.dressed(*procedures(6))
@@ -109,7 +109,7 @@ async def parse_strict_mode_rejects(stage: Stage) -> None:
 
 
 @case(108)
-async def subject_other_patient_dropped_and_reported(stage: Stage) -> None:
+async def subject_other_patient_dropped_and_reported(stage: CaseContext) -> None:
     """Another patient's entry is dropped, and reported as a matter of security."""
     stage.people(*procedures(3), *procedures(3, "kit-other"))
     stage.ehr.put(patient("kit-other", "Otherfamily"))

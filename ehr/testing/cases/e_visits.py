@@ -9,16 +9,16 @@ from ehr.providers.adapter import Window
 from ehr.records.fetched import State
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.cases.e_clinical import ANA_PATH, whole
 from ehr.testing.expect import equal, expect
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, PERSON, appointment, encounter, ids, practitioner
 
 _APPOINTMENTS = needs.resource("Appointment")
 TODAY = "2026-03-02"  # of the standing clock, which stands at noon
 
 
-async def row(stage: Stage, *kinds: str) -> dict[str, Any]:
+async def row(stage: CaseContext, *kinds: str) -> dict[str, Any]:
     """The usual person's row of the table."""
     async with stage.open() as site:
         result = await site.query([PERSON], kinds or ("appointments",))
@@ -27,7 +27,7 @@ async def row(stage: Stage, *kinds: str) -> dict[str, Any]:
 
 
 @case(94, needs=needs.resource("Encounter"))
-async def enc_period_open_ended(stage: Stage) -> None:
+async def enc_period_open_ended(stage: CaseContext) -> None:
     """A stay without an end still goes on."""
     stage.people(
         encounter("e1", status="in-progress", period={"start": "2026-02-27T10:00:00Z"}), encounter("e2")
@@ -40,7 +40,7 @@ async def enc_period_open_ended(stage: Stage) -> None:
 
 
 @case(95, needs=_APPOINTMENTS)
-async def appt_today_included_once(stage: Stage) -> None:
+async def appt_today_included_once(stage: CaseContext) -> None:
     """An appointment of today is the next one until it is kept, and is never in both lists."""
     stage.people(appointment("a1", f"{TODAY}T09:00:00Z"), appointment("a2", "2026-03-09T09:00:00Z"))
     async with stage.open() as site:
@@ -54,7 +54,7 @@ async def appt_today_included_once(stage: Stage) -> None:
 
 
 @case(96, needs=_APPOINTMENTS)
-async def appt_cancelled_deleted_noshow_excluded_both_directions(stage: Stage) -> None:
+async def appt_cancelled_deleted_noshow_excluded_both_directions(stage: CaseContext) -> None:
     """What was cancelled, missed or entered in error counts neither as past nor as next."""
     off = ("cancelled", "noshow", "entered-in-error")
     for number, status in enumerate(off):
@@ -72,7 +72,7 @@ async def appt_cancelled_deleted_noshow_excluded_both_directions(stage: Stage) -
 
 
 @case(97, needs=_APPOINTMENTS)
-async def appt_timezone_and_midnight_boundary(stage: Stage) -> None:
+async def appt_timezone_and_midnight_boundary(stage: CaseContext) -> None:
     """The day of an appointment is the site's day, to the minute around midnight."""
     stage.zone = "America/New_York"
     stage.people(
@@ -87,7 +87,7 @@ async def appt_timezone_and_midnight_boundary(stage: Stage) -> None:
 
 
 @case(98, needs=_APPOINTMENTS)
-async def appt_full_history_requested(stage: Stage) -> None:
+async def appt_full_history_requested(stage: CaseContext) -> None:
     """Without a window, appointments of many years back and ahead are read."""
     stage.people(
         appointment("old", "2011-01-03T09:00:00Z", "fulfilled"),
@@ -99,7 +99,7 @@ async def appt_full_history_requested(stage: Stage) -> None:
 
 
 @case(99)
-async def appt_fallback_source_labelled(stage: Stage) -> None:
+async def appt_fallback_source_labelled(stage: CaseContext) -> None:
     """An appointment says where it was read; a visit that stands in for one is marked as that."""
     stage.people(appointment("a1", "2026-04-01T09:00:00Z"), encounter("e1"))
     async with stage.open() as site:
@@ -110,7 +110,7 @@ async def appt_fallback_source_labelled(stage: Stage) -> None:
 
 
 @case(100, needs=needs.resource("Practitioner", "Appointment"))
-async def pract_reference_case_insensitive_and_latest(stage: Stage) -> None:
+async def pract_reference_case_insensitive_and_latest(stage: CaseContext) -> None:
     """Who saw the patient last is found, however the reference is written."""
     stage.people(
         appointment("a1", "2026-02-01T09:00:00Z", "fulfilled", practitioner="Practitioner/kit-early"),
@@ -125,7 +125,7 @@ async def pract_reference_case_insensitive_and_latest(stage: Stage) -> None:
 
 
 @case(101, level="should", needs=needs.resource("ImagingStudy"))
-async def img_study_reference_mapped(stage: Stage) -> None:
+async def img_study_reference_mapped(stage: CaseContext) -> None:
     """An imaging study is read with its identifier, its time and its modality."""
     study = {
         "resourceType": "ImagingStudy",

@@ -16,9 +16,9 @@ from ehr.records.patient import DocumentReference
 from ehr.sandbox.faults import Body, Fault, Oversize, Status, When
 from ehr.site import open_site_async
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect, raises
 from ehr.testing.server import searchset
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, ids, procedure, procedures
 from ehr.transport.settings import Limits
 
@@ -26,7 +26,7 @@ TYPE = "Procedure"
 METADATA = "http://169.254.169.254/latest/meta-data/"
 
 
-async def through(stage: Stage, link: str) -> Fetched[Any]:
+async def through(stage: CaseContext, link: str) -> Fetched[Any]:
     """The procedures, whose first page has this next link."""
     (one,) = stage.dressed(procedure("p1"))
     stage.ehr.requests.clear()
@@ -35,7 +35,7 @@ async def through(stage: Stage, link: str) -> Fetched[Any]:
         return await site.procedures(ANA)
 
 
-async def refused(stage: Stage, links: Iterable[str]) -> None:
+async def refused(stage: CaseContext, links: Iterable[str]) -> None:
     """None of the links is followed, and the collection says that it is not all."""
     for number, link in enumerate(links):
         found = await through(stage, link)
@@ -48,7 +48,7 @@ async def refused(stage: Stage, links: Iterable[str]) -> None:
 
 
 @case(124)
-async def sec_token_not_sent_to_other_host_port_scheme(stage: Stage) -> None:
+async def sec_token_not_sent_to_other_host_port_scheme(stage: CaseContext) -> None:
     """A link to another host, port or scheme is not followed, with or without the token."""
     base, elsewhere = stage.ehr.base_url, stage.elsewhere.origin
     path = f"{stage.ehr.skin.fhir_path}/{TYPE}?page=2"
@@ -63,7 +63,7 @@ async def sec_token_not_sent_to_other_host_port_scheme(stage: Stage) -> None:
 
 
 @case(125)
-async def sec_base_url_as_substring_in_foreign_url_blocked(stage: Stage) -> None:
+async def sec_base_url_as_substring_in_foreign_url_blocked(stage: CaseContext) -> None:
     """A foreign address that contains our base somewhere is a foreign address."""
     base, elsewhere = stage.ehr.base_url, stage.elsewhere.origin
     host = stage.ehr.origin.partition("://")[2]
@@ -77,7 +77,7 @@ async def sec_base_url_as_substring_in_foreign_url_blocked(stage: Stage) -> None
 
 
 @case(126)
-async def sec_userinfo_encoded_dot_backslash_urls_blocked(stage: Stage) -> None:
+async def sec_userinfo_encoded_dot_backslash_urls_blocked(stage: CaseContext) -> None:
     """An address that two readers could read in two ways is refused."""
     base, origin = stage.ehr.base_url, stage.ehr.origin
     foreign = stage.elsewhere.origin.partition("://")[2]
@@ -97,7 +97,7 @@ async def sec_userinfo_encoded_dot_backslash_urls_blocked(stage: Stage) -> None:
 
 
 @case(127)
-async def sec_redirects_not_followed_headers_not_leaked(stage: Stage) -> None:
+async def sec_redirects_not_followed_headers_not_leaked(stage: CaseContext) -> None:
     """A redirect is an answer, not an instruction: neither token nor header follows it."""
     stage.people(*procedures(2))
     target = f"{stage.elsewhere.base_url}/{TYPE}"
@@ -115,7 +115,7 @@ async def sec_redirects_not_followed_headers_not_leaked(stage: Stage) -> None:
 
 
 @case(128)
-async def sec_private_and_metadata_addresses_blocked_for_attachments(stage: Stage) -> None:
+async def sec_private_and_metadata_addresses_blocked_for_attachments(stage: CaseContext) -> None:
     """An attachment that points to another machine is not fetched: not from the cloud's metadata, not from inside."""
     stage.people()
     addresses = [
@@ -138,7 +138,7 @@ async def sec_private_and_metadata_addresses_blocked_for_attachments(stage: Stag
 
 
 @case(129, on=("socket",))
-async def sec_tls_verification_cannot_be_disabled(stage: Stage) -> None:
+async def sec_tls_verification_cannot_be_disabled(stage: CaseContext) -> None:
     """A certificate of an unknown authority is refused, and no setting changes that."""
     stage.people()
     around = replace(stage.surroundings, wire=None)
@@ -157,7 +157,7 @@ async def sec_tls_verification_cannot_be_disabled(stage: Stage) -> None:
 
 
 @case(130, on=("socket",))
-async def sec_oversize_and_compression_bomb_stopped_streaming(stage: Stage) -> None:
+async def sec_oversize_and_compression_bomb_stopped_streaming(stage: CaseContext) -> None:
     """A body that is too long, or unpacks to something too long, is stopped while it is read."""
     stage.limits = Limits(json_bytes=256 * 1024)
     stage.people(*procedures(1))
@@ -172,7 +172,7 @@ async def sec_oversize_and_compression_bomb_stopped_streaming(stage: Stage) -> N
 
 
 @case(131)
-async def sec_deep_json_and_huge_entry_count_stopped(stage: Stage) -> None:
+async def sec_deep_json_and_huge_entry_count_stopped(stage: CaseContext) -> None:
     """JSON that is too deep, or has too many entries, is refused, and the program goes on."""
     stage.limits = Limits(entries=20)
     stage.people(*procedures(2))

@@ -14,15 +14,15 @@ from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Body, Fault, Hang, Status, When
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, PERSON, condition, ids, patient, procedures
 
 TYPE = "Procedure"
 _BODIES = ("html", "truncated", "empty", "not-utf8")
 
 
-def several(stage: Stage, count: int) -> list[Person]:
+def several(stage: CaseContext, count: int) -> list[Person]:
     """So many people, each with a procedure, asked for by their ids."""
     for number in range(count):
         key = f"kit-{number}"
@@ -31,7 +31,7 @@ def several(stage: Stage, count: int) -> list[Person]:
 
 
 @case(141, needs=needs.empty_is_quota)
-async def rel_empty_200_body_is_quota(stage: Stage) -> None:
+async def rel_empty_200_body_is_quota(stage: CaseContext) -> None:
     """An empty answer that the vendor uses for a spent quota is a spent quota."""
     stage.people(*procedures(1))
     stage.ehr.fails(Fault(Body("empty"), When(resource_type=TYPE)))
@@ -40,7 +40,7 @@ async def rel_empty_200_body_is_quota(stage: Stage) -> None:
 
 
 @case(142)
-async def rel_malformed_json_html_200_typed(stage: Stage) -> None:
+async def rel_malformed_json_html_200_typed(stage: CaseContext) -> None:
     """A page of HTML, cut JSON and an empty body with HTTP 200 are failures, each with its own name."""
     stage.people(*procedures(2))
     codes: list[tuple[str, ...]] = []
@@ -54,7 +54,7 @@ async def rel_malformed_json_html_200_typed(stage: Stage) -> None:
 
 
 @case(143)
-async def rel_one_patient_failure_does_not_stop_run(stage: Stage) -> None:
+async def rel_one_patient_failure_does_not_stop_run(stage: CaseContext) -> None:
     """What goes wrong with one patient costs nobody else their record."""
     people = several(stage, 5)
     stage.ehr.fails(Fault(Status(500), When(resource_type=TYPE, patient="kit-2")))
@@ -67,7 +67,7 @@ async def rel_one_patient_failure_does_not_stop_run(stage: Stage) -> None:
 
 
 @case(144)
-async def rel_errors_never_cached_never_empty(stage: Stage) -> None:
+async def rel_errors_never_cached_never_empty(stage: CaseContext) -> None:
     """A failure reads as a failure, and is forgotten when the server answers again."""
     stage.people(*procedures(1))
     async with stage.open() as site:
@@ -80,7 +80,7 @@ async def rel_errors_never_cached_never_empty(stage: Stage) -> None:
 
 
 @case(145)
-async def rel_cache_key_by_server_and_principal(stage: Stage) -> None:
+async def rel_cache_key_by_server_and_principal(stage: CaseContext) -> None:
     """What one server or one client was told is never told to another."""
     stage.people(condition("c1", "E11.9"))
     stage.elsewhere.dress = stage.ehr.dress
@@ -99,7 +99,7 @@ async def rel_cache_key_by_server_and_principal(stage: Stage) -> None:
 
 
 @case(146, level="should")
-async def rel_resume_after_crash_skips_done(stage: Stage) -> None:
+async def rel_resume_after_crash_skips_done(stage: CaseContext) -> None:
     """After a crash, patients that are done are not asked again, and none is lost or doubled."""
     people = several(stage, 6)
     rows = [Row(number, person) for number, person in enumerate(people, 1)]
@@ -124,7 +124,7 @@ async def rel_resume_after_crash_skips_done(stage: Stage) -> None:
 
 
 @case(147)
-async def rel_cancellation_clean(stage: Stage) -> None:
+async def rel_cancellation_clean(stage: CaseContext) -> None:
     """A run that is stopped leaves no task, no file and no broken adapter behind."""
     people = several(stage, 4)
     files = {path.name for path in stage.folder.iterdir()}
@@ -149,7 +149,7 @@ async def rel_cancellation_clean(stage: Stage) -> None:
 
 
 @case(148)
-async def rel_duplicate_rows_queried_once_results_fanned_out(stage: Stage) -> None:
+async def rel_duplicate_rows_queried_once_results_fanned_out(stage: CaseContext) -> None:
     """A person who stands in several rows is asked for once, and every row gets the answer."""
     stage.people(*procedures(2))
     async with stage.open() as site:

@@ -13,9 +13,9 @@ from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Fault, Hang, Status, When
 from ehr.sandbox.witness import Endpoint
 from ehr.testing.case import case
+from ehr.testing.case_context import CaseContext
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import Received, said
-from ehr.testing.stage import Stage
 from ehr.testing.synthetic import ANA, procedures
 from ehr.transport.client import Transport
 from ehr.transport.settings import Limits
@@ -25,7 +25,7 @@ _MOST_ATTEMPTS = 10
 
 
 @case(132)
-async def rel_429_honours_retry_after_seconds_and_date(stage: Stage) -> None:
+async def rel_429_honours_retry_after_seconds_and_date(stage: CaseContext) -> None:
     """The wait that a server asks for is kept, as seconds and as a date."""
     stage.people(*procedures(1))
     async with stage.open() as site:
@@ -41,7 +41,7 @@ async def rel_429_honours_retry_after_seconds_and_date(stage: Stage) -> None:
 
 
 @case(133)
-async def rel_retry_after_absurd_is_clamped_or_deferred(stage: Stage) -> None:
+async def rel_retry_after_absurd_is_clamped_or_deferred(stage: CaseContext) -> None:
     """An absurd wish to wait, or one that cannot be read, holds nobody up for long."""
     stage.people(*procedures(1))
     async with stage.open() as site:
@@ -55,7 +55,7 @@ async def rel_retry_after_absurd_is_clamped_or_deferred(stage: Stage) -> None:
 
 
 @case(134)
-async def rel_429_pauses_whole_host(stage: Stage) -> None:
+async def rel_429_pauses_whole_host(stage: CaseContext) -> None:
     """When a server says that it is too much, nobody asks it until the wait is over."""
     stage.people(*procedures(1))
     stage.ehr.fails(Fault(Status(429, retry_after=30), When(resource_type=TYPE), times=1))
@@ -70,7 +70,7 @@ async def rel_429_pauses_whole_host(stage: Stage) -> None:
 
 
 @case(135)
-async def rel_5xx_retried_then_unavailable(stage: Stage) -> None:
+async def rel_5xx_retried_then_unavailable(stage: CaseContext) -> None:
     """A server in trouble is asked again some times, and then is unavailable, not empty."""
     stage.people(*procedures(2))
     async with stage.open() as site:
@@ -89,7 +89,7 @@ async def rel_5xx_retried_then_unavailable(stage: Stage) -> None:
 
 
 @case(136)
-async def rel_4xx_not_retried(stage: Stage) -> None:
+async def rel_4xx_not_retried(stage: CaseContext) -> None:
     """An answer that asking again cannot change is taken as it is."""
     stage.people(*procedures(2))
     async with stage.open() as site:
@@ -102,7 +102,7 @@ async def rel_4xx_not_retried(stage: Stage) -> None:
 
 
 @case(137)
-async def rel_non_idempotent_not_retried(stage: Stage) -> None:
+async def rel_non_idempotent_not_retried(stage: CaseContext) -> None:
     """What may change something on the server is sent once at most."""
     around = stage.surroundings
     operations = [("POST", f"DocumentReference/{name}") for name in stage.profile.never_retry]
@@ -122,7 +122,7 @@ async def rel_non_idempotent_not_retried(stage: Stage) -> None:
 
 
 @case(138, on=("socket",))
-async def rel_timeouts_bound_every_call(stage: Stage) -> None:
+async def rel_timeouts_bound_every_call(stage: CaseContext) -> None:
     """A server that never answers holds nobody for ever: not at discovery, not at the login, not at a search."""
     stage.limits = Limits(connect_s=1, read_s=0.1, write_s=0.1, total_s=0.3, attempts=1)
     stage.people(*procedures(1))
@@ -146,7 +146,7 @@ async def rel_timeouts_bound_every_call(stage: Stage) -> None:
 
 
 @case(139)
-async def rel_rate_limit_respected_under_load(stage: Stage) -> None:
+async def rel_rate_limit_respected_under_load(stage: CaseContext) -> None:
     """No more requests are in flight, and no more a second, than profile and site allow."""
     flying = most = 0
 
@@ -175,7 +175,7 @@ async def rel_rate_limit_respected_under_load(stage: Stage) -> None:
 
 
 @case(140, level="should")
-async def rel_breaker_opens_and_recovers(stage: Stage) -> None:
+async def rel_breaker_opens_and_recovers(stage: CaseContext) -> None:
     """A server that fails again and again is left alone for a while, and asked again later."""
     stage.people(*procedures(1))
     async with stage.open() as site:

@@ -16,9 +16,9 @@ from ehr.records.fetched import Kind, State
 from ehr.sandbox.faults import Body, Fault, Status, When
 from ehr.sync import open_site
 from ehr.testing.case import case
+from ehr.testing.case_context import SITE_KEY, CaseContext
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import searchset
-from ehr.testing.stage import SITE_KEY, Stage
 from ehr.testing.synthetic import (
     ANA,
     CANARIES,
@@ -44,7 +44,7 @@ def shown(thing: object) -> list[str]:
 
 
 @case(149)
-async def priv_logs_exceptions_contain_no_phi_or_token(stage: Stage) -> None:
+async def priv_logs_exceptions_contain_no_phi_or_token(stage: CaseContext) -> None:
     """Whatever goes wrong, no log line, exception or text form holds a name, number, birth date or token."""
     if stage.ehr.login:
         stage.ehr.gives(TOKEN)
@@ -87,7 +87,7 @@ async def _refusals(result: QueryResult) -> list[str]:
 
 
 @case(150)
-async def priv_pseudonym_keyed(stage: Stage) -> None:
+async def priv_pseudonym_keyed(stage: CaseContext) -> None:
     """A pseudonym depends on the site's key, and is no plain hash of what it stands for."""
     stage.people()
     other = stage.folder / "other.key"
@@ -110,7 +110,7 @@ async def priv_pseudonym_keyed(stage: Stage) -> None:
 
 
 @case(151)
-async def priv_nothing_leaves_site_but_declared_outputs(stage: Stage) -> None:
+async def priv_nothing_leaves_site_but_declared_outputs(stage: CaseContext) -> None:
     """Reading a patient writes no file, and sends nothing but reading requests to the EHR."""
     stage.people(condition("c1"), *procedures(2))
     async with stage.open() as site:
@@ -131,7 +131,7 @@ async def priv_nothing_leaves_site_but_declared_outputs(stage: Stage) -> None:
 
 
 @case(152)
-async def mean_outage_never_satisfies_exclusion(stage: Stage) -> None:
+async def mean_outage_never_satisfies_exclusion(stage: CaseContext) -> None:
     """An outage is never the absence of a diagnosis: nothing can be required, and no list is empty."""
     stage.people(condition("c1"))
     for status in (503, 403, 400):
@@ -153,7 +153,7 @@ async def mean_outage_never_satisfies_exclusion(stage: Stage) -> None:
 
 
 @case(153)
-async def mean_partial_proves_presence_not_absence(stage: Stage) -> None:
+async def mean_partial_proves_presence_not_absence(stage: CaseContext) -> None:
     """What was read of a part is there; what was not is unknown."""
     stage.ehr.reskin(paging={"default_count": 2, "max_count": 2})
     for code, wanted in ((concept("E11.9"), ["E11.9"]), (concept("44054006", SNOMED), None)):
@@ -170,7 +170,7 @@ async def mean_partial_proves_presence_not_absence(stage: Stage) -> None:
 
 
 @case(154)
-async def mean_state_survives_to_table_columns(stage: Stage) -> None:
+async def mean_state_survives_to_table_columns(stage: CaseContext) -> None:
     """The state of each kind stands beside the data, in the table that people and programs read."""
     stage.people(condition("c1"), appointment("a1", "2026-04-01T09:00:00Z"))
     stage.ehr.fails(
@@ -189,7 +189,7 @@ async def mean_state_survives_to_table_columns(stage: Stage) -> None:
 
 
 @case(155)
-async def mean_sync_facade_equals_async(stage: Stage) -> None:
+async def mean_sync_facade_equals_async(stage: CaseContext) -> None:
     """The form without async gives the same answers."""
     stage.people(condition("c1"), *procedures(3))
     people = [PERSON, Person(id="kit-nobody")]

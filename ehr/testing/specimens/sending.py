@@ -15,12 +15,12 @@ import ehr.transport.origin
 import ehr.transport.retry
 from ehr.connect.opening import Place, transport_of
 from ehr.testing.specimens.specimen import Spoilt, part, parts
+from ehr.transport.attempts import AttemptLoop
 from ehr.transport.client import Transport
-from ehr.transport.exchange import Exchange
 from ehr.transport.rate import HostRate
 
 _resolve, _resolve_link = ehr.transport.origin.resolve, ehr.transport.origin.resolve_link
-_send = Exchange.send
+_send = AttemptLoop.send
 
 
 def _anywhere(origin: Any, url: str) -> str:
@@ -73,7 +73,7 @@ def _following(place: Place, *more: Any) -> Transport:
     return transport_of(replace(place, surroundings=followed), *more)
 
 
-async def _telling(self: Exchange, request: Any, plan: Any) -> Any:
+async def _telling(self: AttemptLoop, request: Any, plan: Any) -> Any:
     logging.getLogger("vendor").info(
         "%s %s", request.url, (request.content or b"").decode("utf-8", "replace")
     )
@@ -108,5 +108,5 @@ SPOILT: dict[str, tuple[int, Spoilt]] = {
         137,
         part(ehr.transport.retry, "repeat_rule", lambda *given, **named: ehr.transport.retry.Repeat.YES),
     ),
-    "addresses and forms in the log": (149, part(Exchange, "send", _telling)),
+    "addresses and forms in the log": (149, part(AttemptLoop, "send", _telling)),
 }

@@ -9,8 +9,8 @@ from ehr.testing.case import Case
 from ehr.testing.cases import CASES
 from ehr.testing.harnesses import shipped_harness
 from ehr.testing.run import play
+from ehr.testing.server_pool import ServerPool
 from ehr.testing.specimens.specimen import Specimen
-from ehr.testing.wires import Hall
 
 
 def numbered(numbers: Iterable[int]) -> tuple[Case, ...]:
@@ -40,7 +40,7 @@ async def _catchers(
     done: Callable[[Specimen], None],
 ) -> dict[str, tuple[int, ...]]:
     found = {}
-    with Hall() as hall:
+    with ServerPool() as hall:
         for specimen in specimens:
             found[specimen.name] = tuple(
                 [case.number for case in cases(specimen) if await _catches(case, specimen, hall)]
@@ -49,7 +49,7 @@ async def _catchers(
     return found
 
 
-async def _catches(case: Case, specimen: Specimen, hall: Hall) -> bool:
+async def _catches(case: Case, specimen: Specimen, hall: ServerPool) -> bool:
     harness = shipped_harness(specimen.provider)
     if case.not_applicable(harness.profile) is not None:
         return False

@@ -18,7 +18,7 @@ from ehr.records.codes import Code, code_of
 from ehr.records.elements import CodeableConcept, Coding
 from ehr.records.fetched import Kind, State
 from ehr.records.patient import Condition, PatientRecord
-from federated.screening.decide.eyes import Eye
+from federated.screening.decide.laterality import Eye
 from federated.screening.decide.times import Clock
 from federated.screening.plan.nodes import CodeSet
 
@@ -27,7 +27,7 @@ FAMILY_HISTORY = frozenset({"family-history", "familyhistory", "family history",
 UNREAD = State.UNAVAILABLE
 
 
-class Entry(NamedTuple):
+class CodedRecord(NamedTuple):
     """A record that a code set is about.
 
     Args:
@@ -60,7 +60,7 @@ class Case:
     def __init__(self, record: PatientRecord, clock: Clock, leaves: int) -> None:
         self.record = record
         self.clock = clock
-        self.buckets: dict[Kind, Sequence[list[Entry]]] = {}
+        self.buckets: dict[Kind, Sequence[list[CodedRecord]]] = {}
         self.newest: dict[Kind, int] = {}
         self.eye: Eye | None = None
         self.found: list[Any] = [None] * leaves
@@ -93,16 +93,16 @@ class Shelf:
                 self._hints.append((self._places[key], codes.systems, pattern))
         return self._places[key]
 
-    def sort(self, items: Iterable[Any], ids: frozenset[str]) -> Sequence[list[Entry]]:
+    def sort(self, items: Iterable[Any], ids: frozenset[str]) -> Sequence[list[CodedRecord]]:
         """The entries of every set, in the order of the records."""
-        buckets: list[list[Entry]] = [[] for _ in self.sets]
+        buckets: list[list[CodedRecord]] = [[] for _ in self.sets]
         own = frozenset(f"Patient/{identity}" for identity in ids)
         memo, everything = self._memo, self._places.get(None)
         if self.sets == [None]:
-            return ([Entry(record) for record in distinct(items) if counts(record, ids, own)],)
+            return ([CodedRecord(record) for record in distinct(items) if counts(record, ids, own)],)
         plain = everything is None and not self._hints
         for record in distinct(items):
-            found: dict[int, Entry] | None = None
+            found: dict[int, CodedRecord] | None = None
             concepts = record.concepts
             for concept in concepts:
                 for coding in concept.coding:
@@ -111,21 +111,21 @@ class Shelf:
                         found = found or {}
                         for place in known[0]:
                             if place not in found:
-                                found[place] = Entry(record, coding, known[1])
+                                found[place] = CodedRecord(record, coding, known[1])
             parts = getattr(record, "component", ())
             if found is None and plain and not parts and concepts and concepts[0].coding:
                 continue  # most records: no set of the plan is about them
             found = found or {}
             self._hinted(record, concepts, found)
             if everything is not None:
-                found.setdefault(everything, Entry(record))
+                found.setdefault(everything, CodedRecord(record))
             inside = [entry for entry in self._inside(record, parts) if entry[0] not in found]
             if (found or inside) and counts(record, ids, own):
                 for place, entry in (*found.items(), *inside):
                     buckets[place].append(entry)
         return buckets
 
-    def _inside(self, record: Any, parts: Iterable[Any]) -> Iterator[tuple[int, Entry]]:
+    def _inside(self, record: Any, parts: Iterable[Any]) -> Iterator[tuple[int, CodedRecord]]:
         """Results that a panel holds as parts; each is read as a result of its own."""
         for part in parts:
             for coding in () if part.code is None else part.code.coding:
@@ -134,7 +134,7 @@ class Shelf:
                     own = msgspec.structs.replace(
                         record, component=(), **{name: getattr(part, name) for name in part.__struct_fields__}
                     )
-                    yield from ((place, Entry(own, coding, code)) for place in places)
+                    yield from ((place, CodedRecord(own, coding, code)) for place in places)
 
     def code(self, coding: Coding) -> Code | None:
         """A coding as it is compared."""
@@ -149,12 +149,14 @@ class Shelf:
             self._memo[(coding.system, coding.code)] = (places, code)
         return places, code
 
-    def _hinted(self, record: Any, concepts: Sequence[CodeableConcept], found: dict[int, Entry]) -> None:
+    def _hinted(
+        self, record: Any, concepts: Sequence[CodeableConcept], found: dict[int, CodedRecord]
+    ) -> None:
         """Entries that only words point to, and those that do not say what they are about."""
         if not found and not any(_says(concept) for concept in concepts):
             for place, known in enumerate(self.sets):
                 if known is not None:
-                    found[place] = Entry(record, hint=True)
+                    found[place] = CodedRecord(record, hint=True)
         for place, systems, pattern in self._hints:
             if place in found:
                 continue
@@ -162,7 +164,7 @@ class Shelf:
             if any(code is not None and code.system in systems for code in codes):
                 continue
             if any(pattern.search(text) for text in _texts(concepts)):
-                found[place] = Entry(record, hint=True)
+                found[place] = CodedRecord(record, hint=True)
 
 
 def _texts(concepts: Iterable[CodeableConcept]) -> Iterator[str]:
@@ -255,7 +257,7 @@ def _version(record: Any) -> tuple[int, str, str, bytes]:
     return (number, record.meta.last_updated or "", version, content)
 
 
-Sorter = Callable[[Case], list[Entry]]
+Sorter = Callable[[Case], list[CodedRecord]]
 
 
 def sorter(shelves: dict[Kind, Shelf], kind: Kind, codes: CodeSet | None, extra: Mapping[str, str]) -> Sorter:
@@ -263,7 +265,7 @@ def sorter(shelves: dict[Kind, Shelf], kind: Kind, codes: CodeSet | None, extra:
     shelf = shelves.setdefault(kind, Shelf(extra))
     place = shelf.place(codes)
 
-    def entries(case: Case) -> list[Entry]:
+    def entries(case: Case) -> list[CodedRecord]:
         buckets = case.buckets.get(kind)
         if buckets is None:
             fetched = case.record.kinds.get(kind)

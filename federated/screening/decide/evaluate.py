@@ -16,13 +16,13 @@ from ehr.records.codes import Code, code_of
 from ehr.records.elements import Coding
 from ehr.records.fetched import Kind
 from ehr.records.patient import PatientRecord
-from federated.screening.decide import exists, fields, results
+from federated.screening.decide import exists, fields, measurements
 from federated.screening.decide.case import Case, Shelf, counts, distinct
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Outcome, Verdict
 from federated.screening.decide.evidence_text import Narrator, narrator
-from federated.screening.decide.eyes import SIDES, Eye, chosen_eye
 from federated.screening.decide.finding import Found, Run, Tools
-from federated.screening.decide.lookups import look_up_next
+from federated.screening.decide.laterality import SIDES, Eye, chosen_eye
+from federated.screening.decide.missing_data import look_up_next
 from federated.screening.decide.three_values import NO, UNKNOWN, YES, applied, at_least, every, negated
 from federated.screening.decide.times import Clock, clock_of
 from federated.screening.decide.times import start as start_of
@@ -45,7 +45,7 @@ from federated.screening.plan.nodes import (
     Rule,
     Unread,
 )
-from federated.screening.plan.plan import Plan
+from federated.screening.plan.trial_plan import Plan
 
 Truth = Callable[[Case], int]
 CONTACT = Duration(24, "mo")
@@ -54,7 +54,7 @@ DECISION = MappingProxyType({NO: Decision.NOT_ELIGIBLE, UNKNOWN: Decision.UNDECI
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CompiledLeaf:
     """A compiled leaf: where its finding lies, how it is told, and whether *yes* speaks for the patient."""
 
     place: int
@@ -69,8 +69,8 @@ class CompiledRule:
     rule: Rule
     where: Truth
     applies: Truth | None
-    told: tuple[Told, ...]
-    told_applies: tuple[Told, ...]
+    told: tuple[CompiledLeaf, ...]
+    told_applies: tuple[CompiledLeaf, ...]
 
 
 class Compiler:
@@ -87,15 +87,15 @@ class Compiler:
 
     def rule(self, rule: Rule) -> CompiledRule:
         """A criterion."""
-        told: list[Told] = []
-        told_applies: list[Told] = []
+        told: list[CompiledLeaf] = []
+        told_applies: list[CompiledLeaf] = []
         applies = None
         if rule.applies_if is not None:
             applies = self.node(rule.applies_if, rule.id, True, told_applies)
         where = self.node(rule.where, rule.id, rule.side != "exclusion", told)
         return CompiledRule(rule, where, applies, tuple(told), tuple(told_applies))
 
-    def node(self, node: PlanNode, criterion: str, speaks_for: bool, told: list[Told]) -> Truth:
+    def node(self, node: PlanNode, criterion: str, speaks_for: bool, told: list[CompiledLeaf]) -> Truth:
         """A node; its leaves are added to ``told`` in tree order."""
         if isinstance(node, Not):
             inner = self.node(node.of, criterion, not speaks_for, told)
@@ -109,7 +109,7 @@ class Compiler:
             return _at_least(node.n, parts)
         place = self.places
         self.places += 1
-        told.append(Told(place, narrator(node, criterion, self.plan, self.code_of), speaks_for))
+        told.append(CompiledLeaf(place, narrator(node, criterion, self.plan, self.code_of), speaks_for))
         return _remembered(compile_leaf(node, self.tools), place)
 
 
@@ -139,13 +139,13 @@ def compile_leaf(leaf: PlanLeaf, tools: Tools) -> Run:
         case Every():
             return exists.each_period(leaf, tools)
         case Latest():
-            return results.latest(leaf, tools)
+            return measurements.latest(leaf, tools)
         case Each():
-            return results.each(leaf, tools)
+            return measurements.each(leaf, tools)
         case Extreme():
-            return results.extreme(leaf, tools)
+            return measurements.extreme(leaf, tools)
         case Mean():
-            return results.mean(leaf, tools)
+            return measurements.mean(leaf, tools)
         case Age():
             return fields.age(leaf)
         case Field():
@@ -263,7 +263,7 @@ def _contact_limit(plan: Plan) -> int:
         return day_start(plan.index_date)
 
 
-def _leaf_verdict(told: Told, found: Found) -> Verdict:
+def _leaf_verdict(told: CompiledLeaf, found: Found) -> Verdict:
     return VERDICT[found.truth if told.speaks_for else negated(found.truth)]
 
 

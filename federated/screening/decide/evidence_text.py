@@ -19,12 +19,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ehr.dates import day_of
-from ehr.records.elements import When
+from ehr.records.elements import RecordedTime
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case
+from federated.screening.decide.certainty import CodeOf, Grade, laterality
 from federated.screening.decide.evidence import Considered, Evidence, Fact, RecordUsed, Verdict
 from federated.screening.decide.finding import Found
-from federated.screening.decide.grades import CodeOf, Grade, laterality
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import RAW
 from federated.screening.plan.nodes import (
@@ -40,7 +40,7 @@ from federated.screening.plan.nodes import (
     Select,
     Unread,
 )
-from federated.screening.plan.plan import Plan
+from federated.screening.plan.trial_plan import Plan
 
 SHOWN = 5
 FACT: Mapping[int, Fact] = MappingProxyType({NO: Fact.NO, UNKNOWN: Fact.UNKNOWN, YES: Fact.YES})
@@ -184,7 +184,7 @@ def _order(record: RecordUsed) -> tuple[Any, ...]:
 
 def _record(grade: Grade, select: Select, key: bytes, code_of: CodeOf) -> RecordUsed:
     record, code = grade.entry.record, grade.entry.code
-    when: When | None = RAW[select.times[0].of](record)
+    when: RecordedTime | None = RAW[select.times[0].of](record)
     at = None if when is None else when.at or when.start or when.end
     at = None if grade.time is None else at
     status = record.clinical if hasattr(record, "clinical") else record.status

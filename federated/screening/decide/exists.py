@@ -9,8 +9,8 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
+from federated.screening.decide.certainty import Gathered, Grade, same_day
 from federated.screening.decide.finding import Found, Gatherer, Run, Tools
-from federated.screening.decide.grades import Gathered, Grade, same_day
 from federated.screening.decide.three_values import NO, UNKNOWN, YES, at_least, counted, every
 from federated.screening.plan.nodes import Count, Every, Exists, TimeRule
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case, Shelf, Sorter, sorter
-from federated.screening.decide.grades import CodeOf, Gathered, Grade, Grader, no_known, silence
+from federated.screening.decide.certainty import CodeOf, Gathered, Grade, Grader, no_known, silence
 from federated.screening.decide.quantities import Judged
 from federated.screening.plan.nodes import Select, Span
 

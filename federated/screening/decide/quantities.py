@@ -30,7 +30,7 @@ _FRACTION = re.compile(r"(20|6)/(\d{1,4}(?:\.\d)?)(?:\s?([+-])\s?(\d))?\Z")
 _DECIMAL = re.compile(r"([0-2]\.\d{1,2})\Z")
 
 
-class Span(NamedTuple):
+class NumberRange(NamedTuple):
     """A stretch of numbers: the value lies in it, at an end only where that is closed."""
 
     low: float
@@ -61,12 +61,12 @@ class Judged(NamedTuple):
     side: int = 0
 
 
-_COMPARATORS: Mapping[str, Callable[[float], Span]] = MappingProxyType(
+_COMPARATORS: Mapping[str, Callable[[float], NumberRange]] = MappingProxyType(
     {
-        "<": lambda value: Span(-inf, value, True, False),
-        "<=": lambda value: Span(-inf, value),
-        ">": lambda value: Span(value, inf, False, True),
-        ">=": lambda value: Span(value, inf),
+        "<": lambda value: NumberRange(-inf, value, True, False),
+        "<=": lambda value: NumberRange(-inf, value),
+        ">": lambda value: NumberRange(value, inf, False, True),
+        ">=": lambda value: NumberRange(value, inf),
     }
 )
 
@@ -94,7 +94,7 @@ def judge(value: Any, asked: Asked, code_of: CodeOf) -> Judged:
     return Judged(UNKNOWN, "NOT_NUMERIC")
 
 
-def compared(span: Span, scale: Scale, negated: bool = False) -> tuple[int, int]:
+def compared(span: NumberRange, scale: Scale, negated: bool = False) -> tuple[int, int]:
     """A stretch of numbers against bounds: the truth, and on which side it lies outside."""
     truth, side = UNKNOWN, 0
     if _below(span.high, span.high_closed, scale.low, scale.low_closed):
@@ -111,11 +111,11 @@ def _below(high: float, high_closed: bool, low: float, low_closed: bool) -> bool
     return high < low or (high == low and not (high_closed and low_closed))
 
 
-def _starts_within(span: Span, scale: Scale) -> bool:
+def _starts_within(span: NumberRange, scale: Scale) -> bool:
     return span.low > scale.low or (span.low == scale.low and (scale.low_closed or not span.low_closed))
 
 
-def _ends_within(span: Span, scale: Scale) -> bool:
+def _ends_within(span: NumberRange, scale: Scale) -> bool:
     return span.high < scale.high or (span.high == scale.high and (scale.high_closed or not span.high_closed))
 
 
@@ -143,7 +143,7 @@ def _quantity(value: Quantity, asked: Asked) -> Judged:
     if scale is None:
         reason = "UNIT_NOT_CONVERTIBLE" if value.unit_code else "UNIT_MISSING"
         return Judged(UNKNOWN, reason, original=original, unit=value.unit_code)
-    span = Span(number, number)
+    span = NumberRange(number, number)
     if value.comparator:
         bound = _COMPARATORS.get(value.comparator)
         if bound is None:
@@ -176,14 +176,14 @@ def _range(value: Range, asked: Asked) -> Judged:
     if scale is None:
         return Judged(UNKNOWN, "UNIT_NOT_CONVERTIBLE" if unit else "UNIT_MISSING", unit=unit)
     numbers = [None if end is None or end.value is None else float(end.value) for end in (low, high)]
-    span = Span(-inf if numbers[0] is None else numbers[0], inf if numbers[1] is None else numbers[1])
+    span = NumberRange(-inf if numbers[0] is None else numbers[0], inf if numbers[1] is None else numbers[1])
     if span.low > span.high:
         return Judged(UNKNOWN, "VALUE_MISSING", unit=unit)
     texts = ["" if end is None else str(end.value) for end in (low, high)]
     return _placed(span, scale, asked, "–".join(texts), unit)
 
 
-def _placed(span: Span, scale: Scale, asked: Asked, original: str, unit: str | None) -> Judged:
+def _placed(span: NumberRange, scale: Scale, asked: Asked, original: str, unit: str | None) -> Judged:
     truth, side = compared(span, scale, asked.negated)
     ends = sorted((shown(span.low, scale), shown(span.high, scale)))
     low, high = (None if abs(end) == inf else end for end in ends)
@@ -208,11 +208,11 @@ def _acuity(value: Any, asked: Asked) -> Judged:
         return Judged(UNKNOWN, "NOT_NUMERIC")
     word = " ".join(text.lower().replace("_", " ").split())
     if word in BELOW_LETTERS:
-        return _placed(Span(-inf, 0.0, True, False), scale, asked, text, None)
+        return _placed(NumberRange(-inf, 0.0, True, False), scale, asked, text, None)
     letters = letters_of(word)
     if letters is None:
         return Judged(UNKNOWN, "NOT_NUMERIC")  # words of the EHR may name anything; they go nowhere
-    return _placed(Span(letters, letters), scale, asked, text, None)
+    return _placed(NumberRange(letters, letters), scale, asked, text, None)
 
 
 def letters_of(text: str) -> float | None:

@@ -18,16 +18,16 @@ from typing import Any, Final
 from ehr.records.codes import Code
 from ehr.records.elements import CodeableConcept, Coding
 from ehr.records.fetched import Kind
-from federated.screening.decide import eyes
-from federated.screening.decide.case import Case, Entry
-from federated.screening.decide.eyes import Laterality
+from federated.screening.decide import laterality as eyes
+from federated.screening.decide.case import Case, CodedRecord
+from federated.screening.decide.laterality import Laterality
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import end as end_of
 from federated.screening.plan.nodes import CodeSet, Select, StatusRule
 
 ACTIVE = frozenset({"active", "recurrence", "relapse"})
 CodeOf = Callable[[Coding], Code | None]
-Check = Callable[[Entry, Case], int]
+Check = Callable[[CodedRecord, Case], int]
 
 
 def checks(select: Select, code_of: CodeOf) -> list[tuple[Check, str, str]]:
@@ -84,7 +84,7 @@ def _listed(status: str | None, rule: StatusRule, known: frozenset[str]) -> int:
 def _clinical(wanted: frozenset[str], index_end: int) -> Check:
     """The clinical status is that of the fetch; where the record says when it ended, the index date decides."""
 
-    def check(entry: Entry, case: Case) -> int:
+    def check(entry: CodedRecord, case: Case) -> int:
         record = entry.record
         word = record.clinical
         if word not in CLINICAL:
@@ -120,7 +120,7 @@ def _stated(word: str, wanted: frozenset[str]) -> int:
 def _word(read: Callable[[Any], str | None], wanted: frozenset[str], known: frozenset[str]) -> Check:
     tells = not wanted <= known  # an author who lists own words knows the site's
 
-    def check(entry: Entry, _: Case) -> int:
+    def check(entry: CodedRecord, _: Case) -> int:
         word = read(entry.record)
         if word in wanted:
             return YES
@@ -136,7 +136,7 @@ def _words(
 ) -> Check:
     tells = known is None or not wanted <= known
 
-    def check(entry: Entry, _: Case) -> int:
+    def check(entry: CodedRecord, _: Case) -> int:
         words = read(entry.record)
         if not wanted.isdisjoint(words):
             return YES
@@ -153,7 +153,7 @@ def _specimen(wanted: str) -> Check:
     """Only the same words say that it is the same; other words may name it too."""
     name = " ".join(wanted.lower().split())
 
-    def check(entry: Entry, _: Case) -> int:
+    def check(entry: CodedRecord, _: Case) -> int:
         specimen = entry.record.specimen
         text = None if specimen is None else specimen.display
         return YES if text is not None and " ".join(text.lower().split()) == name else UNKNOWN
@@ -161,7 +161,7 @@ def _specimen(wanted: str) -> Check:
     return check
 
 
-def _obtained(entry: Entry, _: Case) -> int:
+def _obtained(entry: CodedRecord, _: Case) -> int:
     """A result with the reason why there is none was not obtained, unless its parts were."""
     record = entry.record
     return UNKNOWN if record.data_absent_reason is not None and not record.component else YES
@@ -181,7 +181,7 @@ def _places(record: Any) -> tuple[str, ...]:
 
 
 def _discharge(codes: CodeSet, code_of: CodeOf) -> Check:
-    def check(entry: Entry, _: Case) -> int:
+    def check(entry: CodedRecord, _: Case) -> int:
         concept: CodeableConcept | None = entry.record.discharge
         found = [] if concept is None else [code for c in concept.coding if (code := code_of(c)) is not None]
         if any(codes.has(code) for code in found):
@@ -195,7 +195,7 @@ def _discharge(codes: CodeSet, code_of: CodeOf) -> Check:
     return check
 
 
-def laterality(entry: Entry, code_of: CodeOf) -> Laterality | None:
+def laterality(entry: CodedRecord, code_of: CodeOf) -> Laterality | None:
     """The eye of a record: body site, else the ICD-10-CM characters of all its codings, else a CPT modifier."""
     site = getattr(entry.record, "body_site", None) or ()
     sites = (site,) if isinstance(site, CodeableConcept) else site
@@ -213,7 +213,7 @@ def _codes(concepts: Iterable[CodeableConcept], code_of: CodeOf) -> list[Code]:
 
 
 def _eye(wanted: str, code_of: CodeOf) -> Check:
-    def check(entry: Entry, case: Case) -> int:
+    def check(entry: CodedRecord, case: Case) -> int:
         eye: eyes.Eye = "left" if wanted == "left" else "right"
         if wanted in ("this", "fellow") and case.eye is not None:
             eye = case.eye if wanted == "this" else eyes.other(case.eye)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ehr.dates import DAY_S, BadDate, Duration, Interval, birthday, day_of, day_start, interval_of
-from ehr.records.elements import Quantity, When
+from ehr.records.elements import Quantity, RecordedTime
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.plan.nodes import BEGINNING, END, BirthPoint, Span
 
@@ -47,7 +47,7 @@ def clock_of(zone: tzinfo) -> Callable[[str | None], Interval | None]:
     return interval
 
 
-def whole(time: When | None, clock: Clock) -> Interval | None:
+def whole(time: RecordedTime | None, clock: Clock) -> Interval | None:
     """All of the time: a period from its first to its last second; without an end, its start."""
     if time is None:
         return None
@@ -61,7 +61,7 @@ def whole(time: When | None, clock: Clock) -> Interval | None:
     return start if end is None else Interval(start.lo, max(start.hi, end.hi))
 
 
-def start(time: When | None, clock: Clock) -> Interval | None:
+def start(time: RecordedTime | None, clock: Clock) -> Interval | None:
     """The start of a period, the time itself otherwise."""
     if time is None or time.at is not None or time.age is not None:
         return whole(time, clock)
@@ -71,7 +71,7 @@ def start(time: When | None, clock: Clock) -> Interval | None:
     return first
 
 
-def end(time: When | None, clock: Clock) -> Interval | None:
+def end(time: RecordedTime | None, clock: Clock) -> Interval | None:
     """The end of a period, the time itself otherwise."""
     if time is None or time.at is not None or time.age is not None:
         return whole(time, clock)
@@ -141,7 +141,7 @@ READERS: Mapping[str, Callable[[Any, Clock], Interval | None]] = MappingProxyTyp
 )
 """Which time of a record a rule is about, by the name in `nodes.TimeRule`."""
 
-RAW: Mapping[str, Callable[[Any], When | None]] = MappingProxyType(
+RAW: Mapping[str, Callable[[Any], RecordedTime | None]] = MappingProxyType(
     {
         "known": lambda record: record.onset or record.recorded,
         "onset": lambda record: record.onset,

@@ -13,7 +13,7 @@ from math import inf
 from ehr.records.codes import Code
 from federated.errors import ConfigurationError
 from federated.screening.plan.nodes import Asked, CodeSet, Scale
-from federated.screening.trial import terms
+from federated.screening.trial import value_types
 from federated.screening.trial.predicates import Column, Observation
 from federated.screening.trial.units import Line, analyte_of, convertible, dimension_of, line
 
@@ -24,7 +24,7 @@ class PlanRefused(ConfigurationError):
     """The trial asks for something that this release cannot decide; nothing was read."""
 
 
-def code_set(values: terms.ValueSet) -> CodeSet:
+def code_set(values: value_types.ValueSet) -> CodeSet:
     """A value set as the plan keeps it."""
     return CodeSet(
         name=values.name,
@@ -70,12 +70,12 @@ def asked_of_column(leaf: Column) -> Asked | None:
     return None if leaf.compare is None else numeric(leaf.compare, leaf.unit)
 
 
-def _analyte(codes: terms.ValueSet) -> str | None:
+def _analyte(codes: value_types.ValueSet) -> str | None:
     return analyte_of(code.code for code in codes.codes if code.system == "loinc")
 
 
 def numeric(
-    compare: terms.Comparison,
+    compare: value_types.Comparison,
     unit: str | None,
     units_as: tuple[str, ...] = (),
     analyte: str | None = None,
@@ -101,7 +101,7 @@ def numeric(
     )
 
 
-def _scale(compare: terms.Comparison, into: Line, back: Line) -> Scale:
+def _scale(compare: value_types.Comparison, into: Line, back: Line) -> Scale:
     low = -inf if compare.low is None else float(into.at(Fraction(compare.low)))
     high = inf if compare.high is None else float(into.at(Fraction(compare.high)))
     closed = (compare.low_closed, compare.high_closed)

@@ -33,7 +33,7 @@ from federated.screening.plan.nodes import (
     World,
 )
 from federated.screening.trial import predicates as file
-from federated.screening.trial import terms
+from federated.screening.trial import value_types
 
 NEVER = frozenset({"refuted", "entered-in-error"})
 """Verification statuses that count as nothing, whatever an author lists."""
@@ -41,7 +41,7 @@ NEVER = frozenset({"refuted", "entered-in-error"})
 PlanEye = Literal["right", "left", "this", "fellow"]
 
 
-Times = Sequence[tuple[str, terms.Window | None]]
+Times = Sequence[tuple[str, value_types.Window | None]]
 
 
 class Setting(NamedTuple):
@@ -64,7 +64,7 @@ def leaf(predicate: file.Leaf, setting: Setting) -> PlanNode:
 
 
 @leaf.register
-def _(predicate: file.Age, setting: Setting) -> PlanNode:
+def _(predicate: file.AgeAt, setting: Setting) -> PlanNode:
     if predicate.when.anchor == "birth":
         raise PlanRefused('"at" of an age cannot be counted from birth')
     at = plan_times.point_day(predicate.when, setting.day)
@@ -266,8 +266,8 @@ def _status(accepted: tuple[str, ...]) -> tuple[StatusRule, ...]:
 def _number(
     predicate: file.Leaf,
     select: Select,
-    count: terms.Count | None,
-    every: terms.Every | None = None,
+    count: value_types.CountBound | None,
+    every: value_types.EveryPeriod | None = None,
     index: date = date.min,
 ) -> Exists | Count | Every:
     path = predicate.at.path

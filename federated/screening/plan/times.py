@@ -12,7 +12,7 @@ from typing import Literal
 
 from ehr.dates import DAY_S, BadDate, Duration, day_start, shift
 from federated.screening.plan.nodes import BEGINNING, END, Age, BirthPoint, Span
-from federated.screening.trial import terms
+from federated.screening.trial import value_types
 
 AgeUnit = Literal["a", "mo", "d"]
 
@@ -27,7 +27,7 @@ def until(index: date) -> Span:
     return Span(BEGINNING, day_end(index), asked=False)
 
 
-def span(window: terms.Window | None, index: date) -> Span:
+def span(window: value_types.Window | None, index: date) -> Span:
     """A window as seconds.
 
     Records after the index date never count, whatever the window says; only ``next`` looks forward.
@@ -51,12 +51,12 @@ def span(window: terms.Window | None, index: date) -> Span:
     return Span(lo, hi, True, lo_birth, hi_birth)
 
 
-def _day(point: terms.Point, index: date) -> date:
+def _day(point: value_types.Point, index: date) -> date:
     day = index if point.anchor == "index" or point.day is None else point.day
     return day if point.offset is None else shift(day, point.offset, point.sign)
 
 
-def point_day(point: terms.Point, index: date) -> date:
+def point_day(point: value_types.Point, index: date) -> date:
     """The day of a point that is not counted from birth."""
     return _day(point, index)
 
@@ -66,7 +66,7 @@ def before(duration: Duration, index: date) -> int:
     return day_start(shift(index, duration, -1))
 
 
-def periods(every: terms.Every, index: date) -> tuple[Span, ...]:
+def periods(every: value_types.EveryPeriod, index: date) -> tuple[Span, ...]:
     """The windows of ``every``, newest first; the day on a border belongs to the newer one."""
     found: list[Span] = []
     hi, count = day_end(index), 1
@@ -81,7 +81,7 @@ def periods(every: terms.Every, index: date) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def age(predicate: terms.Comparison, unit: AgeUnit, at: date, path: str) -> Age:
+def age(predicate: value_types.Comparison, unit: AgeUnit, at: date, path: str) -> Age:
     """The days of birth that give an age, in completed units on a day.
 
     ``>= n`` is: born on or before ``at - n``; ``<= n`` is: born after ``at - (n + 1)``. With that, a birthday on
@@ -108,13 +108,13 @@ def _back(at: date, count: int, unit: AgeUnit) -> date | None:
         return None
 
 
-def _smallest(asked: terms.Comparison) -> int | None:
+def _smallest(asked: value_types.Comparison) -> int | None:
     if asked.low is None:
         return None
     return ceil(asked.low) if asked.low_closed else floor(asked.low) + 1
 
 
-def _largest(asked: terms.Comparison) -> int | None:
+def _largest(asked: value_types.Comparison) -> int | None:
     if asked.high is None:
         return None
     return floor(asked.high) if asked.high_closed else ceil(asked.high) - 1

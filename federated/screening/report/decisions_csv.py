@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Verdict
-from federated.screening.report.run import Row, Run, queue, rows
+from federated.screening.report.results import DecisionRow, Run, queue, rows
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LOOKUPS = 3
@@ -59,7 +59,7 @@ def decisions(run: Run) -> Iterator[str]:
     return _lines(columns(run), (_values(run, row) for row in rows(run)))
 
 
-def _values(run: Run, row: Row) -> Iterator[object]:
+def _values(run: Run, row: DecisionRow) -> Iterator[object]:
     outcome, failed = row.outcome, row.ids(Verdict.FAIL)
     criteria = outcome.criteria if outcome else ()
     yield from (row.patient.ref, row.patient.input_row, row.eye, row.patient.visit_date)
@@ -118,7 +118,7 @@ def _contacts(run: Run, people: Mapping[int, Contact]) -> Iterator[list[object]]
         who = people.get(patient.input_row)
         if who is not None:
             known = [who.mrn, who.family, who.given, who.birth_date, who.phone]
-            todo = queue(run, Row(patient, patient.outcome))
+            todo = queue(run, DecisionRow(patient, patient.outcome))
             yield [patient.ref, patient.input_row, patient.decision.value, todo, *known]
 
 
@@ -144,12 +144,12 @@ def reference(run: Run) -> Iterator[str]:
     return _lines(REFERENCE_COLUMNS, (_reference(row) for row in rows(run)))
 
 
-def _reference(row: Row) -> list[object]:
+def _reference(row: DecisionRow) -> list[object]:
     known = [row.patient.ref, row.patient.input_row, row.eye]
     return [*known, row.decision is Decision.ELIGIBLE, _reasons(row), _ELIGIBILITY[row.decision]]
 
 
-def _reasons(row: Row) -> str:
+def _reasons(row: DecisionRow) -> str:
     criteria = row.outcome.criteria if row.outcome else ()
     return ", ".join(dict.fromkeys(reason for criterion in criteria for reason in _reason(criterion)))
 

@@ -21,7 +21,7 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Trial(Closed):
+class TrialModel(Closed):
     """Which criteria were asked."""
 
     id: str
@@ -41,12 +41,12 @@ class Site(Closed):
 
 class _Head(Closed):
     tool: str
-    trial: Trial
+    trial: TrialModel
     site: Site
     index_date: Day
 
 
-class Criterion(Closed):
+class CriterionModel(Closed):
     """One criterion of one patient or eye, with its evidence."""
 
     id: str
@@ -60,7 +60,7 @@ class Eye(Closed):
     """What was decided about one eye."""
 
     decision: DecisionName
-    criteria: tuple[Criterion, ...]
+    criteria: tuple[CriterionModel, ...]
     lookups: tuple[LookUp, ...]
 
 
@@ -79,7 +79,7 @@ class Patient(Closed):
     match: Literal["matched", "ambiguous", "not_found", "undetermined", "duplicate", "bad_row"]
     decision: DecisionName
     queue: Literal["contact", "review", "deferred", "none"]
-    criteria: tuple[Criterion, ...]
+    criteria: tuple[CriterionModel, ...]
     lookups: tuple[LookUp, ...]
     states: dict[str, str]
     issues: tuple[str, ...]
@@ -118,7 +118,7 @@ class CriterionCounts(Closed):
     reasons: dict[str, Count]
 
 
-class Step(Closed):
+class StepModel(Closed):
     """One step of the ordered funnel."""
 
     criterion: str
@@ -129,7 +129,7 @@ class Step(Closed):
     unsure: Count
 
 
-class Independent(Closed):
+class IndependentModel(Closed):
     """One criterion, whatever the others say."""
 
     criterion: str
@@ -150,8 +150,8 @@ class FunnelView(Closed):
     evaluated: Count
     criteria: tuple[str, ...]
     not_evaluated: tuple[str, ...]
-    ordered: tuple[Step, ...]
-    independent: tuple[Independent, ...]
+    ordered: tuple[StepModel, ...]
+    independent: tuple[IndependentModel, ...]
 
 
 class Mask(Closed):
@@ -163,7 +163,7 @@ class Mask(Closed):
     count: Count
 
 
-class ValueSet(Closed):
+class ValueSetModel(Closed):
     """One code list of the plan."""
 
     digest: str
@@ -179,7 +179,7 @@ class SummaryDocument(_Head):
     funnel: FunnelView
     masks: tuple[Mask, ...]
     failures: dict[str, Count]
-    value_sets: dict[str, ValueSet]
+    value_sets: dict[str, ValueSetModel]
     kinds: dict[str, dict[str, Count]]
     issues: dict[str, Count]
 

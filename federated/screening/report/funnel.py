@@ -18,7 +18,7 @@ MaskTable = Mapping[Masks, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FunnelStep:
     """One criterion of the ordered funnel.
 
     Args:
@@ -39,7 +39,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Independent:
+class IndependentLoss:
     """One criterion over everyone evaluated, whatever the others say.
 
     Args:
@@ -87,8 +87,8 @@ class Funnel:
 
     evaluated: int
     decided: Decided
-    ordered: tuple[Step, ...]
-    independent: tuple[Independent, ...]
+    ordered: tuple[FunnelStep, ...]
+    independent: tuple[IndependentLoss, ...]
 
 
 def mask_table(masks: Iterable[Masks]) -> dict[Masks, int]:
@@ -173,7 +173,7 @@ def funnel(
     )
 
 
-def _ordered(criteria: Iterable[tuple[str, int]], table: MaskTable) -> tuple[Step, ...]:
+def _ordered(criteria: Iterable[tuple[str, int]], table: MaskTable) -> tuple[FunnelStep, ...]:
     steps, before, entering = [], 0, sum(table.values())
     for name, position in criteria:
         bit = 1 << position
@@ -188,12 +188,12 @@ def _ordered(criteria: Iterable[tuple[str, int]], table: MaskTable) -> tuple[Ste
                 sure += count
             elif not unknown & before:
                 unsure += count
-        steps.append(Step(name, entering, entering - lost, sure, lost, unsure))
+        steps.append(FunnelStep(name, entering, entering - lost, sure, lost, unsure))
         before, entering = seen, entering - lost
     return tuple(steps)
 
 
-def _independent(name: str, position: int, table: MaskTable) -> Independent:
+def _independent(name: str, position: int, table: MaskTable) -> IndependentLoss:
     bit = 1 << position
     counts: Counter[str] = Counter()
     for (failed, unknown, skipped), count in table.items():
@@ -209,7 +209,7 @@ def _independent(name: str, position: int, table: MaskTable) -> Independent:
             counts["not_applicable"] += count
         else:
             counts["passed"] += count
-    return Independent(
+    return IndependentLoss(
         name,
         counts["passed"],
         counts["failed"],

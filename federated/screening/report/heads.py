@@ -10,15 +10,22 @@ from typing import Any
 from ehr.reading.cohort import Reading
 from ehr.reading.query import pseudonym
 from ehr.site import Site
-from federated.screening.plan.plan import Plan
-from federated.screening.report.run import CriterionHead, Explained, SiteHead, TrialHead, ValueSetHead, Work
+from federated.screening.plan.trial_plan import Plan
+from federated.screening.report.results import (
+    CriterionHead,
+    Explained,
+    SiteHead,
+    TrialHead,
+    ValueSetHead,
+    Work,
+)
 from federated.screening.trial.criteria import (
     AllOf,
     AnyOf,
-    AtLeast,
+    AtLeastOf,
     Criterion,
     Node,
-    Not,
+    NotOf,
     Trial,
     ValueSet,
     leaves,
@@ -66,9 +73,9 @@ def _explained(node: Node) -> Explained:
         return Explained("all", path, "", tuple(_explained(child) for child in node.of))
     if isinstance(node, AnyOf):
         return Explained("any", path, "", tuple(_explained(child) for child in node.of))
-    if isinstance(node, AtLeast):
+    if isinstance(node, AtLeastOf):
         return Explained("at_least", path, str(node.n), tuple(_explained(child) for child in node.of))
-    if isinstance(node, Not):
+    if isinstance(node, NotOf):
         return Explained("not", path, "", (_explained(node.of),))
     return Explained("leaf", path, sentence(node))
 

@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from federated.screening.decide.evidence import Decision
-from federated.screening.report import documents, patient_list, wording
-from federated.screening.report.funnel import Funnel, Independent
-from federated.screening.report.run import CriterionHead, PatientResult, Run, units
+from federated.screening.report import json_documents, patient_list, wording
+from federated.screening.report.funnel import Funnel, IndependentLoss
+from federated.screening.report.results import CriterionHead, PatientResult, Run, units
 from federated.screening.report.wording import Mark
 
 ONE_PAGE = 2000
@@ -38,13 +38,13 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Criterion:
+class CriterionRow:
     """One row of the table of criteria."""
 
     head: CriterionHead
     name: str
     codes: str
-    counts: Independent | None
+    counts: IndependentLoss | None
     reason: str
 
 
@@ -118,7 +118,7 @@ def _first(
     patients: Sequence[PatientResult],
     pages: Sequence[tuple[str, Sequence[PatientResult]]],
 ) -> Iterator[str]:
-    views = documents.funnel_of(run, order=order)
+    views = json_documents.funnel_of(run, order=order)
     yield from _stream(
         "report.html.j2",
         run=run,
@@ -160,7 +160,7 @@ def _stream(template: str, **values: Any) -> Iterator[str]:
 
 
 def _tiles(run: Run) -> list[Tile]:
-    found = documents.counts(run)
+    found = json_documents.counts(run)
     notes = {
         Decision.ELIGIBLE: "by the coded criteria",
         Decision.UNDECIDED: "a fact is missing",
@@ -177,22 +177,24 @@ def _touched(run: Run) -> list[tuple[str, str, int]]:
     """Kind, state and number of patients, for everything that was not read completely."""
     return [
         (wording.kind(kind), wording.STATES.get(state, state), count)
-        for kind, states in documents.completeness(run).items()
+        for kind, states in json_documents.completeness(run).items()
         for state, count in states.items()
         if state not in wording.COMPLETE
     ]
 
 
-def _criteria(run: Run, views: Funnel) -> list[Criterion]:
+def _criteria(run: Run, views: Funnel) -> list[CriterionRow]:
     rows = {row.criterion: row for row in views.independent}
-    reasons = documents.unknown_reasons(run)
+    reasons = json_documents.unknown_reasons(run)
     found = []
     for head in run.criteria:
         most = min(
             reasons.get(head.id, Counter()).items(), key=lambda item: (-item[1], item[0]), default=("", 0)
         )
         reason = wording.reason(most[0]) if most[1] else ""
-        found.append(Criterion(head, patient_list.named(head), _codes(head.codes), rows.get(head.id), reason))
+        found.append(
+            CriterionRow(head, patient_list.named(head), _codes(head.codes), rows.get(head.id), reason)
+        )
     return found
 
 
@@ -254,7 +256,7 @@ def _worlds(run: Run) -> list[tuple[str, str]]:
 def _kinds(run: Run) -> list[tuple[str, list[int]]]:
     """Kind; complete, in part, not allowed or not offered, failed, set aside."""
     found = []
-    for kind, states in documents.completeness(run).items():
+    for kind, states in json_documents.completeness(run).items():
         complete = sum(states.get(state, 0) for state in wording.COMPLETE)
         refused = sum(states.get(state, 0) for state in ("FORBIDDEN", "RESTRICTED", "UNSUPPORTED"))
         failed = sum(states.get(state, 0) for state in ("UNAVAILABLE", "ERROR", "QUOTA"))
@@ -273,7 +275,7 @@ def _data(run: Run, masks: bool = True) -> dict[str, Any]:
     """What the script needs: ids of the criteria, and the masks as lists of positions."""
     data: dict[str, Any] = {"ids": [head.id for head in run.criteria], "index": run.index_date}
     if masks:
-        table = documents.tables(run).items()
+        table = json_documents.tables(run).items()
         data["masks"] = [
             [_positions(failed), _positions(unknown), count] for (failed, unknown, _), count in table
         ]

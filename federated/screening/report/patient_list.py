@@ -18,14 +18,14 @@ from federated.screening.decide.evidence import (
     RecordUsed,
     Verdict,
 )
-from federated.screening.decide.lookups import ACTIONS, TEST
+from federated.screening.decide.missing_data import ACTIONS, TEST
 from federated.screening.report import wording
-from federated.screening.report.run import (
+from federated.screening.report.results import (
     EYES,
     CriterionHead,
+    DecisionRow,
     Explained,
     PatientResult,
-    Row,
     Run,
     own_eyes,
     queue,
@@ -41,7 +41,7 @@ _ABSENT = frozenset({"CODE_ABSENT", "COUNT_LOW"})
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class LeafSentence:
     """One question: its mark, its sentence, and what the sentence does not say."""
 
     mark: Mark
@@ -57,7 +57,7 @@ class Branch:
     children: tuple[Node, ...]
 
 
-Node = Leaf | Branch
+Node = LeafSentence | Branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,16 @@ def _asked(node: Explained, by_path: Mapping[str, Evidence], placed: set[str]) -
         return _leaf(by_path[node.path])
     eyes = [(eye, path) for eye in EYES if (path := f"{node.path}[{eye}]") in by_path]
     if not eyes:
-        return Leaf(wording.VERDICTS[Verdict.NOT_EVALUATED], node.text or node.path, "the others decide")
+        return LeafSentence(
+            wording.VERDICTS[Verdict.NOT_EVALUATED], node.text or node.path, "the others decide"
+        )
     placed.update(path for _, path in eyes)
     return Branch("By eye", tuple(_leaf(by_path[path], f"{eye.capitalize()} eye: ") for eye, path in eyes))
 
 
-def _leaf(evidence: Evidence, before: str = "") -> Leaf:
+def _leaf(evidence: Evidence, before: str = "") -> LeafSentence:
     mark = wording.VERDICTS[evidence.verdict]
-    return Leaf(mark, before + wording.sentence(evidence.text), " · ".join(_source(evidence)))
+    return LeafSentence(mark, before + wording.sentence(evidence.text), " · ".join(_source(evidence)))
 
 
 def _source(evidence: Evidence) -> list[str]:
@@ -183,7 +185,7 @@ def _date(record: RecordUsed, said: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CriteriaPart:
     """Criteria of a patient, or of one eye; ``title`` is empty for a patient."""
 
     title: str
@@ -191,7 +193,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedPatient:
     """One patient of the worklist.
 
     Args:
@@ -213,18 +215,18 @@ class Entry:
     queue: str
     verdicts: str
     eyes: str
-    parts: tuple[Part, ...]
+    parts: tuple[CriteriaPart, ...]
     lookups: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DecisionGroup:
     """The patients of one decision, of which a page may show a part."""
 
     mark: Mark
     total: int
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedPatient, ...]
 
 
 def ordered(run: Run) -> list[PatientResult]:
@@ -249,7 +251,7 @@ def _cost(item: LookUp) -> float:
     return TEST[1] if item.do == TEST[0] else ACTIONS.get(item.reason, ("", UNLISTED_COST))[1]
 
 
-def groups(run: Run, patients: Sequence[PatientResult]) -> tuple[Group, ...]:
+def groups(run: Run, patients: Sequence[PatientResult]) -> tuple[DecisionGroup, ...]:
     """The worklist of one page, one group per decision that occurs in it."""
     totals = Counter(patient.decision for patient in run.patients)
     heads = {head.id: head for head in run.criteria}
@@ -257,21 +259,21 @@ def groups(run: Run, patients: Sequence[PatientResult]) -> tuple[Group, ...]:
     for decision, mark in wording.DECISIONS.items():
         shown = tuple(entry(run, heads, patient) for patient in patients if patient.decision is decision)
         if shown:
-            found.append(Group(mark, totals[decision], shown))
+            found.append(DecisionGroup(mark, totals[decision], shown))
     return tuple(found)
 
 
-def entry(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) -> Entry:
+def entry(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) -> ListedPatient:
     """What is shown about one patient."""
     outcome = patient.outcome
-    return Entry(
+    return ListedPatient(
         row=patient.input_row,
         ref=patient.ref[:REF_SHOWN],
         mark=wording.DECISIONS[patient.decision],
         reason=_reason(run, heads, patient),
         when=patient.next_appointment or "",
         when_text=wording.day(patient.next_appointment),
-        queue=queue(run, Row(patient, outcome)),
+        queue=queue(run, DecisionRow(patient, outcome)),
         verdicts=_verdicts(run, outcome),
         eyes=" ".join(_eyes(outcome)),
         parts=tuple(_parts(heads, outcome)),
@@ -297,18 +299,18 @@ def _eyes(outcome: Outcome | None) -> list[str]:
     return []
 
 
-def _parts(heads: Mapping[str, CriterionHead], outcome: Outcome | None) -> Iterator[Part]:
+def _parts(heads: Mapping[str, CriterionHead], outcome: Outcome | None) -> Iterator[CriteriaPart]:
     if outcome is None:
         return
     if not outcome.eyes:
-        yield Part("", items(heads, outcome.criteria))
+        yield CriteriaPart("", items(heads, outcome.criteria))
         return
     for eye in EYES:
         if eye in outcome.eyes:
             part = outcome.eyes[eye]
             mark = wording.DECISIONS[part.decision]
             title = f"{eye.capitalize()} eye: {mark.sign} {mark.word.lower()}"
-            yield Part(title, items(heads, part.criteria))
+            yield CriteriaPart(title, items(heads, part.criteria))
 
 
 def _reason(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult) -> str:

@@ -11,7 +11,7 @@ from datetime import date
 from typing import NamedTuple
 
 from federated.screening.decide.evidence import Decision, Verdict
-from federated.screening.report.run import MatchState
+from federated.screening.report.results import MatchState
 
 
 class Mark(NamedTuple):

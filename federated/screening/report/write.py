@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from federated.screening.report import decisions_csv, documents, files, html
+from federated.screening.report import decisions_csv, files, html, json_documents
 from federated.screening.report.decisions_csv import Contact
-from federated.screening.report.run import Run
+from federated.screening.report.results import Run
 
 
 def write_site(run: Run, folder: Path, order: Sequence[str] | None = None) -> tuple[Path, ...]:
@@ -28,13 +28,13 @@ def write_site(run: Run, folder: Path, order: Sequence[str] | None = None) -> tu
         OutputError: the folder cannot be written, or the disk is full.
         CheckFailed: the numbers of the run do not add up; nothing is written.
     """
-    summary = documents.summary(run)
+    summary = json_documents.summary(run)
     folder = files.ready(Path(folder))
     made: dict[str, Iterable[str]] = {
         "decisions.csv": decisions_csv.decisions(run),
-        documents.decisions_name(run): documents.decisions_file(run),
-        "summary.json": [documents.text(summary)],
-        "run.json": [documents.text(documents.execution(run))],
+        json_documents.decisions_name(run): json_documents.decisions_file(run),
+        "summary.json": [json_documents.text(summary)],
+        "run.json": [json_documents.text(json_documents.execution(run))],
     }
     pages = html.report(run, order)
     written = tuple(files.write(folder / name, pieces) for name, pieces in (made | pages).items())

@@ -16,27 +16,29 @@ from ehr.dates import BadDate, Duration, shift
 from ehr.files.problems import Mark, quoted
 from ehr.files.yaml_nodes import Table
 from federated.screening.trial.criteria import (
-    Age,
+    AgeAt,
     AllOf,
     Criterion,
     Leaf,
     Measurement,
     Node,
-    Not,
+    NotOf,
     Observation,
     Trial,
     leaves,
     walk,
 )
 from federated.screening.trial.lock import canonical
-from federated.screening.trial.scalars import Reading
+from federated.screening.trial.scalars import ReaderContext
 from federated.screening.trial.units import analyte_of, dimension_of, line
 
 _SOME_DAY = date(2024, 7, 15)
 Sides = tuple[Sequence[Criterion], Sequence[Criterion]]
 
 
-def check(trial: Trial | None, sides: Sides, settings: dict[str, Any], reading: Reading, root: Table) -> None:
+def check(
+    trial: Trial | None, sides: Sides, settings: dict[str, Any], reading: ReaderContext, root: Table
+) -> None:
     """Note what is wrong with the whole.
 
     Args:
@@ -62,7 +64,7 @@ def check(trial: Trial | None, sides: Sides, settings: dict[str, Any], reading: 
             reading.bad(root, "TV117", "every criterion is switched off; there is nothing to decide.")
 
 
-def _settings(settings: dict[str, Any], reading: Reading, root: Table) -> None:
+def _settings(settings: dict[str, Any], reading: ReaderContext, root: Table) -> None:
     grain = settings.get("grain", "patient")
     if "study_eye" in settings and grain != "eye":
         message = f'"study_eye" chooses between eyes; the grain is {grain}. Write "grain: eye".'
@@ -75,7 +77,7 @@ def _settings(settings: dict[str, Any], reading: Reading, root: Table) -> None:
         reading.problems.warn(root.keys["reduce"], "TV163", message)
 
 
-def _eyes(leaf: Leaf, table: Table, reading: Reading) -> None:
+def _eyes(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
     eye, mark = getattr(leaf, "eye", None), table.entries.get("eye")
     if mark is None:
         return
@@ -88,7 +90,7 @@ def _eyes(leaf: Leaf, table: Table, reading: Reading) -> None:
         reading.bad(mark, "TV162", '"eye: same" is for grain patient; with grain eye say "this".')
 
 
-def _statuses(leaf: Leaf, table: Table, reading: Reading) -> None:
+def _statuses(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
     maybe = set(getattr(leaf, "maybe", ()))
     both = sorted(maybe & set(getattr(leaf, "verification", ())))
     if both and "maybe" in table.entries:
@@ -96,9 +98,9 @@ def _statuses(leaf: Leaf, table: Table, reading: Reading) -> None:
         reading.bad(table.entries["maybe"], "TV149", message)
 
 
-def _criterion(criterion: Criterion, reading: Reading) -> None:
+def _criterion(criterion: Criterion, reading: ReaderContext) -> None:
     mark = Mark(criterion.at.file, criterion.at.line, criterion.at.column)
-    if criterion.side == "exclusion" and isinstance(criterion.where, Not):
+    if criterion.side == "exclusion" and isinstance(criterion.where, NotOf):
         at = criterion.where.at
         message = 'an exclusion is written positively ("has had a stroke"); is this "not" meant?'
         reading.problems.warn(Mark(at.file, at.line, at.column), "TV152", message)
@@ -108,7 +110,7 @@ def _criterion(criterion: Criterion, reading: Reading) -> None:
     for node in walk(criterion.where):
         if isinstance(node, AllOf):
             _split_range(node, reading)
-        if isinstance(node, Not) and isinstance(node.of, Not):
+        if isinstance(node, NotOf) and isinstance(node.of, NotOf):
             reading.problems.warn(_mark(node), "TV155", '"not" of "not" is the node itself.')
         _repeated_children(node, reading)
 
@@ -117,7 +119,7 @@ def _mark(node: Node) -> Mark:
     return Mark(node.at.file, node.at.line, node.at.column)
 
 
-def _split_range(node: AllOf, reading: Reading) -> None:
+def _split_range(node: AllOf, reading: ReaderContext) -> None:
     """Two comparisons of one latest value: unknown twice where one range is unknown once."""
     seen: dict[str, Leaf] = {}
     for child in node.of:
@@ -133,7 +135,7 @@ def _split_range(node: AllOf, reading: Reading) -> None:
             seen[key] = child
 
 
-def _repeated_children(node: Node, reading: Reading) -> None:
+def _repeated_children(node: Node, reading: ReaderContext) -> None:
     of = getattr(node, "of", ())
     if not isinstance(of, tuple):
         return
@@ -144,14 +146,14 @@ def _repeated_children(node: Node, reading: Reading) -> None:
             )
 
 
-def _same_in_one_eye(trial: Trial, reading: Reading) -> None:
+def _same_in_one_eye(trial: Trial, reading: ReaderContext) -> None:
     users = [leaf for c in trial.criteria for leaf in leaves(c) if getattr(leaf, "eye", None) == "same"]
     if len(users) == 1:
         message = '"eye: same" binds several criteria to one eye; only this one has it. Say "any".'
         reading.problems.warn(_mark(users[0]), "TV164", message)
 
 
-def _twice(criteria: Sequence[Criterion], reading: Reading) -> None:
+def _twice(criteria: Sequence[Criterion], reading: ReaderContext) -> None:
     for index, criterion in enumerate(criteria):
         for earlier in criteria[:index]:
             if criterion.where is None or (criterion.where, criterion.applies_if) != (
@@ -172,7 +174,7 @@ def _twice(criteria: Sequence[Criterion], reading: Reading) -> None:
                 reading.problems.warn(mark, "TV150", message)
 
 
-def _contradictions(trial: Trial, reading: Reading) -> None:
+def _contradictions(trial: Trial, reading: ReaderContext) -> None:
     """Age or one latest value asked to be in ranges that do not meet."""
     asked = [
         (leaf, c) for c in trial.inclusion if c.enabled and c.applies_if is None for leaf in _certain(c.where)
@@ -187,7 +189,7 @@ def _contradictions(trial: Trial, reading: Reading) -> None:
                 reading.problems.warn(mark, "TV150", f"nobody meets {one} and {other}.")
 
 
-Ranged = Age | Observation | Measurement
+Ranged = AgeAt | Observation | Measurement
 
 
 def _certain(node: Node | None) -> Iterator[Ranged]:
@@ -195,20 +197,22 @@ def _certain(node: Node | None) -> Iterator[Ranged]:
     if isinstance(node, AllOf):
         for child in node.of:
             yield from _certain(child)
-    elif isinstance(node, Age | Measurement) or (isinstance(node, Observation) and node.compare is not None):
+    elif isinstance(node, AgeAt | Measurement) or (
+        isinstance(node, Observation) and node.compare is not None
+    ):
         yield node
 
 
 def _name(leaf: Ranged) -> str:
-    if isinstance(leaf, Age):
+    if isinstance(leaf, AgeAt):
         return "age"
     return leaf.metric if isinstance(leaf, Measurement) else leaf.codes.name
 
 
 def _same_thing(one: Ranged, other: Ranged) -> bool:
-    if isinstance(one, Age) and isinstance(other, Age):
+    if isinstance(one, AgeAt) and isinstance(other, AgeAt):
         return one.when == other.when
-    left_out = ("compare", "unit") if isinstance(one, Age) else ("compare",)
+    left_out = ("compare", "unit") if isinstance(one, AgeAt) else ("compare",)
     if isinstance(one, Observation) and one.take not in ("latest", "earliest", "all", "mean", "min", "max"):
         return False
     if isinstance(one, Measurement) and one.eye == "any":
@@ -245,7 +249,7 @@ def _span(leaf: Ranged) -> tuple[End, End] | None:
         return None
     low: End = (compare.low, compare.low_closed)
     high: End = (compare.high, compare.high_closed)
-    if not isinstance(leaf, Age):
+    if not isinstance(leaf, AgeAt):
         return low, high
     return _age(low, leaf.unit), _age(high, leaf.unit)
 
@@ -280,7 +284,7 @@ METRICS = {
 _WORDS = {"1": "a number without unit"}
 
 
-def check_units(leaf: Leaf, table: Table, reading: Reading) -> None:
+def check_units(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
     """Note what is wrong with the unit of one predicate."""
     if isinstance(leaf, Measurement):
         _measurement(leaf, table, reading)
@@ -297,7 +301,7 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
-def _measurement(leaf: Measurement, table: Table, reading: Reading) -> None:
+def _measurement(leaf: Measurement, table: Table, reading: ReaderContext) -> None:
     place = table.entries["unit"]
     asked = METRICS.get(leaf.metric)
     if asked is None:
@@ -312,7 +316,7 @@ def _measurement(leaf: Measurement, table: Table, reading: Reading) -> None:
         reading.bad(place, "TV130", message)
 
 
-def _observation(leaf: Observation, table: Table, reading: Reading) -> None:
+def _observation(leaf: Observation, table: Table, reading: ReaderContext) -> None:
     if leaf.unit is None:
         _without_unit(leaf, table, reading)
         return
@@ -337,7 +341,7 @@ def analyte(leaf: Observation) -> str | None:
     return analyte_of(_loinc(leaf)) if _loinc(leaf) else None
 
 
-def _without_unit(leaf: Observation, table: Table, reading: Reading) -> None:
+def _without_unit(leaf: Observation, table: Table, reading: ReaderContext) -> None:
     name = analyte(leaf)
     if leaf.compare is not None and name is not None:
         message = f'{name} has a unit, and results come in several; write "unit" beside the number.'
@@ -347,7 +351,7 @@ def _without_unit(leaf: Observation, table: Table, reading: Reading) -> None:
         reading.problems.warn(table.keys["is"], "TV132", message)
 
 
-def _scale(leaf: Observation, table: Table, reading: Reading) -> None:
+def _scale(leaf: Observation, table: Table, reading: ReaderContext) -> None:
     name, unit, place = analyte(leaf), leaf.unit or "", table.entries["unit"]
     if name is None:
         return

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ehr.dates import Duration
 from federated.screening.trial.predicates import (
     NOWHERE,
-    Age,
+    AgeAt,
     Allergy,
     Appointment,
     Column,
@@ -37,12 +37,21 @@ from federated.screening.trial.predicates import (
     Sex,
     Take,
 )
-from federated.screening.trial.terms import At, Comparison, Count, Ends, Every, Point, ValueSet, Window
+from federated.screening.trial.value_types import (
+    At,
+    Comparison,
+    CountBound,
+    Ends,
+    EveryPeriod,
+    Point,
+    ValueSet,
+    Window,
+)
 
 __all__ = [
-    "Age", "AllOf", "Allergy", "AnyOf", "Appointment", "At", "AtLeast", "Column", "Comparison", "Condition",
-    "Count", "Criterion", "Deceased", "Document", "Encounter", "Ends", "Every", "Eye", "Immunization",
-    "IndexDate", "Leaf", "Measurement", "Medication", "Node", "Not", "Observation", "Order", "Parameter",
+    "AgeAt", "AllOf", "Allergy", "AnyOf", "Appointment", "At", "AtLeastOf", "Column", "Comparison", "Condition",
+    "CountBound", "Criterion", "Deceased", "Document", "Encounter", "Ends", "EveryPeriod", "Eye", "Immunization",
+    "IndexDate", "Leaf", "Measurement", "Medication", "Node", "NotOf", "Observation", "Order", "Parameter",
     "Point", "Predicate", "Procedure", "Queue", "Sex", "Side", "Take", "Trial", "ValueSet", "Window",
     "children", "leaves", "walk",
 ]  # fmt: skip
@@ -68,7 +77,7 @@ class AnyOf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Not:
+class NotOf:
     """The node does not hold."""
 
     of: Node
@@ -76,7 +85,7 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AtLeast:
+class AtLeastOf:
     """At least ``n`` of the nodes hold; ``1 <= n <= len(of)``."""
 
     n: int
@@ -84,7 +93,7 @@ class AtLeast:
     at: At = field(default=NOWHERE, compare=False, repr=False)
 
 
-Node = AllOf | AnyOf | Not | AtLeast | Predicate
+Node = AllOf | AnyOf | NotOf | AtLeastOf | Predicate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +187,9 @@ class Trial:
 
 def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly under a node; none under a predicate."""
-    if isinstance(node, AllOf | AnyOf | AtLeast):
+    if isinstance(node, AllOf | AnyOf | AtLeastOf):
         return node.of
-    return (node.of,) if isinstance(node, Not) else ()
+    return (node.of,) if isinstance(node, NotOf) else ()
 
 
 def walk(node: Node | None) -> Iterator[Node]:

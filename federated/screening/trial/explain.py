@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from federated.screening.trial.criteria import (
-    Age,
+    AgeAt,
     Allergy,
     AllOf,
     AnyOf,
     Appointment,
-    AtLeast,
+    AtLeastOf,
     Column,
     Condition,
     Criterion,
@@ -22,7 +22,7 @@ from federated.screening.trial.criteria import (
     Measurement,
     Medication,
     Node,
-    Not,
+    NotOf,
     Observation,
     Order,
     Predicate,
@@ -137,12 +137,12 @@ def _indented(text: str, indent: int) -> list[str]:
 
 def _node(node: Node, indent: int) -> Iterator[str]:
     pad = " " * indent
-    if isinstance(node, AllOf | AnyOf | AtLeast):
+    if isinstance(node, AllOf | AnyOf | AtLeastOf):
         title = {AllOf: "Required, every one:", AnyOf: "One of:"}.get(type(node))
-        yield pad + (title or f"At least {node.n if isinstance(node, AtLeast) else 1} of:")
+        yield pad + (title or f"At least {node.n if isinstance(node, AtLeastOf) else 1} of:")
         for child in node.of:
             yield from _node(child, indent + 2)
-    elif isinstance(node, Not):
+    elif isinstance(node, NotOf):
         yield f"{pad}Not:"
         yield from _node(node.of, indent + 2)
     else:
@@ -159,7 +159,7 @@ def sentence(leaf: Predicate) -> str:
 
 def _words(leaf: Predicate) -> list[str]:
     match leaf:
-        case Age():
+        case AgeAt():
             at = "" if str(leaf.when) == "index" else f" at {leaf.when}"
             return [f"age {leaf.compare} {_AGE_UNITS[leaf.unit]} completed{at}"]
         case Sex():

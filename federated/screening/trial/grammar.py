@@ -22,8 +22,8 @@ from federated.screening.trial.scalars import (
     POINT,
     TEXT,
     VALUE_SET,
-    Kind,
-    Reading,
+    ReaderContext,
+    ScalarKind,
     any_or,
     decimal,
     lowered,
@@ -31,18 +31,18 @@ from federated.screening.trial.scalars import (
     unknown_keys,
     word,
 )
-from federated.screening.trial.terms import Comparison
 from federated.screening.trial.time_windows import EVERY, KINDS, WINDOW
+from federated.screening.trial.value_types import Comparison
 
 Values = dict[str, Any]
-Finish = Callable[[Values, Table, Reading], None]
+Finish = Callable[[Values, Table, ReaderContext], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key of a predicate: how it is read, the field it fills (its own name if empty), if it must be there."""
 
-    kind: Kind
+    kind: ScalarKind
     field: str = ""
     required: bool = False
 
@@ -62,7 +62,7 @@ class Shape:
     finish: Finish = lambda values, table, reading: None
 
 
-def _kind_of_count(values: Values, table: Table, reading: Reading) -> None:
+def _kind_of_count(values: Values, table: Table, reading: ReaderContext) -> None:
     if "every" not in values:
         return
     for key in ("within", "next", "from", "to", "count"):
@@ -71,12 +71,12 @@ def _kind_of_count(values: Values, table: Table, reading: Reading) -> None:
             reading.bad(table.keys[key], "TV145", message)
 
 
-def _visits(values: Values, table: Table, reading: Reading) -> None:
+def _visits(values: Values, table: Table, reading: ReaderContext) -> None:
     _kind_of_count(values, table, reading)
     time_windows.inline(values, table, reading)
 
 
-def _appointment(values: Values, table: Table, reading: Reading) -> None:
+def _appointment(values: Values, table: Table, reading: ReaderContext) -> None:
     _kind_of_count(values, table, reading)
     time_windows.inline(values, table, reading, forward=True)
     window = values.get("window")
@@ -84,7 +84,7 @@ def _appointment(values: Values, table: Table, reading: Reading) -> None:
         values.setdefault("status", ("booked", "arrived", "checked-in"))
 
 
-def _age(values: Values, table: Table, reading: Reading) -> None:
+def _age(values: Values, table: Table, reading: ReaderContext) -> None:
     when = values.get("when")
     if when is not None and when.anchor == "birth":
         reading.bad(
@@ -92,11 +92,11 @@ def _age(values: Values, table: Table, reading: Reading) -> None:
         )
 
 
-def _windowed(values: Values, table: Table, reading: Reading) -> None:
+def _windowed(values: Values, table: Table, reading: ReaderContext) -> None:
     time_windows.inline(values, table, reading)
 
 
-def _document(values: Values, table: Table, reading: Reading) -> None:
+def _document(values: Values, table: Table, reading: ReaderContext) -> None:
     time_windows.inline(values, table, reading)
     if "in" in table.keys and "type" in table.keys:
         reading.bad(table.keys["type"], "TV148", '"in" and "type" are the same; give one of them.')
@@ -104,12 +104,12 @@ def _document(values: Values, table: Table, reading: Reading) -> None:
         reading.bad(table, "TV104", 'document needs "in" or "type": the set of its type codes.')
 
 
-def _measurement(values: Values, table: Table, reading: Reading) -> None:
+def _measurement(values: Values, table: Table, reading: ReaderContext) -> None:
     time_windows.inline(values, table, reading)
     values.setdefault("eye", "this" if reading.grain == "eye" else "any")
 
 
-def _observation(values: Values, table: Table, reading: Reading) -> None:
+def _observation(values: Values, table: Table, reading: ReaderContext) -> None:
     time_windows.inline(values, table, reading)
     asked = [key for key in ("is", "code_in", "text_is") if key in table.keys]
     if len(asked) > 1:
@@ -143,13 +143,13 @@ def _observation(values: Values, table: Table, reading: Reading) -> None:
         reading.bad(table.keys["stale_after"], "TV148", '"stale_after" is for take latest.')
 
 
-def _counted(values: Values, table: Table, reading: Reading) -> None:
+def _counted(values: Values, table: Table, reading: ReaderContext) -> None:
     values.pop("compare", None)
     if "is" in table.entries:
         values["count"] = COUNT.read(table.entries["is"], reading, "is")
 
 
-def _column(values: Values, table: Table, reading: Reading) -> None:
+def _column(values: Values, table: Table, reading: ReaderContext) -> None:
     if "is" in table.keys and "in" in table.keys:
         reading.bad(table.keys["in"], "TV148", 'column has one question; found "is" and "in".')
     elif not {"is", "in"} & set(table.keys):
@@ -166,7 +166,7 @@ def _column(values: Values, table: Table, reading: Reading) -> None:
         reading.bad(table.keys["dtype"], "TV148", f"dtype is {values['dtype']}, but a {dtype} is asked for.")
 
 
-def _number_or_texts(node: Yaml, reading: Reading, name: str) -> Any:
+def _number_or_texts(node: Yaml, reading: ReaderContext, name: str) -> Any:
     numeric = isinstance(node, Table) or (isinstance(node, Text) and node.value.strip()[:1] in tuple("<>=!"))
     return (COMPARISON if numeric else several(TEXT)).read(node, reading, name)
 
@@ -212,7 +212,7 @@ def _statuses(*known: str) -> Key:
 
 
 PREDICATES: Mapping[str, Shape] = {
-    "age": Shape(model.Age, {
+    "age": Shape(model.AgeAt, {
         "is": Key(COMPARISON, "compare", required=True), "unit": Key(word("a", "mo", "d")), "at": Key(POINT, "when"),
     }, _age),
     "sex": Shape(model.Sex, {
@@ -273,7 +273,7 @@ PREDICATES: Mapping[str, Shape] = {
         "reduce": Key(word("latest", "any", "all")), "model": Key(TEXT), "min_coverage": Key(decimal(0, 1)),
     }, _measurement),
     "column": Shape(model.Column, {
-        "name": Key(TEXT, required=True), "is": Key(Kind(_number_or_texts, {}), "asked"),
+        "name": Key(TEXT, required=True), "is": Key(ScalarKind(_number_or_texts, {}), "asked"),
         "in": Key(several(TEXT), "texts"), "unit": _UNIT, "dtype": Key(word("number", "text")),
     }, _column),
 }  # fmt: skip
@@ -285,7 +285,7 @@ _RECORDED = (
 )  # fmt: skip
 
 
-def read_predicate(name: str, node: Yaml, reading: Reading) -> Values | None:
+def read_predicate(name: str, node: Yaml, reading: ReaderContext) -> Values | None:
     """The fields of one predicate's class, without ``at``; None where it has a mistake."""
     form = PREDICATES[name]
     if not isinstance(node, Table):
@@ -312,13 +312,13 @@ def read_predicate(name: str, node: Yaml, reading: Reading) -> Values | None:
     return None if errors else values
 
 
-def _required(form: Shape, name: str, node: Table, reading: Reading) -> None:
+def _required(form: Shape, name: str, node: Table, reading: ReaderContext) -> None:
     for key, rule in form.keys.items():
         if rule.required and key not in node.keys:
             reading.bad(node, "TV104", f'{name} needs "{key}".')
 
 
-def _parameter_units(values: Values, reading: Reading) -> None:
+def _parameter_units(values: Values, reading: ReaderContext) -> None:
     unit = values.get("unit", "a" if "when" in values or "compare" in values else None)
     for mark, name, of_parameter in reading.units:
         if unit is not None and unit != of_parameter:

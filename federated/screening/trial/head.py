@@ -15,8 +15,8 @@ from federated.screening.trial.scalars import (
     BOOLEAN,
     PROSE,
     TEXT,
-    Kind,
-    Reading,
+    ReaderContext,
+    ScalarKind,
     decimal,
     duration,
     read_day,
@@ -32,25 +32,25 @@ KINDS = (
 _RULE = re.compile(r"worse_acuity|right|left|larger\([a-z][a-z0-9_]*\)")
 
 
-def matching(pattern: str, message: str, code: str) -> Kind:
+def matching(pattern: str, message: str, code: str) -> ScalarKind:
     """A text of one form."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> Any:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> Any:
         text = PROSE.read(node, reading, name)
         if isinstance(text, str) and not re.fullmatch(pattern, text):
             return reading.bad(node, code, f"{message}; found {quoted(text)}.")
         return text
 
-    return Kind(read, {"type": "string", "pattern": f"^({pattern})$"})
+    return ScalarKind(read, {"type": "string", "pattern": f"^({pattern})$"})
 
 
-def _nct(node: Yaml, reading: Reading, name: str) -> Any:
+def _nct(node: Yaml, reading: ReaderContext, name: str) -> Any:
     if isinstance(node, Text) and node.value == "none":
         return ()
     return several(NCT).read(node, reading, name)
 
 
-def _index_date(node: Yaml, reading: Reading, name: str) -> Any:
+def _index_date(node: Yaml, reading: ReaderContext, name: str) -> Any:
     if isinstance(node, Table):
         unknown_keys(node, reading, name, ("column",))
         column = node.entries.get("column")
@@ -66,14 +66,14 @@ def _index_date(node: Yaml, reading: Reading, name: str) -> Any:
     return IndexDate("date", day)
 
 
-def _pairing(node: Yaml, reading: Reading, name: str) -> Any:
+def _pairing(node: Yaml, reading: ReaderContext, name: str) -> Any:
     if not isinstance(node, Table) or "within" not in node.entries:
         return reading.bad(node, "TV106", f"pairing is {{within: 24 h}}; found {shape(node)}.")
     unknown_keys(node, reading, name, ("within",))
     return duration(hours=True).read(node.entries["within"], reading, "within")
 
 
-def _study_eye(node: Yaml, reading: Reading, name: str) -> Any:
+def _study_eye(node: Yaml, reading: ReaderContext, name: str) -> Any:
     rules = several(PROSE).read(node, reading, name)
     if rules is BAD:
         return BAD
@@ -96,21 +96,21 @@ CRITERION_ID = matching(
     "TV165",
 )
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-SETTINGS: Mapping[str, Kind] = {
+SETTINGS: Mapping[str, ScalarKind] = {
     "id": ID,
     "title": PROSE,
-    "version": Kind(PROSE.read, {"type": ["string", "number"]}),
-    "nct": Kind(_nct, _TEXTS),
+    "version": ScalarKind(PROSE.read, {"type": ["string", "number"]}),
+    "nct": ScalarKind(_nct, _TEXTS),
     "status": word("draft", "final"),
     "provenance": PROSE,
-    "index_date": Kind(
+    "index_date": ScalarKind(
         _index_date,
         {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"column": {"type": "string"}},
                                         "required": ["column"], "additionalProperties": False}]},
     ),
     "grain": word("patient", "eye", "visit"),
-    "study_eye": Kind(_study_eye, _TEXTS),
-    "pairing": Kind(_pairing, {"type": "object", "properties": {"within": {"type": "string"}},
+    "study_eye": ScalarKind(_study_eye, _TEXTS),
+    "pairing": ScalarKind(_pairing, {"type": "object", "properties": {"within": {"type": "string"}},
                                "required": ["within"], "additionalProperties": False}),
     "reduce": word("latest", "any", "all"),
     "compat": word("strict", "reference-8.0.0"),
@@ -122,7 +122,7 @@ TOP = (
     "pairing", "reduce", "extends", "drop", "compat", "parameters", "value_sets", "criteria", "use",
     "assume_complete", "allow_deceased", "inclusion", "exclusion", "digest",
 )  # fmt: skip
-_CRITERION: Mapping[str, Kind] = {
+_CRITERION: Mapping[str, ScalarKind] = {
     "id": CRITERION_ID,
     "text": PROSE,
     "source": PROSE,
@@ -150,7 +150,7 @@ CRITERIA_KEYS = (
 Side = Literal["inclusion", "exclusion"]
 
 
-def read_settings(root: Table, reading: Reading) -> dict[str, Any]:
+def read_settings(root: Table, reading: ReaderContext) -> dict[str, Any]:
     """The keys of the top level that are values, as fields of `Trial`; those with mistakes are left out."""
     for key in ("id", "title", "version"):
         if key not in root.keys:
@@ -169,7 +169,7 @@ def read_settings(root: Table, reading: Reading) -> dict[str, Any]:
 
 
 def read_criteria(
-    root: Table, reading: Reading
+    root: Table, reading: ReaderContext
 ) -> tuple[tuple[Criterion, ...], tuple[Criterion, ...]] | None:
     """Both lists; None where one of them has a mistake."""
     seen: dict[str, int] = {}
@@ -185,7 +185,9 @@ def read_criteria(
     return inclusion, exclusion
 
 
-def _read_side(side: Side, root: Table, reading: Reading, seen: dict[str, int]) -> tuple[Criterion, ...]:
+def _read_side(
+    side: Side, root: Table, reading: ReaderContext, seen: dict[str, int]
+) -> tuple[Criterion, ...]:
     part = root.entries.get(side)
     if part is None:
         return ()
@@ -198,7 +200,7 @@ def _read_side(side: Side, root: Table, reading: Reading, seen: dict[str, int]) 
     return tuple(criterion for criterion in read if criterion is not None)
 
 
-def _read_criterion(node: Yaml, side: Side, reading: Reading, seen: dict[str, int]) -> Criterion | None:
+def _read_criterion(node: Yaml, side: Side, reading: ReaderContext, seen: dict[str, int]) -> Criterion | None:
     if not isinstance(node, Table):
         message = f"a criterion is a table with id, text, source and where; found {shape(node)}."
         reading.bad(node, "TV106", message)
@@ -223,7 +225,7 @@ def _read_criterion(node: Yaml, side: Side, reading: Reading, seen: dict[str, in
     return Criterion(side=side, at=at, **read)
 
 
-def _note_id(name: Any, node: Table, reading: Reading, seen: dict[str, int]) -> None:
+def _note_id(name: Any, node: Table, reading: ReaderContext, seen: dict[str, int]) -> None:
     if not isinstance(name, str):
         return
     if name == "alive":
@@ -237,7 +239,7 @@ def _note_id(name: Any, node: Table, reading: Reading, seen: dict[str, int]) -> 
         seen[name] = node.entries["id"].mark.line
 
 
-def _one_of_where_and_todo(node: Table, reading: Reading) -> None:
+def _one_of_where_and_todo(node: Table, reading: ReaderContext) -> None:
     if "where" in node.keys and "todo" in node.keys:
         reading.bad(node.keys["todo"], "TV116", 'a criterion has "where" or "todo", not both.')
     elif not {"where", "todo"} & set(node.keys):

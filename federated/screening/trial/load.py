@@ -24,7 +24,7 @@ from federated.screening.trial.head import CRITERIA_KEYS, SETTINGS, TOP, read_cr
 from federated.screening.trial.lock import digest
 from federated.screening.trial.merge import LinkRefused, Sources
 from federated.screening.trial.nodes import Spot, read_node
-from federated.screening.trial.scalars import BOOLEAN, PROSE, Reading, number, unknown_keys
+from federated.screening.trial.scalars import BOOLEAN, PROSE, ReaderContext, number, unknown_keys
 from federated.screening.trial.valuesets import read_value_set
 
 __all__ = [
@@ -112,7 +112,7 @@ def read_trial(
     if root is not None and not isinstance(root, Table):
         problems.error(root.mark, "TV106", f"a trial file is a table of keys; found {shape(root)}.")
     elif isinstance(root, Table):
-        trial = _read(root, Reading(problems), sources, overrides or {})
+        trial = _read(root, ReaderContext(problems), sources, overrides or {})
     found = tuple(sorted(set(problems.found)))
     if trial is None or problems.failed:
         return Checked(None, found)
@@ -123,7 +123,7 @@ def _with_warnings(trial: Trial, found: tuple[Problem, ...]) -> Trial:
     return replace(trial, warnings=found)
 
 
-def _read(root: Table, reading: Reading, sources: Sources, overrides: Overrides) -> Trial | None:
+def _read(root: Table, reading: ReaderContext, sources: Sources, overrides: Overrides) -> Trial | None:
     unknown_keys(root, reading, "a trial file", TOP)
     own = frozenset(
         (kind, name)
@@ -165,7 +165,7 @@ def _read(root: Table, reading: Reading, sources: Sources, overrides: Overrides)
 _REFUSED = ValueSet("")
 
 
-def _table(root: Table, key: str, reading: Reading) -> Table:
+def _table(root: Table, key: str, reading: ReaderContext) -> Table:
     node = root.entries.get(key)
     if isinstance(node, Table):
         return node
@@ -176,7 +176,7 @@ def _table(root: Table, key: str, reading: Reading) -> Table:
     return Table({}, {}, root.mark)
 
 
-def _named(table: Table, what: str, reading: Reading) -> Iterator[tuple[str, Yaml]]:
+def _named(table: Table, what: str, reading: ReaderContext) -> Iterator[tuple[str, Yaml]]:
     for name, node in table.entries.items():
         if _NAME.match(name) and len(name) <= 200:
             yield name, node
@@ -187,7 +187,7 @@ def _named(table: Table, what: str, reading: Reading) -> Iterator[tuple[str, Yam
             reading.bad(table.keys[name], "TV165", message)
 
 
-def _overridden(table: Table, reading: Reading, overrides: Overrides) -> Table:
+def _overridden(table: Table, reading: ReaderContext, overrides: Overrides) -> Table:
     part = _table(table, "parameters", reading)
     for name, value in overrides.items():
         node = part.entries.get(name)
@@ -207,7 +207,7 @@ def _overridden(table: Table, reading: Reading, overrides: Overrides) -> Table:
     return table
 
 
-def _parameters(root: Table, reading: Reading, overrides: Overrides) -> Iterator[tuple[str, Parameter]]:
+def _parameters(root: Table, reading: ReaderContext, overrides: Overrides) -> Iterator[tuple[str, Parameter]]:
     for name, node in _named(_table(root, "parameters", reading), "parameter", reading):
         if not isinstance(node, Table):
             message = f"parameter {quoted(name)} is {{value: ..., text: ...}}; found {shape(node)}."
@@ -232,7 +232,7 @@ def _parameters(root: Table, reading: Reading, overrides: Overrides) -> Iterator
             yield name, Parameter(name, "0", "")
 
 
-def _value_sets(root: Table, reading: Reading, sources: Sources) -> Iterator[tuple[str, ValueSet]]:
+def _value_sets(root: Table, reading: ReaderContext, sources: Sources) -> Iterator[tuple[str, ValueSet]]:
     def fetch(node: Text) -> bytes | None:
         return merge.fetch(node, reading, sources)
 
@@ -241,7 +241,7 @@ def _value_sets(root: Table, reading: Reading, sources: Sources) -> Iterator[tup
         yield name, read_value_set(name, node, reading, fetch) or _REFUSED
 
 
-def _read_unused(reading: Reading) -> None:
+def _read_unused(reading: ReaderContext) -> None:
     """Read the named criteria that nothing refers to, for their mistakes."""
     for name, node in reading.named.items():
         if ("criterion", name) not in reading.used:
@@ -249,7 +249,7 @@ def _read_unused(reading: Reading) -> None:
             reading.used.discard(("criterion", name))
 
 
-def _warn_unused(own: frozenset[tuple[str, str]], table: Table, reading: Reading) -> None:
+def _warn_unused(own: frozenset[tuple[str, str]], table: Table, reading: ReaderContext) -> None:
     keys = {"value set": "value_sets", "parameter": "parameters", "criterion": "criteria"}
     for kind, name in sorted(own - reading.used):
         mark = _table(table, keys[kind], reading).keys.get(name)
@@ -257,7 +257,7 @@ def _warn_unused(own: frozenset[tuple[str, str]], table: Table, reading: Reading
             reading.problems.warn(mark, "TV126", f"{kind} {quoted(name)} is not used.")
 
 
-def _same_digest(trial: Trial, root: Table, reading: Reading) -> None:
+def _same_digest(trial: Trial, root: Table, reading: ReaderContext) -> None:
     node = root.entries.get("digest")
     if isinstance(node, Text) and node.value.strip() != digest(trial):
         message = "this locked file was changed after it was locked: its digest is another. Lock it again."

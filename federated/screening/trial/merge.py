@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ehr.files.problems import Mark, Problems, quoted, suggestion
 from ehr.files.yaml_nodes import Items, Table, Text, Yaml, read_yaml, shape
-from federated.screening.trial.scalars import Reading, unknown_keys
+from federated.screening.trial.scalars import ReaderContext, unknown_keys
 
 FORMAT = 1
 MAX_USE_DEPTH = 3
@@ -47,7 +47,7 @@ def safe_path(text: str) -> bool:
     return len(text) <= 200 and all(_SEGMENT.match(part) and not part.startswith(".") for part in parts)
 
 
-def fetch(node: Text, reading: Reading, sources: Sources) -> bytes | None:
+def fetch(node: Text, reading: ReaderContext, sources: Sources) -> bytes | None:
     """The bytes of the file that a text names; None after noting why not."""
     path = node.value.strip()
     if not safe_path(path):
@@ -129,7 +129,7 @@ def _moved(entries: dict[str, Yaml], keys: dict[str, Mark], old: str, new: str) 
         entries[new] = entries.pop(old)
 
 
-def with_parent(root: Table, reading: Reading, sources: Sources, seen: tuple[str, ...] = ()) -> Table:
+def with_parent(root: Table, reading: ReaderContext, sources: Sources, seen: tuple[str, ...] = ()) -> Table:
     """The table with its packaged parent's keys put in; the file's own win."""
     node = root.entries.get("extends")
     if node is None:
@@ -150,7 +150,7 @@ def with_parent(root: Table, reading: Reading, sources: Sources, seen: tuple[str
     return _extended(with_parent(table, reading, sources, (*seen, name)), root, reading)
 
 
-def _extended(parent: Table, child: Table, reading: Reading) -> Table:
+def _extended(parent: Table, child: Table, reading: ReaderContext) -> Table:
     entries, keys = {**parent.entries, **child.entries}, {**parent.keys, **child.keys}
     for key in _SHARED:
         one, other = parent.entries.get(key), child.entries.get(key)
@@ -195,7 +195,7 @@ def _replaced(parent: Yaml | None, child: Table, side: str) -> Items | None:
     return Items(kept + rest, mark) if kept or rest or own else None
 
 
-def _drop(entries: dict[str, Yaml], keys: dict[str, Mark], node: Yaml | None, reading: Reading) -> None:
+def _drop(entries: dict[str, Yaml], keys: dict[str, Mark], node: Yaml | None, reading: ReaderContext) -> None:
     entries.pop("drop", None)
     keys.pop("drop", None)
     known = _ids(entries.get("inclusion")) | _ids(entries.get("exclusion"))
@@ -216,7 +216,7 @@ def _among(item: Yaml, others: list[Yaml | None]) -> bool:
     return any(item is other for other in others)
 
 
-def with_used(root: Table, reading: Reading, sources: Sources, seen: tuple[str, ...] = ()) -> Table:
+def with_used(root: Table, reading: ReaderContext, sources: Sources, seen: tuple[str, ...] = ()) -> Table:
     """The table with the shared parts of the files under ``use``, their names prefixed."""
     part = root.entries.get("use")
     nodes = part.items if isinstance(part, Items) else [] if part is None else [part]
@@ -235,7 +235,7 @@ def with_used(root: Table, reading: Reading, sources: Sources, seen: tuple[str, 
 
 
 def _library(
-    node: Yaml, reading: Reading, sources: Sources, seen: tuple[str, ...]
+    node: Yaml, reading: ReaderContext, sources: Sources, seen: tuple[str, ...]
 ) -> tuple[str, Table] | None:
     if not isinstance(node, Text):
         reading.bad(node, "TV170", f'"use" lists files; found {shape(node)}.')

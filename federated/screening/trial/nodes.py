@@ -7,9 +7,9 @@ from typing import cast
 
 from ehr.files.problems import Mark, quoted, suggestion
 from ehr.files.yaml_nodes import Hole, Items, Table, Yaml, shape
-from federated.screening.trial.criteria import AllOf, AnyOf, At, AtLeast, Node, Not, Predicate
+from federated.screening.trial.criteria import AllOf, AnyOf, At, AtLeastOf, Node, NotOf, Predicate
 from federated.screening.trial.grammar import PREDICATES, read_predicate
-from federated.screening.trial.scalars import BAD, TEXT, Reading, integer, unknown_keys
+from federated.screening.trial.scalars import BAD, TEXT, ReaderContext, integer, unknown_keys
 
 MAX_NODES = 2000
 MAX_DEPTH = 20
@@ -30,7 +30,7 @@ class Spot:
         return Spot(name, mark, f"{self.path}.{step}", self.depth + 1)
 
 
-def read_node(node: Yaml, reading: Reading, spot: Spot) -> Node | None:
+def read_node(node: Yaml, reading: ReaderContext, spot: Spot) -> Node | None:
     """A node, or None where it or one under it has a mistake."""
     entry = _single_entry(node, reading, spot)
     if entry is None or not _within_limits(node, reading, spot):
@@ -46,11 +46,11 @@ def read_node(node: Yaml, reading: Reading, spot: Spot) -> Node | None:
         return AllOf(of=of, at=at) if name == "all" else AnyOf(of=of, at=at)
     if name == "not":
         inner = read_node(value, reading, spot.under("not", mark, "not"))
-        return None if inner is None else Not(of=inner, at=at)
+        return None if inner is None else NotOf(of=inner, at=at)
     return _at_least(value, reading, spot, at) if name == "at_least" else _ref(value, reading, spot)
 
 
-def _single_entry(node: Yaml, reading: Reading, spot: Spot) -> tuple[str, Mark, Yaml] | None:
+def _single_entry(node: Yaml, reading: ReaderContext, spot: Spot) -> tuple[str, Mark, Yaml] | None:
     if isinstance(node, Items):
         hint = 'Write "all:" in front if every one must hold.'
         reading.bad(
@@ -76,7 +76,7 @@ def _single_entry(node: Yaml, reading: Reading, spot: Spot) -> tuple[str, Mark, 
     return names[0], node.keys[names[0]], node.entries[names[0]]
 
 
-def _within_limits(node: Yaml, reading: Reading, spot: Spot) -> bool:
+def _within_limits(node: Yaml, reading: ReaderContext, spot: Spot) -> bool:
     reading.nodes += 1
     if reading.nodes == MAX_NODES + 1:
         reading.bad(node, "TV108", f"the file has more than {MAX_NODES} nodes, references followed.")
@@ -85,7 +85,7 @@ def _within_limits(node: Yaml, reading: Reading, spot: Spot) -> bool:
     return reading.nodes <= MAX_NODES and spot.depth <= MAX_DEPTH
 
 
-def _made(name: str, value: Yaml, at: At, reading: Reading) -> Node | None:
+def _made(name: str, value: Yaml, at: At, reading: ReaderContext) -> Node | None:
     fields = read_predicate(name, value, reading)
     if fields is None:
         return None
@@ -95,7 +95,7 @@ def _made(name: str, value: Yaml, at: At, reading: Reading) -> Node | None:
     return made
 
 
-def _read_list(node: Yaml, reading: Reading, spot: Spot) -> tuple[Node, ...] | None:
+def _read_list(node: Yaml, reading: ReaderContext, spot: Spot) -> tuple[Node, ...] | None:
     if isinstance(node, Hole):
         return None
     if not isinstance(node, Items):
@@ -112,7 +112,7 @@ def _read_list(node: Yaml, reading: Reading, spot: Spot) -> tuple[Node, ...] | N
     return good if len(good) == len(children) else None
 
 
-def _at_least(node: Yaml, reading: Reading, spot: Spot, at: At) -> Node | None:
+def _at_least(node: Yaml, reading: ReaderContext, spot: Spot, at: At) -> Node | None:
     if not isinstance(node, Table):
         reading.bad(node, "TV106", f'"at_least" is {{n: 2, of: [...]}}; found {shape(node)}.')
         return None
@@ -129,10 +129,10 @@ def _at_least(node: Yaml, reading: Reading, spot: Spot, at: At) -> Node | None:
     if n > len(of):
         reading.bad(node.entries["n"], "TV114", f"at least {n} of {len(of)} nodes can never hold.")
         return None
-    return AtLeast(n=n, of=of, at=at)
+    return AtLeastOf(n=n, of=of, at=at)
 
 
-def _ref(node: Yaml, reading: Reading, spot: Spot) -> Node | None:
+def _ref(node: Yaml, reading: ReaderContext, spot: Spot) -> Node | None:
     name = TEXT.read(node, reading, "ref")
     if not isinstance(name, str):
         return None

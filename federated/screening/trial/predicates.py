@@ -10,7 +10,16 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from ehr.dates import Duration
-from federated.screening.trial.terms import INDEX, At, Comparison, Count, Every, Point, ValueSet, Window
+from federated.screening.trial.value_types import (
+    INDEX,
+    At,
+    Comparison,
+    CountBound,
+    EveryPeriod,
+    Point,
+    ValueSet,
+    Window,
+)
 
 Eye = Literal["any", "all", "right", "left", "same", "this", "fellow"]
 Take = Literal["latest", "earliest", "any", "all", "min", "max", "mean", "count"]
@@ -33,7 +42,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Age(Leaf):
+class AgeAt(Leaf):
     """Age in completed units at a day."""
 
     kind: ClassVar[str] = "age"
@@ -82,7 +91,7 @@ class Condition(Leaf):
     active: Window | None = None
     category: tuple[str, ...] = ()
     eye: Eye | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +103,7 @@ class Procedure(Leaf):
     status: tuple[str, ...] = ("completed",)
     performed: Window | None = None
     eye: Eye | None = None
-    count: Count | None = None
+    count: CountBound | None = None
     distinct: Literal["days", "records"] = "days"
 
 
@@ -120,7 +129,7 @@ class Allergy(Leaf):
     verification: tuple[str, ...] = ("confirmed",)
     maybe: tuple[str, ...] = ("unconfirmed", "presumed")
     window: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +140,7 @@ class Immunization(Leaf):
     codes: ValueSet
     status: tuple[str, ...] = ("completed",)
     window: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +151,7 @@ class Document(Leaf):
     codes: ValueSet
     status: tuple[str, ...] = ("current",)
     window: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +178,7 @@ class Observation(Leaf):
     compare: Comparison | None = None
     code_in: ValueSet | None = None
     texts: tuple[str, ...] = ()
-    count: Count | None = None
+    count: CountBound | None = None
     unit: str | None = None
     units_as: tuple[str, ...] = ()
     window: Window | None = None
@@ -196,8 +205,8 @@ class Appointment(Leaf):
     status: tuple[str, ...] = ("fulfilled", "arrived", "checked-in")
     types: tuple[str, ...] = ()
     location: tuple[str, ...] = ()
-    count: Count | None = None
-    every: Every | None = None
+    count: CountBound | None = None
+    every: EveryPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +227,8 @@ class Encounter(Leaf):
     discharge: ValueSet | None = None
     window: Window | None = None
     whole: bool = False
-    count: Count | None = None
-    every: Every | None = None
+    count: CountBound | None = None
+    every: EveryPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +241,7 @@ class Order(Leaf):
     status: tuple[str, ...] = ("active", "completed")
     intent: tuple[str, ...] = ()
     authored: Window | None = None
-    count: Count | None = None
+    count: CountBound | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +275,6 @@ class Column(Leaf):
 
 
 Predicate = (
-    Age | Sex | Deceased | Condition | Procedure | Medication | Allergy | Immunization | Document
+    AgeAt | Sex | Deceased | Condition | Procedure | Medication | Allergy | Immunization | Document
     | Observation | Appointment | Encounter | Order | Measurement | Column
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reading the values of a trial file: one `Kind` per sort of value, with what editors may know about it.
+"""Reading the values of a trial file: one `ScalarKind` per sort of value, with what editors may know about it.
 
 A reader notes what is wrong and returns `BAD`, so that one run finds every mistake.
 """
@@ -16,7 +16,7 @@ from ehr.dates import BadDate, Duration, parse_date, parse_duration
 from ehr.files.problems import Mark, Problems, quoted, suggestion
 from ehr.files.yaml_nodes import Hole, Items, Table, Text, Yaml, shape
 from federated.screening.trial.criteria import Parameter, Point
-from federated.screening.trial.terms import Comparison, Count, Ends, ValueSet
+from federated.screening.trial.value_types import Comparison, CountBound, Ends, ValueSet
 
 
 class _Bad:
@@ -32,7 +32,7 @@ ENDS: Mapping[str, Ends] = {"[]": "[]", "[)": "[)", "(]": "(]", "()": "()"}
 
 
 @dataclass(slots=True)
-class Reading:
+class ReaderContext:
     """What the readers of one file share.
 
     Attributes:
@@ -63,11 +63,11 @@ class Reading:
         return BAD
 
 
-Read = Callable[[Yaml, Reading, str], Any]
+Read = Callable[[Yaml, ReaderContext, str], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ScalarKind:
     """One sort of value.
 
     Args:
@@ -79,7 +79,7 @@ class Kind:
     schema: Mapping[str, Any]
 
 
-def text_of(node: Yaml, reading: Reading, name: str) -> str | _Bad:
+def text_of(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
     """The scalar as text, ``$parameters`` put in."""
     if not isinstance(node, Text):
         return reading.bad(node, "TV106", f'"{name}" is one value; found {shape(node)}.')
@@ -88,7 +88,7 @@ def text_of(node: Yaml, reading: Reading, name: str) -> str | _Bad:
     return _with_parameters(node, reading)
 
 
-def _with_parameters(node: Text, reading: Reading) -> str | _Bad:
+def _with_parameters(node: Text, reading: ReaderContext) -> str | _Bad:
     missing = [name for name in _PARAMETER.findall(node.value) if name not in reading.parameters]
     for name in missing:
         hint = suggestion(name, reading.parameters)
@@ -106,20 +106,20 @@ def _with_parameters(node: Text, reading: Reading) -> str | _Bad:
     return _PARAMETER.sub(put_in, node.value.strip())
 
 
-def _plain_text(node: Yaml, reading: Reading, name: str) -> str | _Bad:
+def _plain_text(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
     if not isinstance(node, Text) or not node.value.strip():
         return reading.bad(node, "TV106", f'"{name}" is a text; found {shape(node)}.')
     return node.value.strip()
 
 
-PROSE = Kind(_plain_text, {"type": "string", "minLength": 1})
-TEXT = Kind(text_of, {"type": "string", "minLength": 1})
+PROSE = ScalarKind(_plain_text, {"type": "string", "minLength": 1})
+TEXT = ScalarKind(text_of, {"type": "string", "minLength": 1})
 
 
-def word(*known: str, fold: bool = False) -> Kind:
+def word(*known: str, fold: bool = False) -> ScalarKind:
     """One of the known words."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> str | _Bad:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad) or text in known:
             return text
@@ -127,44 +127,44 @@ def word(*known: str, fold: bool = False) -> Kind:
         hint = suggestion(text, known)
         return reading.bad(node, "TV107", f"{quoted(text)} is not a value of {name}. Known: {listed}.{hint}")
 
-    return Kind(read, {"enum": list(known)})
+    return ScalarKind(read, {"enum": list(known)})
 
 
-def several(kind: Kind) -> Kind:
+def several(kind: ScalarKind) -> ScalarKind:
     """A list of values, or one value alone; a tuple without repetition."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> tuple[Any, ...] | _Bad:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> tuple[Any, ...] | _Bad:
         nodes: Sequence[Yaml] = node.items if isinstance(node, Items) else [node]
         if not nodes:
             return reading.bad(node, "TV106", f'"{name}" is an empty list.')
         values = [kind.read(item, reading, name) for item in nodes]
         return BAD if BAD in values else tuple(dict.fromkeys(values))
 
-    return Kind(
+    return ScalarKind(
         read, {"anyOf": [dict(kind.schema), {"type": "array", "items": dict(kind.schema), "minItems": 1}]}
     )
 
 
-def any_or(kind: Kind) -> Kind:
+def any_or(kind: ScalarKind) -> ScalarKind:
     """``any`` (None), or the other kind."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> Any:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> Any:
         return None if isinstance(node, Text) and node.value == "any" else kind.read(node, reading, name)
 
-    return Kind(read, {"anyOf": [{"const": "any"}, dict(kind.schema)]})
+    return ScalarKind(read, {"anyOf": [{"const": "any"}, dict(kind.schema)]})
 
 
-def lowered(kind: Kind) -> Kind:
+def lowered(kind: ScalarKind) -> ScalarKind:
     """Texts in lower case."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> Any:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> Any:
         value = kind.read(node, reading, name)
         return tuple(text.lower() for text in value) if isinstance(value, tuple) else value
 
-    return Kind(read, kind.schema)
+    return ScalarKind(read, kind.schema)
 
 
-def _boolean(node: Yaml, reading: Reading, name: str) -> bool | _Bad:
+def _boolean(node: Yaml, reading: ReaderContext, name: str) -> bool | _Bad:
     text = text_of(node, reading, name)
     if isinstance(text, _Bad):
         return text
@@ -173,7 +173,7 @@ def _boolean(node: Yaml, reading: Reading, name: str) -> bool | _Bad:
     return text == "true"
 
 
-BOOLEAN = Kind(_boolean, {"type": "boolean"})
+BOOLEAN = ScalarKind(_boolean, {"type": "boolean"})
 
 
 def number(text: str) -> Decimal | None:
@@ -181,10 +181,10 @@ def number(text: str) -> Decimal | None:
     return Decimal(text) if _NUMBER.match(text) else None
 
 
-def decimal(low: int | None = None, high: int | None = None) -> Kind:
+def decimal(low: int | None = None, high: int | None = None) -> ScalarKind:
     """A number between two bounds."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> Decimal | _Bad:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> Decimal | _Bad:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad):
             return text
@@ -194,13 +194,13 @@ def decimal(low: int | None = None, high: int | None = None) -> Kind:
             return reading.bad(node, "TV141", f"{name} is a number{span}; found {quoted(text)}.")
         return value
 
-    return Kind(read, {"type": ["number", "string"]})
+    return ScalarKind(read, {"type": ["number", "string"]})
 
 
-def integer(low: int, high: int) -> Kind:
+def integer(low: int, high: int) -> ScalarKind:
     """A whole number between two bounds."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> int | _Bad:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> int | _Bad:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad):
             return text
@@ -209,13 +209,13 @@ def integer(low: int, high: int) -> Kind:
             return reading.bad(node, "TV141", message)
         return int(text)
 
-    return Kind(read, {"type": "integer", "minimum": low, "maximum": high})
+    return ScalarKind(read, {"type": "integer", "minimum": low, "maximum": high})
 
 
-def duration(*, hours: bool = False, zero: bool = False) -> Kind:
+def duration(*, hours: bool = False, zero: bool = False) -> ScalarKind:
     """A count and a unit. ``hours`` allows h (only for pairing), ``zero`` allows nothing at all."""
 
-    def read(node: Yaml, reading: Reading, name: str) -> Duration | _Bad:
+    def read(node: Yaml, reading: ReaderContext, name: str) -> Duration | _Bad:
         before = len(reading.units)
         text = text_of(node, reading, name)
         if isinstance(text, _Bad):
@@ -224,10 +224,10 @@ def duration(*, hours: bool = False, zero: bool = False) -> Kind:
             text = f"{text} {reading.units.pop()[2]}"  # the whole value is a parameter with its unit
         return _duration(text, node, reading, (name, hours, zero))
 
-    return Kind(read, {"type": "string", "examples": ["6 mo", "30 d", "2 a"]})
+    return ScalarKind(read, {"type": "string", "examples": ["6 mo", "30 d", "2 a"]})
 
 
-def _duration(text: str, node: Yaml, reading: Reading, rule: tuple[str, bool, bool]) -> Duration | _Bad:
+def _duration(text: str, node: Yaml, reading: ReaderContext, rule: tuple[str, bool, bool]) -> Duration | _Bad:
     name, hours, zero = rule
     if text.startswith("-"):
         return reading.bad(node, "TV142", f'{name} is negative; write the length alone, such as "6 mo".')
@@ -246,7 +246,7 @@ def _duration(text: str, node: Yaml, reading: Reading, rule: tuple[str, bool, bo
 DURATION = duration()
 
 
-def _comparison(node: Yaml, reading: Reading, name: str) -> Comparison | _Bad:
+def _comparison(node: Yaml, reading: ReaderContext, name: str) -> Comparison | _Bad:
     if isinstance(node, Table):
         return _between(node, reading, name)
     text = text_of(node, reading, name)
@@ -273,7 +273,7 @@ def _compared(op: str, value: Decimal) -> Comparison:
     return Comparison("=" if op == "=" else "!=", low=value, high=value)
 
 
-def _not_a_number(text: str, node: Yaml, reading: Reading, name: str) -> _Bad:
+def _not_a_number(text: str, node: Yaml, reading: ReaderContext, name: str) -> _Bad:
     head = re.match(r"[+-]?\d+(?:\.\d+)?(?=\s*[^\d.,_:eE])", text)
     if head is not None:
         return reading.bad(
@@ -285,7 +285,7 @@ def _not_a_number(text: str, node: Yaml, reading: Reading, name: str) -> _Bad:
     return reading.bad(node, "TV141", f"{name} compares with {quoted(text)}, which is not a number.")
 
 
-def _between(table: Table, reading: Reading, name: str) -> Comparison | _Bad:
+def _between(table: Table, reading: ReaderContext, name: str) -> Comparison | _Bad:
     if unknown_keys(table, reading, f"{name} as a range", ("between", "ends")):
         return BAD
     if "between" not in table.entries:
@@ -303,7 +303,7 @@ def _between(table: Table, reading: Reading, name: str) -> Comparison | _Bad:
     return read
 
 
-COMPARISON = Kind(
+COMPARISON = ScalarKind(
     _comparison,
     {
         "anyOf": [
@@ -322,7 +322,7 @@ COMPARISON = Kind(
 )
 
 
-def _count(node: Yaml, reading: Reading, name: str) -> Count | _Bad:
+def _count(node: Yaml, reading: ReaderContext, name: str) -> CountBound | _Bad:
     text = text_of(node, reading, name)
     if isinstance(text, _Bad):
         return text
@@ -333,10 +333,10 @@ def _count(node: Yaml, reading: Reading, name: str) -> Count | _Bad:
     if found[1] == ">=" and int(found[2]) == 0:
         return reading.bad(node, "TV144", f'{name} ">= 0" always holds; ask for at least 1.')
     operator: Literal[">=", "<=", "="] = "=" if found[1] == "=" else ">=" if found[1] == ">=" else "<="
-    return Count(operator, int(found[2]))
+    return CountBound(operator, int(found[2]))
 
 
-COUNT = Kind(_count, {"type": "string", "pattern": r"^(>=|<=|=)\s*([0-9]+|\$.+)$"})
+COUNT = ScalarKind(_count, {"type": "string", "pattern": r"^(>=|<=|=)\s*([0-9]+|\$.+)$"})
 
 
 def read_day(text: str) -> date | None:
@@ -348,7 +348,7 @@ def read_day(text: str) -> date | None:
     return parsed.first() if parsed.precision == "day" else None
 
 
-def _point(node: Yaml, reading: Reading, name: str) -> Point | _Bad:
+def _point(node: Yaml, reading: ReaderContext, name: str) -> Point | _Bad:
     text = text_of(node, reading, name)
     if isinstance(text, _Bad):
         return text
@@ -366,10 +366,12 @@ def _point(node: Yaml, reading: Reading, name: str) -> Point | _Bad:
     return offset if isinstance(offset, _Bad) else Point(anchor, None, offset, -1 if found[2] == "-" else 1)
 
 
-POINT = Kind(_point, {"type": "string", "examples": ["2024-01-31", "index", "index - 6 mo", "birth + 18 a"]})
+POINT = ScalarKind(
+    _point, {"type": "string", "examples": ["2024-01-31", "index", "index - 6 mo", "birth + 18 a"]}
+)
 
 
-def _value_set(node: Yaml, reading: Reading, name: str) -> ValueSet | _Bad:
+def _value_set(node: Yaml, reading: ReaderContext, name: str) -> ValueSet | _Bad:
     text = text_of(node, reading, name)
     if isinstance(text, _Bad):
         return text
@@ -380,11 +382,11 @@ def _value_set(node: Yaml, reading: Reading, name: str) -> ValueSet | _Bad:
     return reading.sets[text]
 
 
-VALUE_SET = Kind(_value_set, {"type": "string", "description": "name of a value set"})
+VALUE_SET = ScalarKind(_value_set, {"type": "string", "description": "name of a value set"})
 
 
 def unknown_keys(
-    table: Table, reading: Reading, owner: str, known: Sequence[str], *, unlisted: Sequence[str] = ()
+    table: Table, reading: ReaderContext, owner: str, known: Sequence[str], *, unlisted: Sequence[str] = ()
 ) -> bool:
     """Complain about keys that are not known; True if there was one. ``unlisted`` ones pass, but are not told."""
     unknown = [key for key in table.keys if key not in known and key not in unlisted]

@@ -12,16 +12,16 @@ from federated.screening.trial.scalars import (
     DURATION,
     ENDS,
     POINT,
-    Kind,
-    Reading,
+    ReaderContext,
+    ScalarKind,
     duration,
     integer,
     unknown_keys,
     word,
 )
-from federated.screening.trial.terms import INDEX, Every, Point, Window
+from federated.screening.trial.value_types import INDEX, EveryPeriod, Point, Window
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, ScalarKind] = {
     "within": duration(zero=True),
     "next": DURATION,
     "from": POINT,
@@ -31,7 +31,9 @@ KINDS: dict[str, Kind] = {
 _SOME_DAY = date(2024, 7, 15)
 
 
-def read_window(values: dict[str, Any], table: Table, reading: Reading, *, forward: bool) -> Window | None:
+def read_window(
+    values: dict[str, Any], table: Table, reading: ReaderContext, *, forward: bool
+) -> Window | None:
     """A window from the values of its keys; None where there is none or it has a mistake.
 
     Args:
@@ -64,7 +66,7 @@ def read_window(values: dict[str, Any], table: Table, reading: Reading, *, forwa
     return window
 
 
-def _check(window: Window, table: Table, reading: Reading) -> None:
+def _check(window: Window, table: Table, reading: ReaderContext) -> None:
     for key, point in (("from", window.start), ("to", window.end)):
         if point is not None and point.anchor == "index" and point.sign == 1 and point.offset is not None:
             message = f'"{key}" lies after the index date, and later records never count.'
@@ -79,7 +81,7 @@ def _check(window: Window, table: Table, reading: Reading) -> None:
         reading.bad(table.keys["from"], "TV143", f"the window from {window.start} to {window.end} is empty.")
 
 
-def _some_day(point: Point, table: Table, reading: Reading) -> date | None:
+def _some_day(point: Point, table: Table, reading: ReaderContext) -> date | None:
     day = point.day or _SOME_DAY
     try:
         return day if point.offset is None else shift(day, point.offset, point.sign)
@@ -88,7 +90,7 @@ def _some_day(point: Point, table: Table, reading: Reading) -> date | None:
         return None
 
 
-def inline(values: dict[str, Any], table: Table, reading: Reading, forward: bool = False) -> None:
+def inline(values: dict[str, Any], table: Table, reading: ReaderContext, forward: bool = False) -> None:
     """Replace the window keys of a predicate by its field ``window``."""
     window = read_window(values, table, reading, forward=forward)
     for key in KINDS:
@@ -97,7 +99,7 @@ def inline(values: dict[str, Any], table: Table, reading: Reading, forward: bool
         values["window"] = window
 
 
-def _nested(node: Yaml, reading: Reading, name: str) -> Any:
+def _nested(node: Yaml, reading: ReaderContext, name: str) -> Any:
     if not isinstance(node, Table):
         message = f'"{name}" is a window such as {{within: 6 mo}}; found {shape(node)}.'
         return reading.bad(node, "TV106", message)
@@ -113,7 +115,7 @@ def _nested(node: Yaml, reading: Reading, name: str) -> Any:
 _RULES = {"period": DURATION, "times": integer(1, 1000), "over": DURATION}
 
 
-def _every(node: Yaml, reading: Reading, name: str) -> Any:
+def _every(node: Yaml, reading: ReaderContext, name: str) -> Any:
     if not isinstance(node, Table):
         message = f'"{name}" is {{period: 12 mo, times: 2, over: 24 mo}}; found {shape(node)}.'
         return reading.bad(node, "TV106", message)
@@ -126,14 +128,14 @@ def _every(node: Yaml, reading: Reading, name: str) -> Any:
     }
     if bad or len(read) < len(_RULES) or BAD in read.values():
         return BAD
-    every = Every(**read)
+    every = EveryPeriod(**read)
     if periods(every) is None:
         message = f"over ({every.over}) is not a whole number of periods ({every.period})."
         return reading.bad(node.entries["over"], "TV145", message)
     return every
 
 
-def periods(every: Every) -> int | None:
+def periods(every: EveryPeriod) -> int | None:
     """How many periods lie in the span; None where it is no whole number from 1 to 600."""
     (unit, period), (other, over) = _size(every.period), _size(every.over)
     if unit != other or over % period or not 1 <= over // period <= 600:
@@ -147,7 +149,7 @@ def _size(length: Duration) -> tuple[str, int]:
     return unit, factor * length.count
 
 
-WINDOW = Kind(
+WINDOW = ScalarKind(
     _nested,
     {
         "type": "object",
@@ -156,7 +158,7 @@ WINDOW = Kind(
         "minProperties": 1,
     },
 )
-EVERY = Kind(
+EVERY = ScalarKind(
     _every,
     {
         "type": "object",

@@ -20,8 +20,8 @@ from typing import Literal
 from ehr.files.problems import quoted, suggestion
 from ehr.files.yaml_nodes import Items, Table, Text, Yaml, shape
 from ehr.records.codes import PREFIX_TREES, URIS, Code, normal_code, system_name
-from federated.screening.trial.scalars import PROSE, Reading, unknown_keys
-from federated.screening.trial.terms import ValueSet
+from federated.screening.trial.scalars import PROSE, ReaderContext, unknown_keys
+from federated.screening.trial.value_types import ValueSet
 from federated.screening.trial.valueset_files import ValueSetFileError, read_valueset_file
 
 SYSTEMS = tuple(name for name in URIS if name != "ucum")
@@ -42,7 +42,7 @@ class _Members:
     imported: set[Code] = field(default_factory=set)
 
 
-def read_value_set(name: str, node: Yaml, reading: Reading, fetch: Fetch) -> ValueSet | None:
+def read_value_set(name: str, node: Yaml, reading: ReaderContext, fetch: Fetch) -> ValueSet | None:
     """One value set; None where it has a mistake.
 
     Warns of codes that are not published, of patterns that name one eye only, and of repeated codes.
@@ -95,7 +95,7 @@ def _covered(prefix: Code, others: frozenset[Code]) -> bool:
     return any(prefix.system == other.system and prefix.code.startswith(other.code) for other in others)
 
 
-def _read_members(node: Table, key: str, reading: Reading) -> _Members:
+def _read_members(node: Table, key: str, reading: ReaderContext) -> _Members:
     members = _Members()
     part = node.entries.get(key)
     if part is None:
@@ -110,7 +110,7 @@ def _read_members(node: Table, key: str, reading: Reading) -> _Members:
     return members
 
 
-def _read_block(item: Yaml, key: str, reading: Reading, members: _Members) -> None:
+def _read_block(item: Yaml, key: str, reading: ReaderContext, members: _Members) -> None:
     if not isinstance(item, Table):
         message = f'an item of "{key}" is {{system: ..., codes: [...]}}; found {shape(item)}.'
         reading.bad(item, "TV121", f"{message} A code means nothing without its system.")
@@ -130,7 +130,7 @@ def _read_block(item: Yaml, key: str, reading: Reading, members: _Members) -> No
         _read_code(system, code, reading, members)
 
 
-def _system(node: Yaml | None, reading: Reading) -> str | None:
+def _system(node: Yaml | None, reading: ReaderContext) -> str | None:
     if not isinstance(node, Text) or not node.value.strip():
         if node is not None:
             reading.bad(node, "TV121", f'"system" is a name such as icd10cm; found {shape(node)}.')
@@ -149,7 +149,7 @@ def _system(node: Yaml | None, reading: Reading) -> str | None:
     return None
 
 
-def _read_code(system: str, node: Yaml, reading: Reading, members: _Members) -> None:
+def _read_code(system: str, node: Yaml, reading: ReaderContext, members: _Members) -> None:
     if not isinstance(node, Text) or not node.value.strip():
         reading.bad(node, "TV106", f"a code is a text; found {shape(node)}.")
         return
@@ -169,7 +169,7 @@ def _read_code(system: str, node: Yaml, reading: Reading, members: _Members) -> 
     (members.prefixes if text.endswith("*") else members.codes).add(code)
 
 
-def _imported(node: Table, reading: Reading, fetch: Fetch, members: _Members) -> dict[str, str]:
+def _imported(node: Table, reading: ReaderContext, fetch: Fetch, members: _Members) -> dict[str, str]:
     source, digest = node.entries.get("from"), node.entries.get("sha256")
     if source is None:
         if "include" not in node.keys:
@@ -206,7 +206,9 @@ def _is_digest(node: Yaml) -> bool:
     )
 
 
-def _take(data: bytes, source: Text, reading: Reading, members: _Members, digest: str) -> dict[str, str]:
+def _take(
+    data: bytes, source: Text, reading: ReaderContext, members: _Members, digest: str
+) -> dict[str, str]:
     try:
         read = read_valueset_file(data)
     except ValueSetFileError as error:
@@ -231,7 +233,7 @@ def _take(data: bytes, source: Text, reading: Reading, members: _Members, digest
     return {key: value for key, value in facts.items() if value}
 
 
-def _origin(node: Table, reading: Reading) -> dict[str, str]:
+def _origin(node: Table, reading: ReaderContext) -> dict[str, str]:
     """Where a locked file's set was imported from."""
     part = node.entries.get("origin")
     if part is None:
@@ -246,7 +248,7 @@ def _origin(node: Table, reading: Reading) -> dict[str, str]:
     return {key: value for key, value in read.items() if isinstance(value, str)}
 
 
-def _hints(node: Table, reading: Reading) -> tuple[str, ...]:
+def _hints(node: Table, reading: ReaderContext) -> tuple[str, ...]:
     part = node.entries.get("text_hints")
     if part is None:
         return ()
@@ -257,13 +259,13 @@ def _hints(node: Table, reading: Reading) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(word.lower().split()) for word in words if isinstance(word, str)))
 
 
-def _title(node: Table, reading: Reading) -> str | None:
+def _title(node: Table, reading: ReaderContext) -> str | None:
     part = node.entries.get("title")
     read = None if part is None else PROSE.read(part, reading, "title")
     return read if isinstance(read, str) else None
 
 
-def _warn_of_members(made: ValueSet, included: _Members, excluded: _Members, reading: Reading) -> None:
+def _warn_of_members(made: ValueSet, included: _Members, excluded: _Members, reading: ReaderContext) -> None:
     for code in sorted(included.codes | included.prefixes | excluded.codes | excluded.prefixes):
         if code.system != "icd10cm" or code in included.imported:
             continue
@@ -285,7 +287,7 @@ def _warn_of_members(made: ValueSet, included: _Members, excluded: _Members, rea
             reading.problems.warn(place.mark, "TV128", message)
 
 
-def _warn_of_one_eye(code: Code, place: Text, made: ValueSet, reading: Reading) -> None:
+def _warn_of_one_eye(code: Code, place: Text, made: ValueSet, reading: ReaderContext) -> None:
     eyes = published().eyes_under(code.code)
     if len(eyes) != 1 or not eyes & {"r", "l"}:
         return

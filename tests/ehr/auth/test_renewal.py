@@ -13,7 +13,7 @@ import pytest
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.client_proof import Client
 from ehr.auth.renewal import BrowserLogin
-from ehr.auth.store import InMemory, Keeper, Login, SealedStore
+from ehr.auth.store import InMemory, Keeper, SealedStore, StoredLogin
 from ehr.auth.turns import turn
 from ehr.errors import LoginNotKept, LoginRefused, TransportError
 from ehr.sandbox import Fault, RegisteredApp, Sandbox, Status, Store, When
@@ -32,7 +32,7 @@ def ehr(store: Store, time: FakeClock) -> Iterator[Sandbox]:
         yield running
 
 
-def login_at(ehr: Sandbox, time: FakeClock) -> Login:
+def login_at(ehr: Sandbox, time: FakeClock) -> StoredLogin:
     """A login as the sandbox gives it."""
     door = ehr.app.reception
     assert door is not None
@@ -52,7 +52,7 @@ def login_at(ehr: Sandbox, time: FakeClock) -> Login:
         "code_verifier": verifier,
     }
     given, _ = door.apps.issue(form, "", ehr.token_url)
-    return Login(
+    return StoredLogin(
         ehr.token_url,
         given["access_token"],
         time.now().timestamp(),
@@ -117,7 +117,7 @@ async def test_a_renewed_login_is_kept_before_its_token_is_sent(
     class Noting(InMemory):
         __slots__ = ()
 
-        def write(self, login: Login | None) -> None:
+        def write(self, login: StoredLogin | None) -> None:
             order.append(
                 f"kept after {ehr.witness.count('read')} reads, {ehr.witness.count('token')} renewals"
             )
@@ -136,7 +136,7 @@ async def test_a_login_that_could_not_be_kept_is_kept_later_and_not_asked_for_ag
         __slots__ = ()
         full = True
 
-        def write(self, login: Login | None) -> None:
+        def write(self, login: StoredLogin | None) -> None:
             if type(self).full:
                 raise LoginNotKept("the disk is full")
             super().write(login)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ehr.auth.store import MAGIC, NONCE_BYTES, SALT_BYTES, InMemory, Login, SealedStore
+from ehr.auth.store import MAGIC, NONCE_BYTES, SALT_BYTES, InMemory, SealedStore, StoredLogin
 from ehr.errors import LoginNotKept
 
 KEY = b"k" * 43
-LOGIN = Login(
+LOGIN = StoredLogin(
     "https://ehr.example/token", "canary-access", 1000.0, 300.0, "user/*.rs", "canary-refresh", "ana"
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ehr.connect.opening import Surroundings
+from ehr.connect.opening import ClockAndWire
 from ehr.connect.person import LoginReport, log_in_at, log_out_at
 from ehr.errors import ConfigurationError, LoginNotKept, LoginRefused
 from ehr.people.identity import Person
@@ -61,8 +61,8 @@ def config(folder: Folder, ehr: Sandbox, more: str = STORE) -> Path:
     return folder.write(ehr.base_url, f"auth: {{browser: {{client_id: {APP}{joint}{more}}}}}")
 
 
-def around(time: FakeClock, browser: Browser | None = None) -> Surroundings:
-    return Surroundings(clock=time.clock, person=None if browser is None else browser.person())
+def around(time: FakeClock, browser: Browser | None = None) -> ClockAndWire:
+    return ClockAndWire(clock=time.clock, person=None if browser is None else browser.person())
 
 
 async def log_in(path: Path, time: FakeClock, browser: Browser | None = None) -> LoginReport:

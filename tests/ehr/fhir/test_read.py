@@ -16,13 +16,13 @@ from ehr.errors import BadBody, ReadError
 from ehr.fhir import repair, validate
 from ehr.fhir.capability import read_capability
 from ehr.fhir.entries import sift
-from ehr.fhir.read import Reading, counted, read_page, read_resource
+from ehr.fhir.read import Leniency, counted, read_page, read_resource
 from ehr.fhir.search import Query
 from ehr.records.fetched import Issue
 from ehr.records.patient import Condition, Observation, Patient, PatientRef
 from tests.ehr.fhir.server import condition, entry
 
-RULES = Reading(ZoneInfo("Europe/London"))
+RULES = Leniency(ZoneInfo("Europe/London"))
 QUERY = Query(Condition, (("patient", "p1"),), PatientRef("p1"), "GET")
 PROFILE = ProviderProfile("x", "X")
 

@@ -11,7 +11,7 @@ from typing import Any
 from ehr.providers.epic import EpicAdapter
 from ehr.sandbox import Sandbox, Store
 from ehr.sandbox.store import store_of
-from ehr.site import Site, Surroundings, open_site_async
+from ehr.site import ClockAndWire, Site, open_site_async
 from tests.ehr.sandbox.synthetic import condition, patient
 from tests.ehr.site_folder import Folder
 from tests.fakes.clock import FakeClock
@@ -112,6 +112,6 @@ def hospital() -> Store:
 async def opened(running: Sandbox, folder: Path, time: FakeClock, **written: str) -> AsyncIterator[Site]:
     """The hospital's site, opened as a pod opens it."""
     config = Folder(folder / "site").write(running.base_url, provider="epic r4", **written)
-    async with open_site_async(config, Surroundings(clock=time.clock)) as site:
+    async with open_site_async(config, ClockAndWire(clock=time.clock)) as site:
         assert isinstance(site.adapter, EpicAdapter)
         yield site

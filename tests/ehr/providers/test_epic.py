@@ -16,7 +16,7 @@ from ehr.records.care import DocumentContent
 from ehr.records.patient import Attachment, DocumentReference, PatientRef, State
 from ehr.sandbox import ExpireSession, Fault, Remark, Sandbox, Status, When
 from ehr.sandbox.skin import Skin, skin_named
-from ehr.site import Site, Surroundings, open_site_async
+from ehr.site import ClockAndWire, Site, open_site_async
 from tests.contract.wire import ANA, condition, page, said, wired
 from tests.ehr.providers.epic_hospital import hospital, opened
 from tests.ehr.site_folder import Folder, clients
@@ -197,7 +197,7 @@ async def test_entries_that_still_name_the_older_id_are_the_survivor_s(
             moved if "patient=ana" in asked.target else page(condition(of=subject))
         )
         config = Folder(tmp_path / "site").write(ehr.base, provider="epic r4")
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             found = await site.conditions(PatientRef("ana"))
     assert len(found.items) == (subject != "other")
     assert found.state.complete is (state is State.OK)
@@ -208,7 +208,7 @@ async def test_a_survivor_who_is_gone_is_no_empty_record(tmp_path: Path) -> None
         moved = said(MERGED, "302 Found", Location=f"{ehr.base}/Patient/new")
         ehr.answers["ana"] = lambda _: moved
         config = Folder(tmp_path / "site").write(ehr.base, provider="epic r4")
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             assert (await site.read("patient", PatientRef("ana"))).state is State.ERROR
 
 
@@ -221,7 +221,7 @@ async def test_an_outage_while_a_merge_is_followed_is_an_outage(tmp_path: Path, 
         ehr.answers |= {"Condition": lambda _: moved, "ana": lambda _: moved, "new": lambda _: down}
         ehr.answers[failing] = lambda _: down
         config = Folder(tmp_path / "site").write(ehr.base, provider="epic r4")
-        async with open_site_async(config, Surroundings(clock=FakeClock().clock)) as site:
+        async with open_site_async(config, ClockAndWire(clock=FakeClock().clock)) as site:
             found = await site.conditions(PatientRef("ana"))
     assert (found.state, found.again) == (State.UNAVAILABLE, True)
 

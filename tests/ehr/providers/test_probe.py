@@ -13,7 +13,7 @@ from ehr.errors import LoginRefused
 from ehr.providers.probe import CLAIM_WORDS, Check, ProbeReport, _refusal
 from ehr.sandbox import Body, Fault, FaultScript, NextLink, Remark, Sandbox, Status, Store, When, skin_named
 from ehr.sandbox.store import store_of
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from tests.ehr.auth.login import owner_only, pem
 from tests.ehr.sandbox.synthetic import patient, people, records
 from tests.ehr.site_folder import Folder, clients
@@ -54,7 +54,7 @@ async def probe(
 
 
 async def probed(config: Path, time: FakeClock) -> ProbeReport:
-    async with open_site_async(config, Surroundings(clock=time.clock)) as site:
+    async with open_site_async(config, ClockAndWire(clock=time.clock)) as site:
         report = await site.probe()
     shown = f"{report} {report._repr_html_()}"
     assert [word for word in CANARIES if word in shown] == []
@@ -205,7 +205,7 @@ async def test_a_server_in_trouble_gives_a_report_and_no_exception(
 async def test_a_server_that_went_away_is_a_failed_connection(
     folder: Folder, running: Sandbox, time: FakeClock
 ) -> None:
-    async with open_site_async(folder.write(running.base_url), Surroundings(clock=time.clock)) as site:
+    async with open_site_async(folder.write(running.base_url), ClockAndWire(clock=time.clock)) as site:
         running.stop()
         report = await site.probe()
     assert check(report, "connection").result == "failed"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr.sandbox import RegisteredClient, SandboxApp, Store, build_app, skin_named
-from ehr.sandbox.scopes import Scope, allows, common, parse_scope
+from ehr.sandbox.scopes import AllowedScope, allows, common, parse_scope
 from tests.ehr.sandbox.signing import CLIENT, claims, jwks, signed, token_form
 from tests.ehr.sandbox.synthetic import FakeClock
 from tests.ehr.sandbox.test_pages import link
@@ -85,7 +85,7 @@ async def test_a_later_page_is_for_the_same_client_and_scope_only(
 
 
 SCOPES = st.builds(
-    Scope,
+    AllowedScope,
     st.sampled_from(["*", "Patient", "Condition"]),
     st.sets(st.sampled_from("cruds"), min_size=1).map(frozenset),
     st.just("v2"),
@@ -93,12 +93,14 @@ SCOPES = st.builds(
 
 
 @given(SCOPES)
-def test_a_scope_reads_back_as_written(scope: Scope) -> None:
+def test_a_scope_reads_back_as_written(scope: AllowedScope) -> None:
     assert parse_scope(str(scope)) == scope
 
 
 @given(SCOPES, st.lists(SCOPES, max_size=4))
-def test_what_is_granted_in_part_is_both_asked_and_held(asked: Scope, held: list[Scope]) -> None:
+def test_what_is_granted_in_part_is_both_asked_and_held(
+    asked: AllowedScope, held: list[AllowedScope]
+) -> None:
     granted = common(asked, held)
     for kind in ("Patient", "Condition", "Device"):
         for right in "cruds":

@@ -14,7 +14,7 @@ import pytest
 
 from ehr.errors import ConfigurationError
 from ehr.sandbox import RegisteredApp, SandboxApp, Store, Who, build_app
-from ehr.sandbox.skin import Login, Skin
+from ehr.sandbox.skin import LoginRules, Skin
 from tests.ehr.sandbox.signing import claims, jwks, signed
 from tests.ehr.sandbox.synthetic import FakeClock
 
@@ -398,7 +398,7 @@ async def test_a_name_in_the_page_is_text(store: Store, clock: FakeClock) -> Non
 
 
 async def test_a_skin_may_keep_its_name_to_itself(store: Store, clock: FakeClock) -> None:
-    skin = Skin("n", "N", "/f", "/o/token", login=Login(states_issuer=False))
+    skin = Skin("n", "N", "/f", "/o/token", login=LoginRules(states_issuer=False))
     app = build_app(store, skin, who=who(), clock=clock, origin="http://ehr.test")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as http:
         assert "iss" not in back(await asked(app, http))
@@ -407,7 +407,7 @@ async def test_a_skin_may_keep_its_name_to_itself(store: Store, clock: FakeClock
 
 
 async def test_a_v1_skin_grants_no_v2_scopes(store: Store, clock: FakeClock) -> None:
-    skin = Skin("n", "N", "/f", "/o/token", login=Login(scope_styles=frozenset({"v1"})))
+    skin = Skin("n", "N", "/f", "/o/token", login=LoginRules(scope_styles=frozenset({"v1"})))
     app = build_app(store, skin, who=who(), clock=clock, origin="http://ehr.test")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as http:
         got = await code(app, http, scope="user/Condition.rs user/Patient.read")

@@ -11,7 +11,7 @@ import pytest
 
 from ehr.errors import ConfigurationError
 from ehr.sandbox import load
-from ehr.sandbox.data import Limits
+from ehr.sandbox.data import DataLimits
 from tests.ehr.sandbox.synthetic import condition, patient, people, records
 
 ANA = patient("ana", "Secretname", "Ana", "1950-02-03")
@@ -129,7 +129,7 @@ HOSTILE: dict[str, tuple[str, bytes | str | dict[str, Any] | list[dict[str, Any]
 
 @pytest.mark.parametrize(("name", "content"), HOSTILE.values(), ids=HOSTILE)
 def test_a_file_that_is_not_what_it_seems_is_refused(tmp_path: Path, name: str, content: Any) -> None:
-    bounds = Limits(file_bytes=8_000_000, line_bytes=2_000_000, resources=100)
+    bounds = DataLimits(file_bytes=8_000_000, line_bytes=2_000_000, resources=100)
     with pytest.raises(ConfigurationError) as caught:
         load(write(tmp_path, name, content), limits=bounds)
     assert str(caught.value).startswith(f"{name}:")

@@ -36,7 +36,7 @@ from ehr.sandbox import (
     WrongTotal,
 )
 from ehr.sandbox.faults import FaultRunner
-from ehr.sandbox.witness import Asked
+from ehr.sandbox.witness import RequestTarget
 from tests.ehr.sandbox.signing import CLIENT, claims, jwks, signed, token_form
 from tests.ehr.sandbox.synthetic import NOW, FakeClock
 from tests.ehr.sandbox.test_pages import link
@@ -267,7 +267,7 @@ def test_a_vendors_code_stands_in_the_outcome(ehr: Sandbox, http: httpx.Client) 
 @given(st.integers(0, 6), st.none() | st.integers(0, 6), st.integers(0, 20))
 def test_skip_and_times_count_exactly(skip: int, times: int | None, asked: int) -> None:
     runner = FaultRunner(FaultScript((Fault(Reset(), skip=skip, times=times),)))
-    hits = [bool(runner.actions(Asked("search", "Patient"), "GET")) for _ in range(asked)]
+    hits = [bool(runner.actions(RequestTarget("search", "Patient"), "GET")) for _ in range(asked)]
     expected = [n >= skip and (times is None or n < skip + times) for n in range(asked)]
     assert hits == expected
 

@@ -10,9 +10,9 @@ import pytest
 
 from ehr.errors import DestinationRefused, EHRError
 from ehr.transport.engine import _pinned_url
-from ehr.transport.flow import Lent, lent_by
+from ehr.transport.flow import ReadyLogin, ready_login
 from ehr.transport.origin import pin
-from ehr.transport.outgoing import Outgoing
+from ehr.transport.request import ReadyRequest
 from tests.ehr.transport.scripted import Scripted, client, says
 from tests.fakes.misbehaving_server import misbehaving
 
@@ -25,8 +25,8 @@ class Ready(httpx.Auth):
     told: list[int] = field(default_factory=list)
     second: list[int] = field(default_factory=list)
 
-    def ready(self) -> Lent:
-        return Lent({"authorization": "Bearer first"}, self._told)
+    def ready(self) -> ReadyLogin:
+        return ReadyLogin({"authorization": "Bearer first"}, self._told)
 
     def _told(self, status: int) -> httpx.Auth | None:
         self.told.append(status)
@@ -82,17 +82,19 @@ async def test_the_pin_is_checked_before_anything_is_lent() -> None:
 )
 def test_nothing_is_lent_to_what_may_be_the_token_endpoint(url: str) -> None:
     """S5."""
-    assert lent_by(Ready(), url) is None
+    assert ready_login(Ready(), url) is None
 
 
 def test_nothing_is_lent_by_a_login_without_ready() -> None:
-    assert lent_by(httpx.BasicAuth("a", "b"), "https://fhir.example.org/r4/Patient") is None
+    assert ready_login(httpx.BasicAuth("a", "b"), "https://fhir.example.org/r4/Patient") is None
 
 
 def test_what_is_lent_and_what_is_sent_show_nothing() -> None:
     """S8."""
     lent = Ready().ready()
-    sent = Outgoing("GET", "https://fhir.example.org/r4/Patient?name=Canary", dict(lent.headers), b"Canary")
+    sent = ReadyRequest(
+        "GET", "https://fhir.example.org/r4/Patient?name=Canary", dict(lent.headers), b"Canary"
+    )
     for text in (repr(lent), repr(sent)):
         assert "Bearer" not in text and "Canary" not in text
 
@@ -123,5 +125,5 @@ async def test_a_header_that_would_split_the_request_is_not_sent(name: str, valu
 
 
 def test_a_path_is_compared_with_rules_after_its_escapes_are_undone() -> None:
-    assert Outgoing("GET", "https://h/r4/%24export?x=%24y", {}, None).path == "/r4/$export"
-    assert Outgoing("GET", "https://h/r4/Patient", {}, None).path == "/r4/Patient"
+    assert ReadyRequest("GET", "https://h/r4/%24export?x=%24y", {}, None).path == "/r4/$export"
+    assert ReadyRequest("GET", "https://h/r4/Patient", {}, None).path == "/r4/Patient"

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
 from federated.modeller import program as modeller
-from federated.protocols.sides import Outcome
+from federated.protocols.sides import TaskOutcome
 from federated.task.spec import TaskSpec, Unit
 from federated.types import AccessCheckResult, DatasourceContainer, ProtocolContext
 from tests.federated.runtime.cast import NAMES, Cast, OpenOwner, make_task
@@ -53,11 +53,11 @@ def source(folder: Path, count: int = 120, seed: int = 1, **settings: Any) -> Da
 
 def place(
     data: DatasourceContainer | None, algorithm: str, arguments: Mapping[str, Any] = TRAINING, **more: Any
-) -> Workplace:
+) -> StepContext:
     """A pod called "hull" with a task of one algorithm."""
     spec = make_task(algorithms=(Unit(name=f"bitfount.{algorithm}", arguments=dict(arguments)),))
     context = more.pop("context", ProtocolContext(task_id=spec.hash.hex()))
-    return Workplace("hull", spec, context, bytes(32), data=data, **more)
+    return StepContext("hull", spec, context, bytes(32), data=data, **more)
 
 
 @dataclass
@@ -66,12 +66,12 @@ class OwnerWithTable(OpenOwner):
 
     tables: dict[str, DatasourceContainer] = field(default_factory=dict)
 
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
         context = ProtocolContext(task_id=spec.hash.hex())
-        return Workplace(self.name, spec, context, secret, data=self.tables[self.name])
+        return StepContext(self.name, spec, context, secret, data=self.tables[self.name])
 
 
-def run(folder: Path, spec: TaskSpec, tables: dict[str, DatasourceContainer]) -> Outcome:
+def run(folder: Path, spec: TaskSpec, tables: dict[str, DatasourceContainer]) -> TaskOutcome:
     """A task over pods with these tables, in this process."""
     (folder / "state").mkdir(exist_ok=True)
     cast = Cast(folder / "state")

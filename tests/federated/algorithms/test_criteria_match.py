@@ -34,9 +34,9 @@ from federated.algorithms import criteria_match
 from federated.algorithms.criteria_match import Parameters
 from federated.errors import ConfigurationError, NameWaits
 from federated.screening.decide.evidence import Decision
-from federated.screening.patients import UNREAD, Kept, Ongoing
+from federated.screening.patients import UNREAD, ResumeState, StoredResult
 from federated.screening.report import wording
-from federated.screening.report.run import MatchState, Run
+from federated.screening.report.results import MatchState, Run
 from federated.screening.trial.load import read_trial
 
 TRIAL = """\
@@ -98,9 +98,11 @@ def row(number: int, **columns: str) -> Row:
     return Row(number, Person(id=f"p{number}"), columns)
 
 
-def run_of(site: FakeSite, rows: Sequence[Row], checked: Any = None, ongoing: Ongoing | None = None) -> Run:
+def run_of(
+    site: FakeSite, rows: Sequence[Row], checked: Any = None, ongoing: ResumeState | None = None
+) -> Run:
     parameters = Parameters(trial=checked or trial(), tool_version="0")
-    work = criteria_match.worker(parameters, site, rows, ongoing or Ongoing())  # type: ignore[arg-type]  # a fake
+    work = criteria_match.worker(parameters, site, rows, ongoing or ResumeState())  # type: ignore[arg-type]  # a fake
     return asyncio.run(work).local
 
 
@@ -197,14 +199,14 @@ def test_finished_patients_are_not_asked_again(tmp_path: Path) -> None:
     rows = [row(1), row(2), row(3)]
     site = FakeSite({number: person(number) for number in (1, 2, 3)})
 
-    def checkpoint() -> Checkpoint[Kept]:
-        found = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
+    def checkpoint() -> Checkpoint[StoredResult]:
+        found = Checkpoint(tmp_path / "c", {"trial": "x"}, StoredResult)
         found.load()
         found.start({"index_date": "2026-06-01"})
         return found
 
     first = checkpoint()
-    whole = run_of(site, rows, ongoing=Ongoing(first))
+    whole = run_of(site, rows, ongoing=ResumeState(first))
     first.close(finished=False)
     lines = (tmp_path / "c").read_bytes().split(b"\n")
     (tmp_path / "c").write_bytes(
@@ -213,7 +215,7 @@ def test_finished_patients_are_not_asked_again(tmp_path: Path) -> None:
     site.asked.clear()
     second = checkpoint()
     seen: list[tuple[int, int]] = []
-    again = run_of(site, rows, ongoing=Ongoing(second, lambda done, total: seen.append((done, total))))
+    again = run_of(site, rows, ongoing=ResumeState(second, lambda done, total: seen.append((done, total))))
     assert site.asked == [3]
     assert seen == [(2, 3), (3, 3)]
     assert again == whole
@@ -221,24 +223,24 @@ def test_finished_patients_are_not_asked_again(tmp_path: Path) -> None:
 
 def test_a_row_that_now_names_someone_else_is_asked_again(tmp_path: Path) -> None:
     site = FakeSite({1: person(1)})
-    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
+    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, StoredResult)
     stored.start({"index_date": "2026-06-01"})
-    run_of(site, [row(1)], ongoing=Ongoing(stored))
+    run_of(site, [row(1)], ongoing=ResumeState(stored))
     stored.close(finished=False)
-    after = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
+    after = Checkpoint(tmp_path / "c", {"trial": "x"}, StoredResult)
     after.load()
     after.start({})
     site.asked.clear()
-    run_of(site, [Row(1, Person(id="other"))], ongoing=Ongoing(after))
+    run_of(site, [Row(1, Person(id="other"))], ongoing=ResumeState(after))
     assert site.asked == [1]
 
 
 def test_what_the_server_failed_to_give_is_asked_again(tmp_path: Path) -> None:
-    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
+    stored = Checkpoint(tmp_path / "c", {"trial": "x"}, StoredResult)
     stored.start({"index_date": "2026-06-01"})
     broken = FakeSite({1: person(1, encounter=nothing(State.UNAVAILABLE)), 2: person(2)})
-    run_of(broken, [row(1), row(2)], ongoing=Ongoing(stored))
+    run_of(broken, [row(1), row(2)], ongoing=ResumeState(stored))
     stored.close(finished=False)
-    after = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
+    after = Checkpoint(tmp_path / "c", {"trial": "x"}, StoredResult)
     after.load()
     assert list(after.done) == [2]

@@ -15,7 +15,7 @@ from ehr.reading.query import COLUMNS, QueryResult
 from ehr.records.patient import Kind, State
 from ehr.sandbox.faults import Fault, Status, When
 from ehr.sandbox.server import Sandbox
-from ehr.site import Surroundings, open_site_async
+from ehr.site import ClockAndWire, open_site_async
 from federated.algorithms import ehr_query
 from federated.algorithms.ehr_query import Parameters, rows_of
 from federated.errors import InvalidArgument
@@ -53,7 +53,7 @@ def _table(limit: int = 8) -> list[dict[str, Any]]:
 
 def _query(pod: Pod, clock: FakeClock, table: list[dict[str, Any]], parameters: Parameters) -> QueryResult:
     async def run() -> QueryResult:
-        async with open_site_async(pod.config, Surroundings(clock=clock.clock)) as site:
+        async with open_site_async(pod.config, ClockAndWire(clock=clock.clock)) as site:
             result = await ehr_query.worker(parameters, site, table)
             assert result.leaves == {}
             return result.local
@@ -172,7 +172,7 @@ def test_the_same_people_are_found_as_the_truth_says(stage: tuple[Sandbox, Pod, 
     _, pod, clock = stage
 
     async def run() -> list[bool]:
-        async with open_site_async(pod.config, Surroundings(clock=clock.clock)) as site:
+        async with open_site_async(pod.config, ClockAndWire(clock=clock.clock)) as site:
             rows = await site.rows()
             return [reading.record is not None async for reading in site.readings(rows, [])]
 

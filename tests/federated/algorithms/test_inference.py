@@ -12,12 +12,12 @@ import pytest
 from federated.algorithms import inference
 from federated.algorithms.inference import Parameters, Predictions
 from federated.algorithms.results import WorkerResult
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.errors import TaskRefused
 from federated.models.files import to_bytes
 from federated.models.linear import LinearModel
 from federated.models.weights import inside
-from federated.owner.budgets import Budgets
+from federated.owner.budgets import BudgetLedger
 from federated.task.spec import Unit
 from tests.federated.algorithms.places import DATA, MODEL, place, source
 
@@ -53,11 +53,11 @@ class Asked:
         return granted
 
 
-def at(folder: Path, reserve: Any, **more: Any) -> Workplace:
+def at(folder: Path, reserve: Any, **more: Any) -> StepContext:
     return place(source(folder / "pod", 50), "ModelInference", INFERENCE, reserve=reserve, **more)
 
 
-async def run(where: Workplace, **changed: Any) -> WorkerResult[Predictions]:
+async def run(where: StepContext, **changed: Any) -> WorkerResult[Predictions]:
     found: Parameters = parameters_of(Parameters, Unit(name="x", arguments=INFERENCE | changed))
     return await inference.step(found, where, {})
 
@@ -104,7 +104,7 @@ async def test_predictions_are_reserved_before_the_model_sees_a_row(
 
 
 async def test_what_goes_beyond_the_limit_is_cut_and_the_result_says_so(tmp_path: Path) -> None:
-    with_limit = Budgets(tmp_path, {WEIGHTS["sha256"]: 60})
+    with_limit = BudgetLedger(tmp_path, {WEIGHTS["sha256"]: 60})
 
     def reserve(model: str, wanted: int) -> int:
         return with_limit.reserve(model, wanted)
@@ -131,7 +131,7 @@ async def test_a_small_number_of_predictions_is_not_told(tmp_path: Path) -> None
 
 async def test_numbers_of_predictions_that_differ_by_few_rows_are_not_both_told(tmp_path: Path) -> None:
     """A task that has no code for one value counts the rows without it; the difference is a few people."""
-    ledger = Budgets(tmp_path)
+    ledger = BudgetLedger(tmp_path)
 
     async def told(**data: Any) -> Any:
         where = at(tmp_path, Asked(), admit_counts=lambda counted: ledger.admit_counts("pod", counted, 11))

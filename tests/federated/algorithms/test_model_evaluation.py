@@ -12,7 +12,7 @@ import pytest
 
 from federated.aggregators.values import pack, unpack, without_metrics
 from federated.algorithms import evaluation, local_training, training
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.cli.task_documents import TaskResultDocument
 from federated.errors import TaskRefused
 from federated.modeller.task_run import TaskResult
@@ -36,7 +36,7 @@ def made(module: Any, arguments: Any) -> Any:
     return parameters_of(module.Parameters, Unit(name="x", arguments=dict(arguments)))
 
 
-def at(folder: Path, arguments: Any = EVALUATION, count: int = 120, **more: Any) -> Workplace:
+def at(folder: Path, arguments: Any = EVALUATION, count: int = 120, **more: Any) -> StepContext:
     return place(source(folder / "pod", count), "ModelEvaluation", arguments, **more)
 
 

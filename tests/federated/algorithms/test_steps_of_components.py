@@ -13,12 +13,12 @@ import pytest
 
 from federated.algorithms import criteria_match, ehr_query
 from federated.algorithms.results import WorkerResult
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.counts.differencing import Counted
 from federated.errors import NameWaits, PolicyRefused, TaskRefused
-from federated.screening.report.run import PatientResult, Run
+from federated.screening.report.results import PatientResult, Run
 from federated.screening.run import CHECKPOINT, Options, screen
-from federated.task.spec import Document, Unit
+from federated.task.spec import TaskDocument, Unit
 from federated.types import BitfountSchema, DatasourceContainer, PodDataConfig, PodDetailsConfig
 from tests.fakes.workplaces import ADULTS, place, sandbox_pod, trial_document
 
@@ -92,8 +92,8 @@ async def test_a_query_without_a_data_source_asks_for_the_cohort(pod: Path) -> N
     assert not dict(queried.leaves)
 
 
-def other(kind: Literal["trial", "steps"], text: str) -> Document:
-    return Document(kind=kind, digest="0" * 64, text=text)
+def other(kind: Literal["trial", "steps"], text: str) -> TaskDocument:
+    return TaskDocument(kind=kind, digest="0" * 64, text=text)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def other(kind: Literal["trial", "steps"], text: str) -> Document:
         (other("steps", "steps: []\n"), "no trial"),
     ],
 )
-async def test_a_trial_that_cannot_be_trusted_is_refused(document: Document, words: str) -> None:
+async def test_a_trial_that_cannot_be_trusted_is_refused(document: TaskDocument, words: str) -> None:
     with pytest.raises(TaskRefused, match=words) as refused:
         await criteria_match.step(match(), place(None, {"adults": document}), {})
     assert refused.value.code == "TASK_SETUP_ERROR"

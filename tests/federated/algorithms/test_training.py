@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from federated.algorithms import training
+from federated.algorithms.step_context import parameters_of
 from federated.algorithms.training import Parameters
-from federated.algorithms.workplace import parameters_of
 from federated.errors import TaskRefused
 from federated.models.interface import Rows, Tensors
 from federated.models.linear import LinearModel, Settings

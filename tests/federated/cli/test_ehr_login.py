@@ -14,7 +14,7 @@ import pytest
 from ehr.connect.store_key import KEY_BYTES
 from ehr.sandbox import RegisteredApp, Sandbox
 from federated.cli import keyboard
-from federated.cli.documents import LoginDocument
+from federated.cli.command_documents import LoginDocument
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
 from tests.ehr.auth.door import Browser

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from federated.cli import frame
-from federated.cli.documents import CheckDocument
+from federated.cli.command_documents import CheckDocument
 from federated.cli.trial import ImportDocument
 from federated.screening.trial.load import check_trial, load_trial
 from federated.screening.trial.lock import digest

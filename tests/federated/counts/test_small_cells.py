@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.counts.suppression import DEFAULT, Group, protected, protected_funnel
+from federated.counts.suppression import DEFAULT, ShownGroup, protected, protected_funnel
 from federated.errors import InvalidArgument
 
 K = 5
@@ -26,7 +26,7 @@ def test_small_cells_cannot_be_computed_from_the_rest(cells: int, largest: int) 
 
     Inputs up to twice ``largest`` count as explanations, so that the edge of the search hides nothing.
     """
-    explained: dict[Group, list[set[int]]] = defaultdict(lambda: [set() for _ in range(cells)])
+    explained: dict[ShownGroup, list[set[int]]] = defaultdict(lambda: [set() for _ in range(cells)])
     for world in worlds(cells, largest + K):
         for seen, count in zip(explained[protected(world, K)], world, strict=True):
             seen.add(count)
@@ -42,7 +42,7 @@ def test_hiding_the_small_cell_alone_is_not_enough() -> None:
     naive = (None, 40, 60)
     assert group.total is not None
     assert group.total - sum(count for count in naive if count) == 3
-    assert group == Group(103, (None, None, 60))
+    assert group == ShownGroup(103, (None, None, 60))
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=8), st.integers(5, 20))
@@ -72,7 +72,7 @@ def test_no_difference_in_a_funnel_is_small(lost: list[int], left: int) -> None:
 
 def test_equal_counts_are_hidden_together() -> None:
     """Hiding one of two equal counts would tell, by its place, which of the hidden ones is small."""
-    assert protected((11, 11, 4)) == Group(26, (None, None, None))
+    assert protected((11, 11, 4)) == ShownGroup(26, (None, None, None))
 
 
 def test_a_funnel_that_loses_enough_is_shown_as_it_is() -> None:

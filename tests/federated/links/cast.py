@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from federated.links.link import Handler
-from federated.links.sockets import Backoff, Hub, Modeller, Settings, dial, listen
-from federated.task.envelope import Parcel
+from federated.links.sockets import Backoff, Hub, LinkSettings, Modeller, dial, listen
+from federated.task.envelope import Envelope
 from secure_agg import Identity
 
 SEEDS = {name: os.urandom(32) for name in ("modeller", "leeds", "york")}
@@ -19,7 +19,7 @@ SOON = Backoff(first_s=0.01, cap_s=0.02)
 WAIT_S = 10.0
 
 
-async def echo(request: Parcel) -> Parcel:
+async def echo(request: Envelope) -> Envelope:
     return request
 
 
@@ -27,7 +27,7 @@ async def echo(request: Parcel) -> Parcel:
 async def hub_at(port: int = 0, **settings: float) -> AsyncIterator[Hub]:
     async with (
         asyncio.timeout(60),
-        await listen(MODELLER, PODS, port=port, settings=Settings(**settings)) as hub,
+        await listen(MODELLER, PODS, port=port, settings=LinkSettings(**settings)) as hub,
     ):
         yield hub
 

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from federated.links.sockets import Backoff, Modeller, Settings, dial, listen
-from federated.task.envelope import Parcel
+from federated.links.sockets import Backoff, LinkSettings, Modeller, dial, listen
+from federated.task.envelope import Envelope
 from secure_agg import Identity
 
 SOON = Backoff(first_s=0.02, cap_s=0.05)
@@ -22,7 +22,7 @@ SOON = Backoff(first_s=0.02, cap_s=0.05)
 async def pod(given: dict[str, Any]) -> None:
     hold = Path(given["hold"])
 
-    async def handle(request: Parcel) -> Parcel:
+    async def handle(request: Envelope) -> Envelope:
         sys.stdout.write("asked\n")
         sys.stdout.flush()
         while hold.exists():
@@ -31,7 +31,7 @@ async def pod(given: dict[str, Any]) -> None:
 
     modeller = Modeller("127.0.0.1", given["port"], bytes.fromhex(given["modeller"]))
     key = Identity(bytes.fromhex(given["seed"]))
-    await dial(modeller, key, "leeds", handle, Settings(silence_s=given["silence_s"]), backoff=SOON)
+    await dial(modeller, key, "leeds", handle, LinkSettings(silence_s=given["silence_s"]), backoff=SOON)
 
 
 async def hub(given: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ async def hub(given: dict[str, Any]) -> None:
     pods = {"leeds": bytes.fromhex(given["pod"])}
     async with await listen(key, pods, port=given["port"]) as link:
         while True:
-            await link.ask("leeds", Parcel(b"1"))
+            await link.ask("leeds", Envelope(b"1"))
             sys.stdout.write("answered\n")
             sys.stdout.flush()
             await asyncio.sleep(0.02)

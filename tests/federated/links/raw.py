@@ -6,10 +6,10 @@ import os
 import socket
 import ssl
 
-from federated.links.frames import HEADER_SIZE, Header, Kind, Sizes, frame, read_header
-from federated.links.greeting import NONCE_SIZE
+from federated.links.frames import HEADER_SIZE, FrameHeader, FrameKind, Sizes, frame, read_header
+from federated.links.handshake import NONCE_SIZE
 from federated.links.pinned_tls import certificate_hash, pod_context
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 from secure_agg import Identity
 from tests.federated.links.cast import LEEDS, MODELLER
 
@@ -29,8 +29,8 @@ class RawPod:
     def __exit__(self, *_: object) -> None:
         self.tls.close()
 
-    def send(self, kind: Kind, head: bytes = b"", body: bytes = b"", request: int = 0) -> None:
-        for piece in frame(kind, Parcel(head, body), request).pieces:
+    def send(self, kind: FrameKind, head: bytes = b"", body: bytes = b"", request: int = 0) -> None:
+        for piece in frame(kind, Envelope(head, body), request).pieces:
             self.tls.sendall(piece)
 
     def exactly(self, size: int) -> bytes:
@@ -42,12 +42,12 @@ class RawPod:
             data += part
         return data
 
-    def receive(self) -> tuple[Header, bytes, bytes]:
+    def receive(self) -> tuple[FrameHeader, bytes, bytes]:
         """The next frame that is no sign of life."""
         while True:
             header = read_header(self.exactly(HEADER_SIZE), Sizes())
             head, body = self.exactly(header.head), self.exactly(header.body)
-            if header.kind is not Kind.PING:
+            if header.kind is not FrameKind.PING:
                 return header, head, body
 
     def is_closed(self) -> bool:
@@ -60,7 +60,7 @@ class RawPod:
     def bound(self, nonce: bytes | None = None) -> bytes:
         """Ask for a challenge; what both signatures cover."""
         nonce = nonce or os.urandom(NONCE_SIZE)
-        self.send(Kind.HELLO, nonce)
+        self.send(FrameKind.HELLO, nonce)
         _, challenge, _ = self.receive()
         shown = certificate_hash(self.tls.getpeercert(binary_form=True) or b"")
         return shown + nonce + challenge[:NONCE_SIZE] + MODELLER.public
@@ -68,7 +68,7 @@ class RawPod:
     def proof(self, name: str = "leeds", key: Identity = LEEDS, nonce: bytes | None = None) -> bytes:
         return key.sign(POD_DOMAIN + self.bound(nonce) + name.encode()) + name.encode()
 
-    def prove(self, name: str = "leeds", key: Identity = LEEDS) -> Kind:
+    def prove(self, name: str = "leeds", key: Identity = LEEDS) -> FrameKind:
         """Greet; what the hub said."""
-        self.send(Kind.PROOF, self.proof(name, key))
+        self.send(FrameKind.PROOF, self.proof(name, key))
         return self.receive()[0].kind

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from federated.links.frames import Kind
+from federated.links.frames import FrameKind
 from federated.links.pinned_tls import pod_context
 from federated.links.sockets import Hub
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 from tests.federated.links.cast import YORK, dialled, hub_at, until
 from tests.federated.links.raw import RawPod
 
@@ -26,9 +26,9 @@ Address = tuple[str, int]
 async def busy_hub(**settings: float) -> AsyncIterator[Hub]:
     """A hub with an honest pod, which must still answer in the end."""
     async with hub_at(**settings) as hub, dialled(hub, name="york", key=YORK):
-        await hub.ask("york", Parcel(b"before"))
+        await hub.ask("york", Envelope(b"before"))
         yield hub
-        assert (await hub.ask("york", Parcel(b"after"))).head == b"after"
+        assert (await hub.ask("york", Envelope(b"after"))).head == b"after"
 
 
 def _plain(address: Address, data: bytes) -> bytes:
@@ -95,30 +95,30 @@ async def test_nothing_but_a_greeting_is_taken_from_a_stranger(what: str) -> Non
 
 
 async def test_a_proof_of_an_earlier_greeting_proves_nothing() -> None:
-    def attempt(address: Address) -> Kind:
+    def attempt(address: Address) -> FrameKind:
         nonce = os.urandom(32)  # whoever repeats a proof repeats its nonce too; the hub's own must be fresh
         with RawPod(address) as first:
             proof = first.proof(nonce=nonce)
-            first.send(Kind.PROOF, proof)
-            assert first.receive()[0].kind is Kind.WELCOME
+            first.send(FrameKind.PROOF, proof)
+            assert first.receive()[0].kind is FrameKind.WELCOME
         with RawPod(address) as second:
             second.bound(nonce)
-            second.send(Kind.PROOF, proof)
+            second.send(FrameKind.PROOF, proof)
             return second.receive()[0].kind
 
     async with busy_hub() as hub:
-        assert await asyncio.to_thread(attempt, hub.address) is Kind.REFUSED
+        assert await asyncio.to_thread(attempt, hub.address) is FrameKind.REFUSED
 
 
 async def test_a_proof_taken_from_another_hub_of_the_same_modeller_proves_nothing() -> None:
-    def attempt(there: Address, here: Address) -> Kind:
+    def attempt(there: Address, here: Address) -> FrameKind:
         with RawPod(there) as one, RawPod(here) as other:
             other.bound()
-            other.send(Kind.PROOF, one.proof())
+            other.send(FrameKind.PROOF, one.proof())
             return other.receive()[0].kind
 
     async with hub_at() as another, busy_hub() as hub:
-        assert await asyncio.to_thread(attempt, another.address, hub.address) is Kind.REFUSED
+        assert await asyncio.to_thread(attempt, another.address, hub.address) is FrameKind.REFUSED
 
 
 async def test_a_relay_that_ends_tls_itself_is_found_out_by_the_pod() -> None:
@@ -140,7 +140,7 @@ async def _rogue(hub: Hub, act: Callable[[RawPod], None]) -> bool:
 
     def attempt() -> bool:
         with RawPod(hub.address) as pod:
-            assert pod.prove() is Kind.WELCOME
+            assert pod.prove() is FrameKind.WELCOME
             act(pod)
             return pod.is_closed()
 
@@ -148,10 +148,10 @@ async def _rogue(hub: Hub, act: Callable[[RawPod], None]) -> bool:
 
 
 ROGUES: dict[str, Callable[[RawPod], None]] = {
-    "an answer to nothing": lambda pod: pod.send(Kind.ANSWER, b"h", request=99),
-    "an answer to another pod's request": lambda pod: pod.send(Kind.ANSWER, b"h", request=1),
-    "a request": lambda pod: pod.send(Kind.REQUEST, b"h", request=1),
-    "a greeting again": lambda pod: pod.send(Kind.HELLO, bytes(32)),
+    "an answer to nothing": lambda pod: pod.send(FrameKind.ANSWER, b"h", request=99),
+    "an answer to another pod's request": lambda pod: pod.send(FrameKind.ANSWER, b"h", request=1),
+    "a request": lambda pod: pod.send(FrameKind.REQUEST, b"h", request=1),
+    "a greeting again": lambda pod: pod.send(FrameKind.HELLO, bytes(32)),
     "a sign of life with a body": lambda pod: pod.tls.sendall(_header(kind=6, head=0, body=1) + b"1"),
     "a body that was not asked for": lambda pod: pod.tls.sendall(_header(kind=8, head=0, body=2**29)),
 }
@@ -168,10 +168,10 @@ async def test_a_pod_that_answers_twice_is_disconnected_and_its_first_answer_kep
     def twice(pod: RawPod) -> None:
         header, _, _ = pod.receive()
         for text in (b"first", b"second"):
-            pod.send(Kind.ANSWER, text, request=header.request)
+            pod.send(FrameKind.ANSWER, text, request=header.request)
 
     async with busy_hub() as hub:
-        asked = asyncio.create_task(hub.ask("leeds", Parcel(b"1")))
+        asked = asyncio.create_task(hub.ask("leeds", Envelope(b"1")))
         assert await _rogue(hub, twice)
         assert (await asked).head == b"first"
 
@@ -182,7 +182,7 @@ async def test_an_answer_longer_than_the_limit_is_refused_before_it_is_read() ->
         pod.tls.sendall(struct.pack(">4sBBHQIQ", b"TVLK", 1, 8, 0, header.request, 0, 1001))
 
     async with busy_hub(body_limit=1000) as hub:
-        asked = asyncio.create_task(hub.ask("leeds", Parcel(b"1")))
+        asked = asyncio.create_task(hub.ask("leeds", Envelope(b"1")))
         assert await _rogue(hub, long)
         await until(lambda: any("than 65536 and 1000 bytes" in text for text in hub.refusals))
         asked.cancel()
@@ -193,7 +193,7 @@ async def test_w14_a_path_in_a_message_stays_text(tmp_path) -> None:
     file.write_bytes(b"stays")
     async with busy_hub() as hub, dialled(hub):
         path = os.fsencode(file)
-        answer = await hub.ask("leeds", Parcel(path, path))
+        answer = await hub.ask("leeds", Envelope(path, path))
         assert (answer.head, bytes(answer.body)) == (path, path)
     assert file.read_bytes() == b"stays"
 
@@ -215,7 +215,7 @@ async def test_a_crowd_of_strangers_does_not_keep_a_pod_out() -> None:
         crowd = [socket.create_connection(hub.address, 5) for _ in range(12)]
         try:
             async with dialled(hub):
-                assert (await hub.ask("leeds", Parcel(b"1"))).head == b"1"
+                assert (await hub.ask("leeds", Envelope(b"1"))).head == b"1"
             assert len(hub._unproven) <= 3
         finally:
             for each in crowd:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from federated.links.sockets import Modeller
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 from tests.federated.links.cast import LEEDS, MODELLER, SEEDS, dialled, hub_at, until
 from tests.repository.sources import ROOT
 
@@ -55,7 +55,7 @@ async def test_w16_a_pod_killed_with_a_request_out_comes_back_and_answers_it(tmp
     hold.touch()
     async with hub_at() as hub:
         with _pod(hub.address[1], hold) as first:
-            asked = asyncio.create_task(hub.ask("leeds", Parcel(b"1", BODY)))
+            asked = asyncio.create_task(hub.ask("leeds", Envelope(b"1", BODY)))
             assert await _line(first) == "asked"
             first.send_signal(signal.SIGKILL)
             await until(lambda: not hub.connected)
@@ -69,9 +69,9 @@ async def test_w16_a_pod_killed_with_a_request_out_comes_back_and_answers_it(tmp
 async def test_w17_a_pod_that_stands_still_is_away_and_answers_when_it_goes_on(tmp_path: Path) -> None:
     async with hub_at(silence_s=0.6) as hub:
         with _pod(hub.address[1], tmp_path / "no-hold", 0.6) as pod:
-            await hub.ask("leeds", Parcel(b"1"))
+            await hub.ask("leeds", Envelope(b"1"))
             pod.send_signal(signal.SIGSTOP)  # its sockets stay open: only its silence tells
-            asked = asyncio.create_task(hub.ask("leeds", Parcel(b"2", BODY)))
+            asked = asyncio.create_task(hub.ask("leeds", Envelope(b"2", BODY)))
             await until(lambda: not hub.connected)
             assert not asked.done()
             pod.send_signal(signal.SIGCONT)
@@ -83,7 +83,7 @@ async def test_a_killed_hub_that_starts_again_on_its_port_finds_its_pods() -> No
         port = free.getsockname()[1]
     heard: list[bytes] = []
 
-    async def handle(request: Parcel) -> Parcel:
+    async def handle(request: Envelope) -> Envelope:
         heard.append(request.head)
         return request
 

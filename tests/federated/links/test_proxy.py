@@ -11,7 +11,7 @@ import pytest
 
 from federated.links.sockets import Modeller
 from federated.owner.federation_section import ModellerSection
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 from tests.federated.links.cast import MODELLER, dialled, hub_at, until
 
 OPEN = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 gate\r\nX-Cache: none\r\n\r\n"
@@ -63,7 +63,7 @@ async def test_a_pod_takes_part_through_a_proxy() -> None:
     async with hub_at() as hub, proxy_at(to=hub.address[1]) as proxy:
         there = Modeller("tasks.invalid", 7443, MODELLER.public, ("127.0.0.1", proxy.port))
         async with dialled(None, modeller=there) as said:
-            answer = await hub.ask("leeds", Parcel(b"a question that is pinned", b"b" * 100_000))
+            answer = await hub.ask("leeds", Envelope(b"a question that is pinned", b"b" * 100_000))
     assert bytes(answer.body) == b"b" * 100_000
     assert proxy.asked[0] == b"CONNECT tasks.invalid:7443 HTTP/1.1\r\nHost: tasks.invalid:7443\r\n\r\n"
     assert said[0] == "Connected to the modeller's program."

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from federated.errors import MessageRefused
-from federated.links.frames import AT_ONCE, HEAD_LIMIT, HEADER_SIZE, MAGIC, VERSION, Kind
+from federated.links.frames import AT_ONCE, HEAD_LIMIT, HEADER_SIZE, MAGIC, VERSION, FrameKind
 from federated.links.sockets import Backoff, Modeller
-from federated.task.envelope import Parcel
+from federated.task.envelope import Envelope
 from tests.federated.links.cast import MODELLER, WAIT_S, dialled, hub_at, until
 from tests.federated.links.raw import RawPod
 
@@ -20,7 +20,7 @@ from tests.federated.links.raw import RawPod
 async def test_more_requests_than_a_pod_works_on_at_once_are_all_answered() -> None:
     open_now = most = 0
 
-    async def counted(request: Parcel) -> Parcel:
+    async def counted(request: Envelope) -> Envelope:
         nonlocal open_now, most
         open_now += 1
         most = max(most, open_now)
@@ -30,19 +30,19 @@ async def test_more_requests_than_a_pod_works_on_at_once_are_all_answered() -> N
 
     async with hub_at() as hub, dialled(hub, counted) as said, asyncio.timeout(20):
         heads = [str(number).encode() for number in range(2 * AT_ONCE + 5)]
-        answers = await asyncio.gather(*(hub.ask("leeds", Parcel(head)) for head in heads))
+        answers = await asyncio.gather(*(hub.ask("leeds", Envelope(head)) for head in heads))
         assert [answer.head for answer in answers] == heads
         assert most <= AT_ONCE
         assert said == ["Connected to the modeller's program."]
 
 
 async def test_the_same_request_asked_twice_at_once_is_answered_twice() -> None:
-    async def slow(request: Parcel) -> Parcel:
+    async def slow(request: Envelope) -> Envelope:
         await asyncio.sleep(0.1)
         return request
 
     async with hub_at() as hub, dialled(hub, slow), asyncio.timeout(5):
-        same = Parcel(b"1", b"body")
+        same = Envelope(b"1", b"body")
         answers = await asyncio.gather(hub.ask("leeds", same), hub.ask("leeds", same))
         assert [bytes(answer.body) for answer in answers] == [b"body", b"body"]
 
@@ -50,7 +50,7 @@ async def test_the_same_request_asked_twice_at_once_is_answered_twice() -> None:
 async def test_requests_given_up_make_room_for_others() -> None:
     release = asyncio.Event()
 
-    async def gated(request: Parcel) -> Parcel:
+    async def gated(request: Envelope) -> Envelope:
         if request.head != b"last":
             await release.wait()
         return request
@@ -58,9 +58,9 @@ async def test_requests_given_up_make_room_for_others() -> None:
     async with hub_at() as hub, dialled(hub, gated) as said, asyncio.timeout(20):
         await until(lambda: bool(hub.connected))
         given_up = [
-            asyncio.create_task(hub.ask("leeds", Parcel(str(number).encode()))) for number in range(AT_ONCE)
+            asyncio.create_task(hub.ask("leeds", Envelope(str(number).encode()))) for number in range(AT_ONCE)
         ]
-        last = asyncio.create_task(hub.ask("leeds", Parcel(b"last")))
+        last = asyncio.create_task(hub.ask("leeds", Envelope(b"last")))
         await asyncio.sleep(0.2)
         for task in given_up:
             task.cancel()
@@ -70,16 +70,16 @@ async def test_requests_given_up_make_room_for_others() -> None:
 
 
 async def test_an_answer_too_long_to_send_is_no_answer() -> None:
-    async def long(request: Parcel) -> Parcel:
-        return Parcel(bytes(HEAD_LIMIT + 1))
+    async def long(request: Envelope) -> Envelope:
+        return Envelope(bytes(HEAD_LIMIT + 1))
 
     async with hub_at() as hub, dialled(hub, long), asyncio.timeout(5):
         with pytest.raises(MessageRefused, match="program failed"):
-            await hub.ask("leeds", Parcel(b"1"))
+            await hub.ask("leeds", Envelope(b"1"))
 
 
 def _header(head: int) -> bytes:
-    return MAGIC + bytes((VERSION, Kind.HELLO, 0, 0)) + bytes(8) + head.to_bytes(4, "big") + bytes(8)
+    return MAGIC + bytes((VERSION, FrameKind.HELLO, 0, 0)) + bytes(8) + head.to_bytes(4, "big") + bytes(8)
 
 
 async def test_strangers_do_not_choose_what_the_hub_remembers_of_them() -> None:
@@ -132,7 +132,7 @@ async def test_a_pod_goes_on_where_no_thread_can_be_started_for_a_connection(mon
     async with hub_at() as hub:
         monkeypatch.setattr(threading.Thread, "start", fails_once)
         async with dialled(hub), asyncio.timeout(5):
-            assert (await hub.ask("leeds", Parcel(b"1"))).head == b"1"
+            assert (await hub.ask("leeds", Envelope(b"1"))).head == b"1"
     assert not failures
 
 

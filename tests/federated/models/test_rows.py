@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from federated.datasources.settings import SourceSettings
 from federated.datasources.tables import open_table
 from federated.errors import TaskRefused
-from federated.models.rows import Reading, read
+from federated.models.rows import TableReading, read
 from federated.models.selection import Selection
 
 TEXT = """age,sex,stage,x_b,x_a,free,dead
@@ -32,7 +32,7 @@ COLUMNS = {
 SEX = {"sex": {"F": 0, "M": 1}}
 
 
-def reading(folder: Path, text: str = TEXT, **selection: Any) -> Reading:
+def reading(folder: Path, text: str = TEXT, **selection: Any) -> TableReading:
     (folder / "lung.csv").write_text(text)
     settings = SourceSettings.model_validate({"file": "lung.csv", "columns": COLUMNS})
     return read(open_table("lung", settings, folder), TypeAdapter(Selection).validate_python(selection))

@@ -14,29 +14,29 @@ import pytest
 
 from federated.errors import InvalidArgument
 from federated.names import _PodResponseType as Code
-from federated.owner.access import Gate, check_access
-from federated.task.spec import Aggregation, Document, TaskSpec, moment
+from federated.owner.access import AccessContext, check_access
+from federated.task.spec import Aggregation, TaskDocument, TaskSpec, moment
 from federated.types import InferenceLimits, ModelURLs
 from tests.fakes.tasks import NOW, PODS, TRIAL, counting, gate, identity, participant, policy, signed, task
 
 
-def code(spec: TaskSpec, at: Gate, now: Any = NOW) -> Code:
+def code(spec: TaskSpec, at: AccessContext, now: Any = NOW) -> Code:
     result, verdict = check_access(*signed(spec), at, now)
     assert result["response_type"] is verdict.code
     return verdict.code
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Gate:
+def at(tmp_path: Path) -> AccessContext:
     return gate(tmp_path)
 
 
 @pytest.mark.parametrize("spec", [task(), counting()])
-def test_a_task_that_is_allowed_is_accepted_again_and_again(spec: TaskSpec, at: Gate) -> None:
+def test_a_task_that_is_allowed_is_accepted_again_and_again(spec: TaskSpec, at: AccessContext) -> None:
     assert [code(spec, at) for _ in range(3)] == [Code.ACCEPT] * 3
 
 
-def test_a_task_without_a_signature_or_with_another_ones_is_refused(at: Gate) -> None:
+def test_a_task_without_a_signature_or_with_another_ones_is_refused(at: AccessContext) -> None:
     data, signature = signed(task())
     stranger = signed(task(), identity("stranger"))[1]
     wrong = [b"", stranger, signature[:-1], bytes(64), signed(counting())[1]]
@@ -70,7 +70,9 @@ def _mutations(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("spec", [task(), counting(project="heart")])
-def test_w11_w12_no_field_of_a_task_can_be_changed_after_it_was_signed(spec: TaskSpec, at: Gate) -> None:
+def test_w11_w12_no_field_of_a_task_can_be_changed_after_it_was_signed(
+    spec: TaskSpec, at: AccessContext
+) -> None:
     data, signature = signed(spec)
     changed = [
         json.dumps(each, sort_keys=True, separators=(",", ":")).encode()
@@ -83,18 +85,18 @@ def test_w11_w12_no_field_of_a_task_can_be_changed_after_it_was_signed(spec: Tas
     assert code(spec, at) is Code.ACCEPT
 
 
-def test_w12_a_nonce_holds_for_one_task(at: Gate) -> None:
+def test_w12_a_nonce_holds_for_one_task(at: AccessContext) -> None:
     assert code(task(), at) is Code.ACCEPT
     assert code(task(name="another"), at) is Code.NO_ACCESS
     assert code(task(name="another", nonce="1" * 32), at) is Code.ACCEPT
 
 
-def test_w12_a_task_has_an_end(at: Gate) -> None:
+def test_w12_a_task_has_an_end(at: AccessContext) -> None:
     assert code(task(), at, NOW + timedelta(days=2)) is Code.TASK_TIMEOUT
     assert code(task(), at, NOW - timedelta(hours=2)) is Code.NO_ACCESS
 
 
-def test_a_refused_task_leaves_no_trace_in_the_ledger(at: Gate) -> None:
+def test_a_refused_task_leaves_no_trace_in_the_ledger(at: AccessContext) -> None:
     poor = replace(at, policy=policy(protocols=frozenset()))
     assert code(task(), poor) is Code.NO_ACCESS
     assert code(task(name="another"), at) is Code.ACCEPT
@@ -108,7 +110,7 @@ def test_tasks_of_one_day_are_counted(tmp_path: Path) -> None:
     assert code(tasks[2], at, NOW + timedelta(hours=13)) is Code.ACCEPT
 
 
-def test_w10_a_modeller_cannot_shrink_the_cohort_from_task_to_task(at: Gate) -> None:
+def test_w10_a_modeller_cannot_shrink_the_cohort_from_task_to_task(at: AccessContext) -> None:
     six = (*PODS, "oban")
     owner = policy(peers={name: identity(name).public for name in six})
     at = replace(at, policy=owner)
@@ -118,7 +120,7 @@ def test_w10_a_modeller_cannot_shrink_the_cohort_from_task_to_task(at: Gate) -> 
     assert code(counting(nonce="2" * 32), at) is Code.ACCEPT  # over other data
 
 
-def test_w10_a_data_source_that_nothing_reads_makes_no_other_data(at: Gate) -> None:
+def test_w10_a_data_source_that_nothing_reads_makes_no_other_data(at: AccessContext) -> None:
     """The same patients of the EHR would be counted with one hospital and without it."""
     six = (*PODS, "oban")
     at = replace(at, policy=policy(peers={name: identity(name).public for name in six}))
@@ -152,9 +154,9 @@ def test_limits_and_urls_are_read_from_an_accepted_answer(tmp_path: Path) -> Non
 
 
 def test_whatever_goes_wrong_inside_is_no_access_and_nothing_is_told(
-    at: Gate, caplog: pytest.LogCaptureFixture
+    at: AccessContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def breaks(document: Document) -> str:
+    def breaks(document: TaskDocument) -> str:
         raise RuntimeError("Shaw, Amy, /srv/keys/pod.seed")
 
     with caplog.at_level(logging.DEBUG):
@@ -165,24 +167,24 @@ def test_whatever_goes_wrong_inside_is_no_access_and_nothing_is_told(
     assert "Shaw" not in said and "/srv" not in said
 
 
-def test_a_document_that_cannot_be_read_is_refused(at: Gate) -> None:
-    def refuses(document: Document) -> str:
+def test_a_document_that_cannot_be_read_is_refused(at: AccessContext) -> None:
+    def refuses(document: TaskDocument) -> str:
         raise InvalidArgument("no trial")
 
     assert code(counting(), replace(at, digest_of=refuses)) is Code.NO_ACCESS
     assert code(counting(), replace(at, digest_of=None)) is Code.NO_ACCESS
 
 
-def test_without_its_ledger_a_pod_refuses_every_task(at: Gate) -> None:
+def test_without_its_ledger_a_pod_refuses_every_task(at: AccessContext) -> None:
     at.budgets.close()
     assert code(task(), at) is Code.TASK_SETUP_ERROR
 
 
-def test_an_allowed_digest_does_not_open_the_door_for_another_trial(at: Gate) -> None:
-    lie = Document(kind="trial", digest=TRIAL.digest, text="trialveil: 1\ntitle: everybody\n")
+def test_an_allowed_digest_does_not_open_the_door_for_another_trial(at: AccessContext) -> None:
+    lie = TaskDocument(kind="trial", digest=TRIAL.digest, text="trialveil: 1\ntitle: everybody\n")
     assert code(counting(documents={"trial.yaml": lie}), at) is Code.NO_ACCESS
 
 
-def test_a_task_that_does_not_hold_together_is_no_task(at: Gate) -> None:
+def test_a_task_that_does_not_hold_together_is_no_task(at: AccessContext) -> None:
     spec = task(aggregation=Aggregation(name="bitfount.SecureAggregator", minimum_survivors=2))
     assert code(spec, at) is Code.TASK_SETUP_ERROR

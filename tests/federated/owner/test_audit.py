@@ -17,7 +17,7 @@ import pytest
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
 from federated.errors import CheckFailed, ConfigurationError, InvalidArgument
-from federated.owner.audit import FILE, HEAD, TORN, Audit, Event, read_audit
+from federated.owner.audit import FILE, HEAD, TORN, Audit, AuditEvent, read_audit
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TASK = bytes(range(32))
@@ -25,7 +25,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from federated.owner.audit import Audit, Event
+from federated.owner.audit import Audit, AuditEvent
 log = Audit(Path(sys.argv[1]))
 for _ in range(int(sys.argv[2])):
     print(log.note(datetime(2026, 6, 1, tzinfo=UTC), Event("masked update", left={"numbers": 7})), flush=True)
@@ -35,7 +35,8 @@ for _ in range(int(sys.argv[2])):
 def written(folder: Path, entries: int = 3) -> list[str]:
     log = Audit(folder)
     hashes = [
-        log.note(NOW, Event("accepted", TASK, "ana", "ACCEPT", (), {"numbers": n})) for n in range(entries)
+        log.note(NOW, AuditEvent("accepted", TASK, "ana", "ACCEPT", (), {"numbers": n}))
+        for n in range(entries)
     ]
     log.close()
     return hashes
@@ -153,7 +154,7 @@ def test_threads_and_processes_write_one_chain(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), "30"], stdout=subprocess.PIPE)
     log = Audit(tmp_path)
     threads = [
-        threading.Thread(target=lambda: [log.note(NOW, Event("refused")) for _ in range(15)])
+        threading.Thread(target=lambda: [log.note(NOW, AuditEvent("refused")) for _ in range(15)])
         for _ in range(2)
     ]
     for each in threads:
@@ -166,12 +167,12 @@ def test_threads_and_processes_write_one_chain(tmp_path: Path) -> None:
 
 def test_a_change_while_the_pod_runs_stops_the_next_entry(tmp_path: Path) -> None:
     log = Audit(tmp_path)
-    log.note(NOW, Event("accepted"))
-    log.note(NOW, Event("accepted"))
+    log.note(NOW, AuditEvent("accepted"))
+    log.note(NOW, AuditEvent("accepted"))
     content = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(content.splitlines(keepends=True)[0])
     with pytest.raises(CheckFailed):
-        log.note(NOW, Event("refused"))
+        log.note(NOW, AuditEvent("refused"))
 
 
 def test_only_words_hashes_and_whole_numbers_can_be_noted() -> None:
@@ -184,11 +185,11 @@ def test_only_words_hashes_and_whole_numbers_can_be_noted() -> None:
         {"event": "ok", "left": {"a/b": 1}},
     ):
         with pytest.raises(InvalidArgument):
-            Event(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+            AuditEvent(**wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_reason_of_the_policy_can_be_noted(tmp_path: Path) -> None:
-    Audit(tmp_path).note(NOW, Event("refused", TASK, "ana", "NO_ACCESS", ("minimum_survivors",)))
+    Audit(tmp_path).note(NOW, AuditEvent("refused", TASK, "ana", "NO_ACCESS", ("minimum_survivors",)))
     assert read_audit(tmp_path).entries[0].reason == ("minimum_survivors",)
 
 

@@ -15,14 +15,14 @@ import pytest
 
 from federated.counts.differencing import Counted, shortened, too_close
 from federated.errors import BudgetSpent, ConfigurationError, InvalidArgument, PolicyRefused
-from federated.owner.budgets import FILE, Budgets, Charge, Opened
+from federated.owner.budgets import FILE, BudgetLedger, Charge, Opened
 from secure_agg.privacy import epsilon
 
 QUOTA = 500
 SPENDER = """
 import sys
 from pathlib import Path
-from federated.owner.budgets import Budgets
+from federated.owner.budgets import BudgetLedger
 budgets = Budgets(Path(sys.argv[1]), {"oct": int(sys.argv[2])})
 print("ready", flush=True)
 sys.stdin.readline()
@@ -62,7 +62,7 @@ def test_w19_processes_that_reserve_at_once_never_exceed_the_quota(tmp_path: Pat
     begin(processes)
     granted = [printed(each) for each in processes]
     assert sum(granted) == QUOTA
-    assert Budgets(tmp_path, {"oct": QUOTA}).used("oct") == QUOTA
+    assert BudgetLedger(tmp_path, {"oct": QUOTA}).used("oct") == QUOTA
 
 
 def test_w19_a_killed_process_never_gives_a_prediction_out_twice(tmp_path: Path) -> None:
@@ -76,13 +76,13 @@ def test_w19_a_killed_process_never_gives_a_prediction_out_twice(tmp_path: Path)
     said += printed(killed) + printed(other)
     # At most the one reservation that it could not tell of is lost.
     assert quota - 1 <= said <= quota
-    again = Budgets(tmp_path, {"oct": quota})
+    again = BudgetLedger(tmp_path, {"oct": quota})
     assert again.used("oct") == quota
     assert again.reserve("oct", 1) == 0
 
 
 def test_w19_threads_share_a_quota_too(tmp_path: Path) -> None:
-    budgets, granted = Budgets(tmp_path, {"oct": 100}), []
+    budgets, granted = BudgetLedger(tmp_path, {"oct": 100}), []
 
     def spend() -> None:
         while got := budgets.reserve("oct", 3):
@@ -97,7 +97,7 @@ def test_w19_threads_share_a_quota_too(tmp_path: Path) -> None:
 
 
 def test_a_request_that_would_go_over_is_cut_to_what_is_left(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path, {"oct": 10, "none": 0})
+    budgets = BudgetLedger(tmp_path, {"oct": 10, "none": 0})
     assert [budgets.reserve("oct", 6) for _ in range(3)] == [6, 4, 0]
     assert budgets.reserve("none", 1) == 0
     assert budgets.reserve("free", 1_000_000) == 1_000_000
@@ -107,12 +107,12 @@ def test_a_request_that_would_go_over_is_cut_to_what_is_left(tmp_path: Path) -> 
 
 
 def test_a_lower_quota_counts_what_was_spent_before(tmp_path: Path) -> None:
-    assert Budgets(tmp_path, {"oct": 10}).reserve("oct", 8) == 8
-    assert Budgets(tmp_path, {"oct": 5}).reserve("oct", 1) == 0
+    assert BudgetLedger(tmp_path, {"oct": 10}).reserve("oct", 8) == 8
+    assert BudgetLedger(tmp_path, {"oct": 5}).reserve("oct", 1) == 0
 
 
 def test_only_the_task_that_was_granted_can_give_back_and_only_once(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path, {"oct": 10})
+    budgets = BudgetLedger(tmp_path, {"oct": 10})
     budgets.reserve("oct", 6, b"one")
     budgets.reserve("oct", 4, b"two")
     for task, unused in ((b"three", 1), (b"one", 7), (b"one", 0), (b"one", -3)):
@@ -125,7 +125,7 @@ def test_only_the_task_that_was_granted_can_give_back_and_only_once(tmp_path: Pa
 
 
 def test_privacy_is_charged_before_a_release_and_never_beyond_the_budget(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     first = budgets.charge_privacy(Charge(b"a", "heart", 0.1), 4.0, 1e-6)
     assert first == pytest.approx(epsilon(0.1, 1e-6))
     assert budgets.charge_privacy(Charge(b"a", "heart", 0.1), 4.0, 1e-6) == first
@@ -137,7 +137,7 @@ def test_privacy_is_charged_before_a_release_and_never_beyond_the_budget(tmp_pat
         with pytest.raises(InvalidArgument, match="rho"):
             budgets.charge_privacy(Charge(b"c", "lungs", rho), 4.0, 1e-6)
     budgets.close()
-    assert Budgets(tmp_path).rho() == pytest.approx(0.1)
+    assert BudgetLedger(tmp_path).rho() == pytest.approx(0.1)
 
 
 def counted(plan: str, cohort: str = "c", members: dict[str, range] | None = None, **counts: int) -> Counted:
@@ -151,9 +151,9 @@ def counted(plan: str, cohort: str = "c", members: dict[str, range] | None = Non
 def test_a_count_that_differs_by_few_people_from_an_earlier_one_is_refused(
     tmp_path: Path, count: int, refused: bool
 ) -> None:
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.admit_counts("", counted("p", eligible=100), 11)
-    budgets = Budgets(tmp_path)  # also after a start
+    budgets = BudgetLedger(tmp_path)  # also after a start
     if refused:
         with pytest.raises(PolicyRefused, match="Nothing was sent"):
             budgets.admit_counts("", counted("q", eligible=count), 11)
@@ -166,7 +166,7 @@ def test_a_count_that_differs_by_few_people_from_an_earlier_one_is_refused(
 
 
 def test_close_counts_of_different_people_may_leave_where_it_is_known_who_was_counted(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.admit_counts("", counted("p", members={"old": range(100)}, old=100), 11)
     budgets.admit_counts("", counted("q", members={"other": range(500, 603)}, other=103), 11)
     with pytest.raises(PolicyRefused):
@@ -174,14 +174,14 @@ def test_close_counts_of_different_people_may_leave_where_it_is_known_who_was_co
 
 
 def test_a_cohort_that_grew_by_few_people_gives_none_of_them_away(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.admit_counts("", counted("p", "monday", members={"all": range(100)}, all=100), 11)
     with pytest.raises(PolicyRefused):
         budgets.admit_counts("", counted("p", "tuesday", members={"all": range(101)}, all=101), 11)
 
 
 def test_the_same_people_in_two_sources_are_the_same_people(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.admit_counts("", counted("p", "ehr", members={"all": range(100)}, all=100), 11)
     with pytest.raises(PolicyRefused):
         budgets.admit_counts("list", counted("q", "list", members={"all": range(97)}, all=97), 11)
@@ -207,10 +207,10 @@ FIVE = ("bath", "hull", "kent", "leeds", "york")
 def test_the_same_is_not_counted_again_without_one_pod(tmp_path: Path) -> None:
     """The difference of both sums would be what that one pod has."""
     counts = {"evaluated": 200, "eligible": 30, "lost": 0}
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.admit_opening(Opened(b"q", pods(*FIVE), counts), 2)
     budgets.close()
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     for few in (FIVE[:4], FIVE[1:], (*FIVE, "oban")):
         with pytest.raises(PolicyRefused, match="differ by 1"):
             budgets.admit_opening(Opened(b"q", pods(*few), counts | {"eligible": 41}), 2)
@@ -223,11 +223,11 @@ def test_the_same_is_not_counted_again_without_one_pod(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_an_earlier_release_remembers_sums_from_now_on(tmp_path: Path) -> None:
-    Budgets(tmp_path).close()
+    BudgetLedger(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as db:
         db.execute("drop table opened")
     db.close()
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.admit_opening(Opened(b"q", pods(*FIVE), {"evaluated": 20}), 2)
     with pytest.raises(PolicyRefused):
         budgets.admit_opening(Opened(b"q", pods(*FIVE[1:]), {"evaluated": 20}), 2)
@@ -241,7 +241,7 @@ def test_counts_that_are_not_shown_give_nothing_away() -> None:
 def test_a_ledger_that_is_gone_or_damaged_is_never_begun_afresh(tmp_path: Path) -> None:
     def spoil(name: str, data: bytes | None) -> Path:
         folder = tmp_path / name
-        budgets = Budgets(folder, {"oct": 5})
+        budgets = BudgetLedger(folder, {"oct": 5})
         budgets.reserve("oct", 5)
         budgets.close()
         file = folder / FILE
@@ -256,12 +256,12 @@ def test_a_ledger_that_is_gone_or_damaged_is_never_begun_afresh(tmp_path: Path) 
         folder = spoil(name, data)
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="every task is refused") as caught:
-                Budgets(folder)
+                BudgetLedger(folder)
             assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_ledger_in_use_that_lost_its_mark_or_has_another_is_refused(tmp_path: Path) -> None:
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     budgets.reserve("oct", 1)
     budgets.close()
     mark = tmp_path / "budgets.id"
@@ -271,31 +271,31 @@ def test_a_ledger_in_use_that_lost_its_mark_or_has_another_is_refused(tmp_path: 
         if content is not None:
             mark.write_bytes(content)
         with pytest.raises(ConfigurationError, match="mark"):
-            Budgets(tmp_path)
+            BudgetLedger(tmp_path)
         mark.write_bytes(kept)
-    assert Budgets(tmp_path).used("oct") == 1
+    assert BudgetLedger(tmp_path).used("oct") == 1
 
 
 def test_a_kill_before_the_mark_was_written_does_no_harm(tmp_path: Path) -> None:
-    Budgets(tmp_path).close()
+    BudgetLedger(tmp_path).close()
     (tmp_path / "budgets.id").unlink()
-    assert Budgets(tmp_path, {"oct": 1}).reserve("oct", 2) == 1
+    assert BudgetLedger(tmp_path, {"oct": 1}).reserve("oct", 2) == 1
 
 
 def test_a_file_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
     for pragma in ("application_id = 7", "user_version = 2"):
-        Budgets(tmp_path).close()
+        BudgetLedger(tmp_path).close()
         db = sqlite3.connect(tmp_path / FILE)
         before = db.execute(f"pragma {pragma.split(' ')[0]}").fetchone()[0]
         db.execute(f"pragma {pragma}")
         db.commit()
         with pytest.raises(ConfigurationError, match="kind or version"):
-            Budgets(tmp_path)
+            BudgetLedger(tmp_path)
         db.execute(f"pragma {pragma.split(' ')[0]} = {before}")
         db.commit()
         db.close()
 
 
 def test_the_ledger_is_its_owners_alone(tmp_path: Path) -> None:
-    Budgets(tmp_path)
+    BudgetLedger(tmp_path)
     assert {(tmp_path / name).stat().st_mode & 0o077 for name in (FILE, "budgets.id")} == {0}

@@ -10,7 +10,7 @@ from ehr.files.pod_file import checked, read_site_file
 from ehr.files.problems import FileErrors
 from federated.errors import UsageError
 from federated.owner.config import PodFile, read_pod
-from federated.owner.policy_section import PolicySection
+from federated.owner.policy import PolicySection
 from federated.pod.check import check_pod
 from federated.task.identity_file import new_identity, read_identity
 from secure_agg import Identity

@@ -17,12 +17,12 @@ import ehr
 from ehr.sandbox.server import Sandbox
 from federated.algorithms import criteria_match
 from federated.algorithms.results import WorkerResult
-from federated.algorithms.workplace import Workplace, parameters_of
+from federated.algorithms.step_context import StepContext, parameters_of
 from federated.errors import NameWaits, PolicyRefused, TaskRefused
 from federated.modeller.program import run
 from federated.protocols.step_document import read_steps
 from federated.task import registry
-from federated.task.spec import Aggregation, Document, TaskSpec, Unit
+from federated.task.spec import Aggregation, TaskDocument, TaskSpec, Unit
 from federated.types import AccessCheckResult
 from tests.fakes.workplaces import place, sandbox_pod, trial_document
 from tests.federated.runtime.cast import SECURE, Cast, OpenOwner, make_task
@@ -44,11 +44,11 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield file
 
 
-def steps_document(text: str) -> Document:
-    return Document(kind="steps", digest=hashlib.sha256(text.encode()).hexdigest(), text=text)
+def steps_document(text: str) -> TaskDocument:
+    return TaskDocument(kind="steps", digest=hashlib.sha256(text.encode()).hexdigest(), text=text)
 
 
-def task(where: Workplace, document: str = "screen_and_count", **changed: Any) -> Workplace:
+def task(where: StepContext, document: str = "screen_and_count", **changed: Any) -> StepContext:
     import msgspec
 
     protocol = Unit(name="bitfount.ResultsOnly", arguments={"steps": document})
@@ -56,7 +56,7 @@ def task(where: Workplace, document: str = "screen_and_count", **changed: Any) -
     return replace(where, spec=msgspec.structs.replace(where.spec, **given))
 
 
-def side(where: Workplace) -> Any:
+def side(where: StepContext) -> Any:
     row = registry.resolve(where.spec.protocol.name, where.spec.protocol.arguments)
     module = registry.load(row)
     return module.worker(parameters_of(module.Parameters, where.spec.protocol), where)
@@ -140,7 +140,7 @@ async def test_a_step_that_fails_fails_the_run_and_is_not_skipped(
     ],
 )
 def test_a_task_that_does_not_fit_its_document_is_refused(changed: Mapping[str, Any], words: str) -> None:
-    forged = Document(kind="steps", digest="0" * 64, text="steps: []\n")
+    forged = TaskDocument(kind="steps", digest="0" * 64, text="steps: []\n")
     documents = {**TRIAL, "wrong": steps_document("steps: []\n"), "forged": forged}
     with pytest.raises(TaskRefused, match=words):
         side(task(place(None, documents), **changed))
@@ -160,7 +160,7 @@ class ScreeningOwner(OpenOwner):
 
     pods: Mapping[str, Path] | None = None
 
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
         found = super().workplace(spec, access, secret)
         pod = (self.pods or {})[self.name]
         context = replace(found.context, task_id=f"{self.name}-{spec.hash.hex()}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.links.in_process import InProcess
 from federated.links.link import Handler, Link
 from federated.names import _PodResponseType
@@ -48,8 +48,8 @@ class OpenOwner:
     ) -> tuple[AccessCheckResult, str]:
         return {"response_type": _PodResponseType.ACCEPT, "limits": None}, ""
 
-    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
-        return Workplace(self.pod_name(spec), spec, ProtocolContext(task_id=spec.hash.hex()), secret)
+    def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
+        return StepContext(self.pod_name(spec), spec, ProtocolContext(task_id=spec.hash.hex()), secret)
 
     name: str = ""
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from federated.aggregators.terms import (
-    Asked,
+from federated.aggregators.round_terms import (
+    PodRequest,
     Terms,
     check_round,
     counts_hash,
@@ -24,14 +24,14 @@ from federated.aggregators.terms import (
 )
 from federated.aggregators.values import Layout, counts_layout, tensors_to_bytes
 from federated.algorithms.results import WorkerResult
-from federated.algorithms.workplace import Trained, Workplace
+from federated.algorithms.step_context import StepContext, Trained
 from federated.errors import ConfigurationError, TaskRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
 from federated.owner.audit import Audit
-from federated.owner.budgets import Budgets
-from federated.owner.policy_section import Policy
-from federated.pod.services import Premises
+from federated.owner.budgets import BudgetLedger
+from federated.owner.policy import Policy
+from federated.pod.services import OwnerServices
 from federated.protocols import steps
 from federated.protocols.steps import document_of
 from federated.rounds.coordinator import STAGES, Coordinator
@@ -96,7 +96,7 @@ async def test_pods_that_are_asked_for_different_things_are_in_no_sum_together(c
     assert sum(len(pod.state.journal.records) > 0 for pod in cast.pods.values()) <= 1
 
 
-def agreed(spec: TaskSpec, layout: Layout, asked: Asked, terms: Terms) -> Terms:
+def agreed(spec: TaskSpec, layout: Layout, asked: PodRequest, terms: Terms) -> Terms:
     return check_round(spec, layout, asked, round_spec(spec, layout, terms, asked.number))
 
 
@@ -104,12 +104,12 @@ def test_counts_and_rows_are_added_once_under_the_one_hash_that_stands_for_them(
     """A second sum of the same numbers, without one pod, would be that pod's by subtraction."""
     layout = counts_layout(["evaluated"], 1000)
     first = Terms("counts", 1, NAMES, counts_hash(training(1)))
-    assert agreed(training(1), layout, Asked("counts", 1), first) == first
+    assert agreed(training(1), layout, PodRequest("counts", 1), first) == first
     with pytest.raises(TaskRefused):
-        agreed(training(1), layout, Asked("counts", 1), Terms("counts", 2, NAMES, b"h" * 32))
+        agreed(training(1), layout, PodRequest("counts", 1), Terms("counts", 2, NAMES, b"h" * 32))
     rows = training(1, aggregation=ROWS)
     with pytest.raises(TaskRefused):
-        agreed(rows, weights_layout(rows), Asked("weights", 1), Terms("weights", 2, NAMES, b"h" * 32))
+        agreed(rows, weights_layout(rows), PodRequest("weights", 1), Terms("weights", 2, NAMES, b"h" * 32))
 
 
 async def test_rows_are_not_added_where_every_pod_counts_the_same(cast: Cast) -> None:
@@ -117,7 +117,7 @@ async def test_rows_are_not_added_where_every_pod_counts_the_same(cast: Cast) ->
     layout = weights_layout(spec)
     terms = Terms("weights", 1, NAMES, weights_hash(spec, 1))
     with pytest.raises(TaskRefused):
-        agreed(spec, layout, Asked("weights", 1), terms)
+        agreed(spec, layout, PodRequest("weights", 1), terms)
 
 
 async def ask(cast: Cast, spec: TaskSpec, kind: Any, number: int, **note: Any) -> Any:
@@ -258,7 +258,7 @@ class Nothing:
     """No parameters."""
 
 
-async def _step(parameters: Any, place: Workplace, inputs: Any) -> WorkerResult[int]:
+async def _step(parameters: Any, place: StepContext, inputs: Any) -> WorkerResult[int]:
     return WorkerResult(20 + NAMES.index(place.pod))
 
 
@@ -276,7 +276,7 @@ async def test_a_pod_that_failed_at_what_it_was_not_given_may_be_asked_again(
     """A count depends on nothing that a modeller chooses from round to round."""
     real, failed = registry.load, list[str]()
 
-    async def step(parameters: Any, place: Workplace, inputs: Any) -> WorkerResult[int]:
+    async def step(parameters: Any, place: StepContext, inputs: Any) -> WorkerResult[int]:
         if place.pod not in failed and place.pod in NAMES[:3]:
             failed.append(place.pod)
             raise TaskRefused("TASK_SETUP_ERROR", "The step failed (OSError); the pod's log says why.")
@@ -319,12 +319,12 @@ async def test_a_second_task_does_not_count_the_same_without_one_pod(
         found, state = Remembers(name=name), cast.folder / "ledgers" / name
         parts: Any = (None, None, None, None)
         path, file, gate, _ = parts
-        found.premises = Premises(
+        found.premises = OwnerServices(
             path,
             file,
             Policy(leaves=frozenset({"updates", "metrics", "counts"})),
             gate,
-            Budgets(state),
+            BudgetLedger(state),
             Audit(state),
             clock=lambda: NOW,
         )

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from federated.aggregators.values import tensors_to_bytes
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.errors import LinkLost, TooFewPods
 from federated.links.in_process import InProcess
 from federated.links.link import Handler
 from federated.modeller import program as modeller
-from federated.protocols.sides import Outcome
+from federated.protocols.sides import TaskOutcome
 from federated.rounds.coordinator import STAGES
 from federated.rounds.journal import Event, Journal, LoggedRound, RoundState
-from federated.task.envelope import Buffer, Header, Parcel, opened, signed
+from federated.task.envelope import Buffer, Envelope, Header, opened, signed
 from federated.task.spec import TaskSpec, Unit
 from federated.types import AccessCheckResult
 from tests.end_to_end.replayed_tasks import Replay
@@ -57,7 +57,7 @@ class Killing:
     def connected(self) -> frozenset[str]:
         return self._link.connected
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         self.asked += 1
         answer = await self._link.ask(pod, request)
         self._left -= 1
@@ -70,7 +70,7 @@ class Killing:
         await self._link.close()
 
 
-async def run_killed(cast: Cast, spec: TaskSpec, kills: list[int]) -> Outcome:
+async def run_killed(cast: Cast, spec: TaskSpec, kills: list[int]) -> TaskOutcome:
     """Run; end the modeller after so many answers each time; then let it come to its end."""
     for after in kills:
         journal = Journal(cast.folder / "modeller")
@@ -116,7 +116,7 @@ async def test_a_pod_killed_in_a_round_is_a_dropout_of_it_and_joins_the_next(
     coordinator = cast.coordinator(spec, link)
     inner = cast.pods["kent"].handle
 
-    async def dies_once(parcel: Parcel) -> Parcel:
+    async def dies_once(parcel: Envelope) -> Envelope:
         answer = await inner(parcel)
         if (
             any(one.what == "round" and one.number == 2 for one in cast.news)
@@ -191,7 +191,7 @@ async def test_a_modeller_killed_at_each_of_its_writes_ends_with_the_same_bytes(
     whole = Cast(tmp_path / "whole", THREE)
     casts.append(whole)
     expected = await modeller.run(whole.coordinator(spec), whole.signature(spec))
-    kept: list[Outcome] = []
+    kept: list[TaskOutcome] = []
     for write in range(1 + after, 1000, 2):  # just before the odd ones, just after the even ones
         cast = Cast(tmp_path / f"killed-{write}", THREE)
         journal = Dying(cast.folder / "modeller", write, after=after)
@@ -231,9 +231,9 @@ async def test_a_modeller_started_again_waits_for_its_pods_and_tells_them_the_en
     casts.append(cast)
     spec = make_task(THREE)
     journal = Dying(cast.folder / "modeller", 10**9, after=False)
-    kept: list[Outcome] = []
+    kept: list[TaskOutcome] = []
 
-    def dies(outcome: Outcome) -> None:
+    def dies(outcome: TaskOutcome) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -250,7 +250,7 @@ async def test_results_that_have_come_are_not_asked_for_again(tmp_path: Path) ->
     cast = Cast(tmp_path, THREE)
     spec = make_task(THREE, quorum=2)
 
-    async def answered(pod: str, request: Parcel) -> Parcel:
+    async def answered(pod: str, request: Envelope) -> Envelope:
         header = opened(request, {"modeller": identity("modeller").public}).header
         answer = Header(1, header.task, pod, "modeller", header.number, "result", {}, 0, b"")
         return signed(identity(pod), answer, b'{"rows": 123456789012345678901234567890}')
@@ -290,7 +290,7 @@ class FailsToOpen(InProcess):
         super().__init__(pods)
         self._opened = asyncio.Event()
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         header = opened(request, {"modeller": identity("modeller").public}).header
         if header.number != 2 * STAGES + 5:
             return await super().ask(pod, request)
@@ -325,7 +325,7 @@ class Restarting(InProcess):
         self._cast, self._pod, self._left, self._after = cast, pod, request, after
         self.due = False
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         self._left -= pod == self._pod
         if pod == self._pod and self._left == 0:
             self.due = True
@@ -381,7 +381,7 @@ async def test_a_pod_started_again_makes_one_side_of_a_task_for_requests_that_co
     made: list[str] = []
 
     class Counted(OpenOwner):
-        def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> Workplace:
+        def workplace(self, spec: TaskSpec, access: AccessCheckResult, secret: bytes) -> StepContext:
             made.append(self.name)
             return super().workplace(spec, access, secret)
 

@@ -24,7 +24,7 @@ from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
 from federated.models.files import save
 from federated.owner.state import FILE, AcceptedTask, PodState
-from federated.protocols.sides import Outcome
+from federated.protocols.sides import TaskOutcome
 from federated.rounds.journal import Event, Journal, LoggedRound, open_existing
 from federated.task.envelope import opened
 from secure_agg import PodJournal
@@ -145,7 +145,7 @@ async def test_a_model_that_is_no_longer_what_was_stored_is_not_gone_on_with(
     monkeypatch.setenv("TRIALVEIL_OUTPUT_DIR", str(tmp_path / "out"))
     cast, spec = Cast(tmp_path, THREE), make_task(THREE)
 
-    def dies(outcome: Outcome) -> None:
+    def dies(outcome: TaskOutcome) -> None:
         raise KeyboardInterrupt
 
     log = Journal(tmp_path / "task")

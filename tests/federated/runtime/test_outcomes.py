@@ -16,7 +16,7 @@ from federated.errors import PolicyRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
 from federated.rounds.journal import Journal
-from federated.task.envelope import Header, Parcel, signed
+from federated.task.envelope import Envelope, Header, signed
 from federated.task.spec import Aggregation, Deadlines, Unit, moment
 from tests.federated.runtime import training_stand_in as stand_in
 from tests.federated.runtime.cast import NAMES, NOW, PLAIN, SECURE, Cast, identity, make_task
@@ -69,7 +69,7 @@ async def test_one_pod_s_result_that_cannot_be_read_leaves_the_others_standing(c
     spec = make_task(aggregation=None, quorum=3)
 
     def says(name: str, body: bytes) -> Any:
-        async def handle(request: Parcel) -> Parcel:
+        async def handle(request: Envelope) -> Envelope:
             asked = msgspec.msgpack.decode(request.head[64:], type=Header)
             header = Header(1, asked.task, name, asked.sender, asked.number, "result", {}, 0, b"")
             return signed(identity(name), header, body)
@@ -89,9 +89,9 @@ async def test_pods_that_failed_are_asked_for_their_result_again_by_the_next_sta
     mended = False
 
     def says(name: str) -> Any:
-        known: dict[int, Parcel] = {}
+        known: dict[int, Envelope] = {}
 
-        async def handle(request: Parcel) -> Parcel:
+        async def handle(request: Envelope) -> Envelope:
             asking = msgspec.msgpack.decode(request.head[64:], type=Header)
             asked.append((name, asking.number))
             kind, note, body = "result", {}, b'{"n": 1}'
@@ -138,7 +138,7 @@ class Away(InProcess):
     def connected(self) -> frozenset[str]:
         return super().connected - (self._away if self._accepted else frozenset())
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         if msgspec.msgpack.decode(request.head[64:], type=Header).kind != "offer":
             self._accepted = True
             if pod in self._away:
@@ -208,7 +208,7 @@ async def test_a_pod_that_hears_again_that_a_task_has_ended_has_nothing_to_do(ca
 
 
 def refusing(name: str, code: Any, sentence: Any) -> Any:
-    async def handle(request: Parcel) -> Parcel:
+    async def handle(request: Envelope) -> Envelope:
         asked = msgspec.msgpack.decode(request.head[64:], type=Header)
         note = {"code": code, "sentence": sentence}
         header = Header(1, asked.task, name, asked.sender, asked.number, "refused", note, 0, b"")

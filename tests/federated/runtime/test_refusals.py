@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from federated.aggregators.terms import Terms, round_spec
+from federated.aggregators.round_terms import Terms, round_spec
 from federated.aggregators.values import model_hash, reals_layout, tensors_to_bytes
 from federated.errors import MessageRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
-from federated.protocols.sides import Outcome
+from federated.protocols.sides import TaskOutcome
 from federated.rounds.coordinator import STAGES, Answer
 from federated.rounds.journal import Event, Journal
-from federated.task.envelope import Header, Parcel, signed
+from federated.task.envelope import Envelope, Header, signed
 from federated.task.spec import Aggregation, TaskSpec, Unit
 from secure_agg import Server
 from secure_agg.keys import sign
@@ -196,7 +196,7 @@ async def test_an_expired_task_runs_no_round(cast: Cast) -> None:
     assert (answer.message, answer.code) == (None, "TASK_TIMEOUT")
 
 
-def changed_head(parcel: Parcel, change: Callable[[Header], Header], signer: str = MODELLER) -> Parcel:
+def changed_head(parcel: Envelope, change: Callable[[Header], Header], signer: str = MODELLER) -> Envelope:
     header = msgspec.msgpack.decode(parcel.head[64:], type=Header)
     return signed(identity(signer), change(header), parcel.body)
 
@@ -208,11 +208,11 @@ async def test_a_message_of_another_signer_pod_or_body_is_dropped(cast: Cast) ->
     for wrong in (
         changed_head(request, lambda header: header, "hull"),
         changed_head(request, lambda header: msgspec.structs.replace(header, recipient="hull")),
-        Parcel(request.head, b"y"),
-        Parcel(request.head, b"xx"),
-        Parcel(request.head[:-1] + b"\0", b"x"),
-        Parcel(b"", b"x"),
-        Parcel(b"\0" * 70_000, b"x"),
+        Envelope(request.head, b"y"),
+        Envelope(request.head, b"xx"),
+        Envelope(request.head[:-1] + b"\0", b"x"),
+        Envelope(b"", b"x"),
+        Envelope(b"\0" * 70_000, b"x"),
         changed_head(request, lambda header: msgspec.structs.replace(header, kind="shell")),
         changed_head(request, lambda header: msgspec.structs.replace(header, sealed=True)),
         changed_head(request, lambda header: msgspec.structs.replace(header, version=2)),
@@ -237,7 +237,7 @@ async def test_the_modeller_takes_no_answer_of_another_task_pod_or_request(cast:
     ]
     for change in changes:
 
-        async def lies(parcel: Parcel, change: Callable[[Header], Header] = change) -> Parcel:
+        async def lies(parcel: Envelope, change: Callable[[Header], Header] = change) -> Envelope:
             return changed_head(honest, change, "bath")
 
         talk.desk = cast.coordinator(talk.spec, InProcess({"bath": lies}))
@@ -248,7 +248,7 @@ async def test_the_modeller_takes_no_answer_of_another_task_pod_or_request(cast:
 class Bends:
     """A link on which one pod's answers are changed on the way."""
 
-    def __init__(self, cast: Cast, pod: str, change: Callable[[Parcel, int], Parcel]) -> None:
+    def __init__(self, cast: Cast, pod: str, change: Callable[[Envelope, int], Envelope]) -> None:
         self._link, self._pod, self._change = InProcess(cast.handlers()), pod, change
         self._answers = 0
 
@@ -256,7 +256,7 @@ class Bends:
     def connected(self) -> frozenset[str]:
         return self._link.connected
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         answer = await self._link.ask(pod, request)
         if pod == self._pod:
             self._answers += 1
@@ -267,7 +267,7 @@ class Bends:
         await self._link.close()
 
 
-def cut(parcel: Parcel) -> Parcel:
+def cut(parcel: Envelope) -> Envelope:
     """A masked upload that is eight bytes too short, signed outside by its pod."""
     header = msgspec.msgpack.decode(parcel.head[64:], type=Header)
     return signed(identity("kent"), header, memoryview(parcel.body)[:-8])
@@ -279,9 +279,9 @@ async def test_a_bad_upload_is_refused_and_the_others_finish(cast: Cast, what: s
         aggregation=EQUAL,
         algorithms=(Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": 2}),),
     )
-    seen: list[Parcel] = []
+    seen: list[Envelope] = []
 
-    def change(answer: Parcel, number: int) -> Parcel:
+    def change(answer: Envelope, number: int) -> Envelope:
         header = msgspec.msgpack.decode(answer.head[64:], type=Header)
         if not header.sealed:
             return answer
@@ -292,7 +292,7 @@ async def test_a_bad_upload_is_refused_and_the_others_finish(cast: Cast, what: s
             return cut(answer)
         if what == "stale":
             return signed(identity("kent"), header, seen[0].body)
-        return Parcel(b"\0" * 64 + answer.head[64:], answer.body)
+        return Envelope(b"\0" * 64 + answer.head[64:], answer.body)
 
     coordinator = cast.coordinator(spec, Bends(cast, "kent", change))
     outcome = await modeller.run(coordinator, cast.signature(spec))
@@ -331,7 +331,7 @@ async def test_one_flipped_bit_in_a_first_message_costs_its_pod_alone_also_after
     flipped: list[bytes] = []
     stored: list[bytes] = []
 
-    def change(answer: Parcel, number: int) -> Parcel:
+    def change(answer: Envelope, number: int) -> Envelope:
         header = msgspec.msgpack.decode(answer.head[64:], type=Header)
         if bytes(answer.body[:5]) != FRAME + ADVERT:
             return answer
@@ -340,7 +340,7 @@ async def test_one_flipped_bit_in_a_first_message_costs_its_pod_alone_also_after
 
     link = Bends(cast, "kent", change)
     journal = Watched(tmp_path / "modeller", stored, ends=ends)
-    kept: list[Outcome] = []
+    kept: list[TaskOutcome] = []
     with pytest.raises(Stopped) if ends else nullcontext():
         await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec), kept.append)
     if ends:

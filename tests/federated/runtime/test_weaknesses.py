@@ -17,21 +17,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from federated.aggregators.terms import Terms, round_spec, weights_layout
+from federated.aggregators.round_terms import Terms, round_spec, weights_layout
 from federated.errors import InvalidArgument, TaskRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
-from federated.protocols.sides import Outcome
-from federated.task.envelope import Header, Parcel
+from federated.protocols.sides import TaskOutcome
+from federated.task.envelope import Envelope, Header
 from federated.task.spec import Aggregation, Deadlines, TaskSpec, Unit, check_task_spec, read_task_spec
 from tests.federated.runtime.cast import NAMES, PLAIN, SECURE, Cast, make_task
 
 ROOT = Path(__file__).resolve().parents[3]
 ELSEWHERE = {
     10: "tests/secure_agg/test_parameters.py",
-    15: "tests/federated/owner/test_policy.py",
+    15: "tests/federated/owner/test_decide.py",
     19: "tests/federated/owner/test_budgets.py",
-    21: "tests/federated/owner/test_policy.py",
+    21: "tests/federated/owner/test_decide.py",
     22: "tests/federated/screening/decide/test_unknown.py",
 }
 WAITING = {
@@ -53,7 +53,7 @@ class Overheard:
     def connected(self) -> frozenset[str]:
         return self._link.connected
 
-    async def ask(self, pod: str, request: Parcel) -> Parcel:
+    async def ask(self, pod: str, request: Envelope) -> Envelope:
         header = msgspec.msgpack.decode(request.head[64:], type=Header)
         self.asked.append((pod, header))
         if pod in self._silent and header.kind != "offer":
@@ -75,7 +75,7 @@ def task(weights: str = "equal", epochs: int = 1, size: int = 2000, **changed: A
     return make_task(aggregation=aggregation, algorithms=(unit,), **changed)
 
 
-async def run(cast: Cast, spec: TaskSpec, link: Any = None) -> Outcome:
+async def run(cast: Cast, spec: TaskSpec, link: Any = None) -> TaskOutcome:
     return await modeller.run(cast.coordinator(spec, link), cast.signature(spec))
 
 
@@ -237,7 +237,7 @@ async def test_w16_an_answer_that_was_lost_on_the_way_is_given_again(cast: Cast)
     inner = InProcess(cast.handlers())
 
     class Loses(Overheard):
-        async def ask(self, pod: str, request: Parcel) -> Parcel:
+        async def ask(self, pod: str, request: Envelope) -> Envelope:
             first = await inner.ask(pod, request)
             again = await inner.ask(pod, request)
             header = msgspec.msgpack.decode(request.head[64:], type=Header)
@@ -253,7 +253,7 @@ async def test_w17_nothing_waits_for_ever(cast: Cast) -> None:
     quick = Deadlines(accept=0.2, compute=0.2, step=0.2)
 
     class Deaf(Overheard):
-        async def ask(self, pod: str, request: Parcel) -> Parcel:
+        async def ask(self, pod: str, request: Envelope) -> Envelope:
             await asyncio.Event().wait()
             raise AssertionError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.algorithms.workplace import Trained, Workplace
+from federated.algorithms.step_context import StepContext, Trained
 from federated.models.interface import Tensors
 
 
@@ -42,7 +42,7 @@ class Mean:
 class Halfway:
     """One pod's trainer."""
 
-    def __init__(self, parameters: Parameters, place: Workplace) -> None:
+    def __init__(self, parameters: Parameters, place: StepContext) -> None:
         number = place.spec.names.index(place.pod) + 1
         self.weight, self.metric_rows = 10 * number, number
         self._target, self._place = number / 4, place
@@ -61,7 +61,7 @@ def model(parameters: Parameters) -> Mean:
     return Mean(parameters.size, parameters.narrow)
 
 
-def trainer(parameters: Parameters, place: Workplace) -> Halfway:
+def trainer(parameters: Parameters, place: StepContext) -> Halfway:
     return Halfway(parameters, place)
 
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ehr.fhir.read import Reading, read_resource
+from ehr.fhir.read import Leniency, read_resource
 from ehr.records.fetched import Fetched, Kind, State, complete
 from ehr.records.patient import RESOURCES, Patient, PatientRecord, PatientRef
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Outcome
-from federated.screening.plan.plan import Plan, make_plan
+from federated.screening.plan.trial_plan import Plan, make_plan
 from federated.screening.trial.criteria import Trial
 from tests.federated.screening.making import INDEX, ZONE, broken, facts
 from tests.federated.screening.trial_texts import HEAD, read
@@ -123,7 +123,7 @@ def resource(raw: dict[str, Any]) -> Any:
     """Read as from a server: decoded, with the repairs that are allowed."""
     shape = BY_NAME[raw["resourceType"]][0]
     bare = {name: value for name, value in raw.items() if value is not None}
-    return read_resource(json.dumps(bare).encode(), shape, Reading(ZONE, False, "light"))[0]
+    return read_resource(json.dumps(bare).encode(), shape, Leniency(ZONE, False, "light"))[0]
 
 
 def coded(

@@ -17,9 +17,9 @@ from ehr.records.patient import Encounter, PatientRecord, PatientRef
 from ehr.records.people import Patient
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Evidence, Outcome
-from federated.screening.plan.plan import Plan, SiteFacts, make_plan
+from federated.screening.plan.trial_plan import Plan, SiteFacts, make_plan
 from federated.screening.trial import criteria as c
-from federated.screening.trial import terms
+from federated.screening.trial import value_types
 
 INDEX = date(2024, 6, 30)
 ZONE = ZoneInfo("Europe/Berlin")
@@ -29,16 +29,16 @@ ALL = [kind for kind in Kind if kind is not Kind.PRACTITIONER]
 NOW = datetime(2024, 6, 30, 9, tzinfo=UTC)
 
 
-def at(path: str = "where") -> terms.At:
-    return terms.At(path)
+def at(path: str = "where") -> value_types.At:
+    return value_types.At(path)
 
 
 def codes(
     *members: str, system: str = "icd10cm", hints: tuple[str, ...] = (), name: str = "dx"
-) -> terms.ValueSet:
+) -> value_types.ValueSet:
     exact = frozenset(Code(system, code) for code in members if not code.endswith("*"))
     prefixes = frozenset(Code(system, code[:-1]) for code in members if code.endswith("*"))
-    return terms.ValueSet(name, exact, prefixes, text_hints=hints)
+    return value_types.ValueSet(name, exact, prefixes, text_hints=hints)
 
 
 def concept(
@@ -171,26 +171,30 @@ def evidence(where: Any, patient_record: PatientRecord, index: date = INDEX, **m
     return outcome(where, patient_record, index, **more).criteria[0].evidence[0]
 
 
-def compare(text: str) -> terms.Comparison:
+def compare(text: str) -> value_types.Comparison:
     """``>= 5.7`` and ``24..73`` as comparisons."""
     if ".." in text:
         low, high = text.split("..")
-        return terms.Comparison("between", Decimal(low), Decimal(high))
+        return value_types.Comparison("between", Decimal(low), Decimal(high))
     op, raw = text.split()
     value = Decimal(raw)
     if op in ("=", "!="):
-        return terms.Comparison(op, value, value)  # type: ignore[arg-type]
+        return value_types.Comparison(op, value, value)  # type: ignore[arg-type]
     if op in ("<", "<="):
-        return terms.Comparison(op, None, value, True, op == "<=")  # type: ignore[arg-type]
-    return terms.Comparison(op, value, None, op == ">=", True)  # type: ignore[arg-type]
+        return value_types.Comparison(op, None, value, True, op == "<=")  # type: ignore[arg-type]
+    return value_types.Comparison(op, value, None, op == ">=", True)  # type: ignore[arg-type]
 
 
-def within(text: str) -> terms.Window:
-    return terms.Window("within", terms.Point("index", None, parse_duration(text), -1), terms.INDEX)
+def within(text: str) -> value_types.Window:
+    return value_types.Window(
+        "within", value_types.Point("index", None, parse_duration(text), -1), value_types.INDEX
+    )
 
 
-def between(first: date, last: date, ends: str = "[]") -> terms.Window:
-    return terms.Window("range", terms.Point("date", first), terms.Point("date", last), ends)  # type: ignore[arg-type]
+def between(first: date, last: date, ends: str = "[]") -> value_types.Window:
+    return value_types.Window(
+        "range", value_types.Point("date", first), value_types.Point("date", last), ends
+    )  # type: ignore[arg-type]
 
 
 def has(*members: str, **more: Any) -> c.Condition:
@@ -211,8 +215,8 @@ def done(**more: Any) -> c.Procedure:
     return c.Procedure(codes=codes("67028", system="cpt"), at=at(), **more)
 
 
-def age(asked: str, **more: Any) -> c.Age:
-    return c.Age(compare=compare(asked), at=at(), **more)
+def age(asked: str, **more: Any) -> c.AgeAt:
+    return c.AgeAt(compare=compare(asked), at=at(), **more)
 
 
 def several(items: Iterable[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from ehr.records.fetched import Kind, complete
 from ehr.records.patient import RESOURCES, PatientRecord, PatientRef
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Decision, Outcome, Verdict
-from federated.screening.plan.plan import SiteFacts, make_plan
+from federated.screening.plan.trial_plan import SiteFacts, make_plan
 from federated.screening.trial.load import load_trial
 
 ROOT = Path(__file__).parents[3]

@@ -12,9 +12,9 @@ from ehr.dates import parse_duration
 from ehr.records.elements import Quantity, Range
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import Evidence, Verdict
-from federated.screening.plan.plan import make_plan
+from federated.screening.plan.trial_plan import make_plan
 from federated.screening.trial import criteria as c
-from federated.screening.trial import terms
+from federated.screening.trial import value_types
 from tests.federated.screening.making import (
     INDEX,
     SNOMED,
@@ -62,7 +62,7 @@ def test_what_a_criterion_applies_to_speaks_for_the_patient() -> None:
 
 
 def _counted(op: str, n: int, days: int) -> Evidence:
-    leaf = done(count=terms.Count(op, n))  # type: ignore[arg-type]  # the parameter is a text here
+    leaf = done(count=value_types.CountBound(op, n))  # type: ignore[arg-type]  # the parameter is a text here
     made = several(procedure(f"2024-05-{day:02}") for day in range(1, days + 1))
     return evidence(leaf, record(*made))
 
@@ -170,7 +170,7 @@ def test_no_value_at_all_is_told_as_such_where_silence_means_no() -> None:
 
 def test_a_doubtful_record_is_the_reason_of_a_count_that_is_not_decided() -> None:
     made = several([procedure("2024-05-01"), procedure("2024-05-02", status="unknown")])
-    told = evidence(done(count=terms.Count(">=", 2)), record(*made))
+    told = evidence(done(count=value_types.CountBound(">=", 2)), record(*made))
     assert (told.outcome, told.reason) == ("unknown", "NOT_CONFIRMED")
 
 
@@ -188,7 +188,7 @@ def test_what_is_not_known_is_told_by_the_record_that_leaves_it_open() -> None:
 
 
 def _visits(*starts: str, **more: Any) -> Evidence:
-    every = terms.Every(parse_duration("12 mo"), 2, parse_duration("24 mo"))
+    every = value_types.EveryPeriod(parse_duration("12 mo"), 2, parse_duration("24 mo"))
     return evidence(c.Encounter(every=every, at=at()), record(*map(encounter, starts)), **more)
 
 
@@ -265,7 +265,7 @@ def test_an_age_is_counted_in_completed_units(unit: str, asked: str, margin: flo
 
 
 def test_a_doubtful_visit_is_the_reason_of_periods_that_are_not_decided() -> None:
-    every = terms.Every(parse_duration("12 mo"), 1, parse_duration("24 mo"))
+    every = value_types.EveryPeriod(parse_duration("12 mo"), 1, parse_duration("24 mo"))
     made = [encounter("2022-08-01", status="unknown"), encounter("2023-08-01")]
     told = evidence(c.Encounter(every=every, at=at()), record(*made))
     assert (told.outcome, told.reason) == ("unknown", "NOT_CONFIRMED")
@@ -305,7 +305,7 @@ def test_a_record_without_a_day_adds_none_for_sure_but_may_add_one() -> None:
         ([doubtful], 2, 0),
         ([dated, sure], 3, 0),
     ):
-        leaf = done(count=terms.Count(">=", n))
+        leaf = done(count=value_types.CountBound(">=", n))
         assert truth(leaf, record(*several(made))) == expected, (len(made), n)
 
 

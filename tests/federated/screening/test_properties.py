@@ -19,9 +19,9 @@ from ehr.records.fetched import Fetched, Kind, State, complete
 from ehr.records.patient import PatientRecord
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Decision, Fact, Verdict, plain
-from federated.screening.decide.lookups import Shares, look_up_next
+from federated.screening.decide.missing_data import Shares, look_up_next
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
-from federated.screening.plan.plan import Plan, make_plan
+from federated.screening.plan.trial_plan import Plan, make_plan
 from federated.screening.trial import criteria as c
 from tests.federated.screening.making import (
     INDEX,
@@ -63,8 +63,8 @@ LEAVES: list[Any] = [
     has(hints=("wet amd",)),
     done(),
     done(performed=within("6 mo"), elsewhere_matters=True),
-    done(count=c.Count(">=", 2)),
-    done(count=c.Count("<=", 1), performed=within("2 a")),
+    done(count=c.CountBound(">=", 2)),
+    done(count=c.CountBound("<=", 1), performed=within("2 a")),
     lab(),
     lab("<= 6", window=within("6 mo")),
     lab("5..7", take="earliest"),
@@ -75,7 +75,7 @@ LEAVES: list[Any] = [
     lab("<= 7", take="min"),
     lab(">= 6.4", take="mean"),
     lab(take="latest", same_day="lowest"),
-    c.Encounter(window=within("12 mo"), count=c.Count(">=", 2), at=at()),
+    c.Encounter(window=within("12 mo"), count=c.CountBound(">=", 2), at=at()),
     c.Encounter(window=within("12 mo"), whole=True, at=at()),
     age(">= 60"),
     age("!= 64"),
@@ -124,8 +124,8 @@ nodes = st.recursive(
     lambda part: st.one_of(
         st.lists(part, min_size=1, max_size=3).map(lambda of: c.AllOf(of=tuple(of))),
         st.lists(part, min_size=1, max_size=3).map(lambda of: c.AnyOf(of=tuple(of))),
-        part.map(lambda of: c.Not(of=of)),
-        st.lists(part, min_size=2, max_size=3).map(lambda of: c.AtLeast(n=2, of=tuple(of))),
+        part.map(lambda of: c.NotOf(of=of)),
+        st.lists(part, min_size=2, max_size=3).map(lambda of: c.AtLeastOf(n=2, of=tuple(of))),
     ),
     max_leaves=4,
 )

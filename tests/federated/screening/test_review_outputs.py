@@ -13,11 +13,11 @@ from ehr.people.people_file import Row as PeopleRow
 from ehr.reading.checkpoint import Checkpoint, Done
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Outcome, plain
-from federated.screening.patients import Kept, Ongoing
-from federated.screening.plan.plan import Plan
-from federated.screening.report import decisions_csv, documents
+from federated.screening.patients import ResumeState, StoredResult
+from federated.screening.plan.trial_plan import Plan
+from federated.screening.report import decisions_csv, json_documents
 from federated.screening.report.heads import trial_head
-from federated.screening.report.run import PatientResult, Run, SiteHead
+from federated.screening.report.results import PatientResult, Run, SiteHead
 from federated.screening.trial.criteria import Trial
 from tests.federated.algorithms.test_criteria_match import FakeSite, person, run_of
 from tests.federated.screening import (
@@ -76,16 +76,16 @@ def a_run(trial: Trial) -> tuple[Run, list[Outcome], Plan]:
 
 def test_a_kept_outcome_is_the_outcome(tmp_path: Path) -> None:
     """A resumed run writes the bytes that a run in one go writes."""
-    checkpoint = Checkpoint(tmp_path / "kept", {"trial": "x"}, Kept)
+    checkpoint = Checkpoint(tmp_path / "kept", {"trial": "x"}, StoredResult)
     checkpoint.start({})
-    made: dict[int, Kept] = {}
+    made: dict[int, StoredResult] = {}
     for number, case in enumerate(rows_of_all_tables()[::3], start=1):
         plan = plan_of(trial_of(case.node, case.more.get("head", "")), case.more)
         outcome = compile_plan(plan)(patient_record(case.records, case.more))
-        made[number] = Kept(PatientResult(number, "0" * 16, outcome=outcome))
+        made[number] = StoredResult(PatientResult(number, "0" * 16, outcome=outcome))
         checkpoint.add([Done(number, "k", made[number])])
     checkpoint.close(finished=False)
-    again = Checkpoint(tmp_path / "kept", {"trial": "x"}, Kept)
+    again = Checkpoint(tmp_path / "kept", {"trial": "x"}, StoredResult)
     again.load()
     assert len(again.done) == len(made) > 150
     for number, (_, kept) in again.done.items():
@@ -101,7 +101,7 @@ def test_a_row_whose_cells_changed_is_decided_anew(tmp_path: Path) -> None:
     site, trial = FakeSite({1: person(1)}), read(text).require()
 
     def start(answer: str) -> str:
-        checkpoint = Checkpoint(tmp_path / "c", {"trial": "x"}, Kept)
+        checkpoint = Checkpoint(tmp_path / "c", {"trial": "x"}, StoredResult)
         checkpoint.load()
         checkpoint.start({})
         who = person(1)
@@ -109,7 +109,7 @@ def test_a_row_whose_cells_changed_is_decided_anew(tmp_path: Path) -> None:
         row = PeopleRow(1, who.row.person, {"consented": answer})
         record = type(who.record)(who.record.ref, who.record.patient, who.record.kinds, row.columns)
         site.readings_of[1] = type(who)(row, who.match, record)
-        found = run_of(site, [row], trial, Ongoing(checkpoint))
+        found = run_of(site, [row], trial, ResumeState(checkpoint))
         checkpoint.close(finished=False)
         return found.patients[0].decision.value
 
@@ -124,7 +124,7 @@ def test_table_and_documents_say_what_was_decided() -> None:
         run, outcomes, _ = a_run(trial_of(TABLE, head, REST))
         lines = list(csv.DictReader(io.StringIO("".join(decisions_csv.decisions(run)))))
         patients = [line for line in lines if not line["eye"]]
-        told = json.loads("".join(documents.decisions_file(run)))["patients"]
+        told = json.loads("".join(json_documents.decisions_file(run)))["patients"]
         assert len(patients) == len(told) == len(outcomes)
         for line, document, outcome in zip(patients, told, outcomes, strict=True):
             assert line["decision"] == document["decision"] == outcome.decision.value
@@ -149,7 +149,7 @@ def test_table_and_documents_say_what_was_decided() -> None:
 
 def test_the_summary_counts_what_was_decided() -> None:
     run, outcomes, _ = a_run(trial_of(TABLE, "", REST))
-    summary = documents.summary(run)
+    summary = json_documents.summary(run)
     decided = Counter(outcome.decision.value for outcome in outcomes)
     assert decided == {"eligible": 3, "undecided": 4, "not_eligible": 4}
     assert {name: summary["counts"][name] for name in decided} == decided

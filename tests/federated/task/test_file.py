@@ -12,7 +12,7 @@ import pytest
 
 from ehr.files.problems import FileErrors
 from federated.algorithms.evaluation import Parameters
-from federated.algorithms.workplace import parameters_of
+from federated.algorithms.step_context import parameters_of
 from federated.modeller.check import check_task, check_whole_task
 from federated.models.files import save
 from federated.models.weights import brought

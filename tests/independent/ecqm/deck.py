@@ -22,7 +22,7 @@ from ehr.records.fetched import Kind, complete
 from ehr.records.patient import RESOURCES, PatientRecord, PatientRef
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import CriterionOutcome, Outcome
-from federated.screening.plan.plan import DEFAULTS, SiteFacts, make_plan
+from federated.screening.plan.trial_plan import DEFAULTS, SiteFacts, make_plan
 from federated.screening.trial.load import load_trial
 
 HERE = Path(__file__).parent

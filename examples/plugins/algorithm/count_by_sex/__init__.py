@@ -11,7 +11,7 @@ from ehr.people.people_file import Row
 from ehr.site import Site
 from federated.algorithms.results import WorkerResult
 from federated.algorithms.results import collect as modeller
-from federated.algorithms.workplace import Workplace
+from federated.algorithms.step_context import StepContext
 from federated.counts.suppression import DEFAULT, protected
 from federated.errors import TaskRefused
 
@@ -52,7 +52,7 @@ async def worker(parameters: Parameters, site: Site, rows: Sequence[Row]) -> Wor
 
 
 async def step(
-    parameters: Parameters, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+    parameters: Parameters, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
 ) -> WorkerResult[Counter[str]]:
     """Count the site's cohort as one step of a task; the pod's own smallest count holds, whatever the task says.
 

@@ -14,7 +14,7 @@ from federated.screening.decide import evidence_text
 from federated.screening.decide.evaluate import compile_plan
 from federated.screening.decide.evidence import plain
 from federated.screening.decide.evidence_text import stretch, templates
-from federated.screening.decide.lookups import ACTIONS
+from federated.screening.decide.missing_data import ACTIONS
 from federated.screening.trial import criteria as c
 from tests.federated.screening.making import (
     KEY,
@@ -143,22 +143,22 @@ def test_absence_tells_whether_there_was_something_at_another_time() -> None:
 
 
 def test_counts_tell_the_number_and_the_threshold() -> None:
-    seen = c.Encounter(window=within("12 mo"), count=c.Count(">=", 2), at=at())
+    seen = c.Encounter(window=within("12 mo"), count=c.CountBound(">=", 2), at=at())
     one = evidence(seen, record(encounter("2024-06-01")))
     assert (one.value, one.threshold, one.reason, one.margin) == (1.0, ">= 2", "COUNT_LOW", -1.0)
     assert one.text == "Encounter: 1 counted since 2023-06-30; 2 or more is asked: not met."
-    most = c.Encounter(window=within("12 mo"), count=c.Count("<=", 1), at=at())
+    most = c.Encounter(window=within("12 mo"), count=c.CountBound("<=", 1), at=at())
     many = evidence(most, record(encounter("2024-06-01"), encounter("2024-05-01")))
     assert (many.reason, many.margin) == ("COUNT_HIGH", -1.0)
-    exactly = c.Encounter(window=within("12 mo"), count=c.Count("=", 2), at=at())
+    exactly = c.Encounter(window=within("12 mo"), count=c.CountBound("=", 2), at=at())
     assert evidence(exactly, record(encounter("2024-06-01"), encounter("2024-05-01"))).reason == "IN_RANGE"
 
 
 def test_days_are_counted_once_and_vague_days_only_perhaps() -> None:
-    twice = done(count=c.Count(">=", 2))
+    twice = done(count=c.CountBound(">=", 2))
     same_day = [procedure("2024-06-01", id="a"), procedure("2024-06-01", id="b")]
     assert evidence(twice, record(*same_day)).value == 1.0
-    assert evidence(done(count=c.Count(">=", 2), distinct="records"), record(*same_day)).value == 2.0
+    assert evidence(done(count=c.CountBound(">=", 2), distinct="records"), record(*same_day)).value == 2.0
     vague = [procedure("2024-06-01", id="a"), procedure("2024-06", id="b")]
     one = evidence(twice, record(*vague))
     assert (one.outcome.value, one.value_low, one.value_high, one.reason) == (
@@ -167,17 +167,17 @@ def test_days_are_counted_once_and_vague_days_only_perhaps() -> None:
         2.0,
         "DATE_UNCERTAIN",
     )
-    assert evidence(done(count=c.Count(">=", 2)), record(vague[1])).outcome.value == "no"
+    assert evidence(done(count=c.CountBound(">=", 2)), record(vague[1])).outcome.value == "no"
 
 
 def test_an_exclusion_turns_the_verdict_and_not_the_fact() -> None:
-    from federated.screening.plan.plan import make_plan
+    from federated.screening.plan.trial_plan import make_plan
     from tests.federated.screening.making import INDEX, facts, rule, trial
 
     plan = make_plan(trial(rule(has(), "exclusion")), facts(), INDEX)
     one = compile_plan(plan)(record(condition())).criteria[0].evidence[0]
     assert (one.outcome.value, one.verdict.value) == ("yes", "fail")
-    negated = outcome(c.Not(of=has()), record(condition())).criteria[0].evidence[0]
+    negated = outcome(c.NotOf(of=has()), record(condition())).criteria[0].evidence[0]
     assert (negated.outcome.value, negated.verdict.value) == ("yes", "fail")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr.records.elements import CodeableConcept, Coding, Quantity, Range, Ratio
-from federated.screening.decide.quantities import Span, compared, letters_of
+from federated.screening.decide.quantities import NumberRange, compared, letters_of
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.plan.nodes import Scale
 from tests.federated.screening.making import (
@@ -100,7 +100,7 @@ def test_a_stretch_of_numbers_is_decided_by_all_its_members(
     a: int, b: int, c: bool, d: bool, e: int, f: int, g: bool, h: bool
 ) -> None:
     """Half steps stand for everything between two integers."""
-    value, scale = Span(a, a + b, c or not b, d or not b), Scale(e, e + f, g or not f, h or not f)
+    value, scale = NumberRange(a, a + b, c or not b, d or not b), Scale(e, e + f, g or not f, h or not f)
     halves = [n / 2 for n in range(-8, 16)]
 
     def within(x: float, low: float, high: float, closed: tuple[bool, bool]) -> bool:
@@ -114,7 +114,7 @@ def test_a_stretch_of_numbers_is_decided_by_all_its_members(
 
 
 def test_infinite_bounds_hold_everything() -> None:
-    assert compared(Span(-inf, inf), Scale(-inf, inf, True, True)) == (YES, 0)
+    assert compared(NumberRange(-inf, inf), Scale(-inf, inf, True, True)) == (YES, 0)
 
 
 def test_hba1c_scales_agree_and_ucum_does_not() -> None:
@@ -305,7 +305,7 @@ def test_one_value_under_two_ids_is_one_value() -> None:
     from federated.screening.trial import criteria as c
 
     number = c.Observation(
-        take="count", codes=codes("4548-4", system="loinc"), count=c.Count(">=", 3), at=at()
+        take="count", codes=codes("4548-4", system="loinc"), count=c.CountBound(">=", 3), at=at()
     )
     closed = {"observation": "closed"}
     assert of(number, *twice, other, world=closed) == NO
@@ -316,7 +316,7 @@ def test_one_value_under_two_ids_is_one_value() -> None:
 
 def test_the_near_miss_is_a_share_of_the_bound() -> None:
     from federated.screening.decide.evaluate import compile_plan
-    from federated.screening.plan.plan import make_plan
+    from federated.screening.plan.trial_plan import make_plan
     from tests.federated.screening.making import INDEX, facts, rule, trial
 
     def near(value: float) -> bool:

@@ -25,7 +25,7 @@ from federated.screening.decide.three_values import (
     opened,
     some,
 )
-from federated.screening.plan.plan import make_plan
+from federated.screening.plan.trial_plan import make_plan
 from federated.screening.trial import criteria as c
 from tests.federated.screening.making import (
     INDEX,
@@ -150,7 +150,7 @@ def test_nodes_are_the_functions_of_the_logic(tree: object) -> None:
         if isinstance(part, int):
             return leaf[part]
         children = tuple(node(child, not flip) for child in part)  # type: ignore[attr-defined]
-        return c.Not(of=c.AllOf(of=children) if flip else c.AnyOf(of=children))  # type: ignore[arg-type]
+        return c.NotOf(of=c.AllOf(of=children) if flip else c.AnyOf(of=children))  # type: ignore[arg-type]
 
     def value(part: object, flip: bool) -> int:
         if isinstance(part, int):
@@ -164,4 +164,4 @@ def test_nodes_are_the_functions_of_the_logic(tree: object) -> None:
 def test_at_least_of_nodes() -> None:
     nodes = (has("H35.31"), has("H40.11"), lab())
     patient = record(condition())
-    assert [truth(c.AtLeast(n=n, of=nodes), patient) for n in (1, 2, 3)] == [YES, UNKNOWN, NO]  # type: ignore[arg-type]
+    assert [truth(c.AtLeastOf(n=n, of=nodes), patient) for n in (1, 2, 3)] == [YES, UNKNOWN, NO]  # type: ignore[arg-type]

@@ -14,11 +14,11 @@ from ehr.records.elements import Period
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import inside
 from federated.screening.plan.nodes import BEGINNING, END, Age, Span
-from federated.screening.plan.plan import PlanRefused
 from federated.screening.plan.times import age as age_leaf
 from federated.screening.plan.times import day_end, periods, span, until
+from federated.screening.plan.trial_plan import PlanRefused
 from federated.screening.trial import criteria as c
-from federated.screening.trial import terms
+from federated.screening.trial import value_types
 from tests.federated.screening.making import (
     INDEX,
     NOW,
@@ -155,8 +155,8 @@ def test_both_ends_of_a_window_are_in() -> None:
 
 
 def test_next_looks_forward_and_leaves_out_the_index_date() -> None:
-    point = terms.Point("index", None, parse_duration("6 mo"), 1)
-    booked = terms.Window("next", terms.INDEX, point, "(]")
+    point = value_types.Point("index", None, parse_duration("6 mo"), 1)
+    booked = value_types.Window("next", value_types.INDEX, point, "(]")
     from ehr.records.care import Appointment
 
     leaf = c.Appointment(window=booked, status=("booked",), at=at())
@@ -217,8 +217,8 @@ def test_an_encounter_begins_or_lies_wholly_in_a_window() -> None:
 
 
 def test_a_window_may_be_counted_from_birth() -> None:
-    child = terms.Window(
-        "range", terms.Point("birth"), terms.Point("birth", None, parse_duration("18 a"), 1), "[)"
+    child = value_types.Window(
+        "range", value_types.Point("birth"), value_types.Point("birth", None, parse_duration("18 a"), 1), "[)"
     )
     leaf = has(onset=child)
 
@@ -235,7 +235,7 @@ def test_a_window_may_be_counted_from_birth() -> None:
 def test_windows_are_two_integers() -> None:
     assert until(INDEX) == Span(BEGINNING, day_end(INDEX), asked=False)
     assert span(within("1 d"), INDEX) == Span(day_start(date(2024, 6, 29)), day_end(INDEX))
-    every = c.Every(Duration(12, "mo"), 2, Duration(24, "mo"))
+    every = c.EveryPeriod(Duration(12, "mo"), 2, Duration(24, "mo"))
     assert periods(every, INDEX) == (
         Span(day_start(date(2023, 6, 30)), day_end(INDEX)),
         Span(day_start(date(2022, 6, 30)), day_end(date(2023, 6, 29))),

@@ -18,7 +18,7 @@ from ehr.records.elements import CodeableConcept, Quantity, Reference
 from ehr.records.fetched import Kind, State
 from federated.errors import InvalidArgument
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
-from federated.screening.plan.plan import SiteFacts, make_plan
+from federated.screening.plan.trial_plan import SiteFacts, make_plan
 from federated.screening.trial import criteria as c
 from tests.federated.screening.making import (
     INDEX,
@@ -58,7 +58,7 @@ REASONS = {
     State.UNAVAILABLE: "SOURCE_UNAVAILABLE",
     State.ERROR: "SOURCE_UNAVAILABLE",
 }
-SEEN = c.Encounter(window=within("12 mo"), count=c.Count(">=", 2), at=at())
+SEEN = c.Encounter(window=within("12 mo"), count=c.CountBound(">=", 2), at=at())
 LEAVES = {Kind.CONDITION: has(), Kind.PROCEDURE: done(), Kind.OBSERVATION: lab(), Kind.ENCOUNTER: SEEN}
 
 
@@ -104,7 +104,7 @@ def test_partial_data_proves_presence_not_absence() -> None:
     visits = [encounter("2024-05-01"), encounter("2024-04-01")]
     assert truth(SEEN, record(*visits, states=partial)) == YES
     assert truth(SEEN, record(visits[0], states=partial)) == UNKNOWN
-    at_most = c.Encounter(window=within("12 mo"), count=c.Count("<=", 1), at=at())
+    at_most = c.Encounter(window=within("12 mo"), count=c.CountBound("<=", 1), at=at())
     assert truth(at_most, record(*visits, states=partial)) == NO
     assert truth(at_most, record(visits[0], states=partial)) == UNKNOWN
     assert truth(at_most, record(visits[0])) == YES
@@ -340,7 +340,7 @@ def test_silence_before_care_is_unknown_only_where_the_site_says_since_when() ->
 
 
 def test_every_needs_each_period() -> None:
-    regular = c.Encounter(every=c.Every(*_every()), at=at())
+    regular = c.Encounter(every=c.EveryPeriod(*_every()), at=at())
     four = [encounter(day) for day in ("2024-06-30", "2023-06-30", "2023-06-29", "2022-06-30")]
     assert truth(regular, record(*four)) == YES
     assert truth(regular, record(*four[:3])) == NO
@@ -384,7 +384,7 @@ def test_a_patient_without_visits_for_two_years_is_noted() -> None:
 
 
 def test_a_visit_grain_is_refused() -> None:
-    from federated.screening.plan.plan import PlanRefused
+    from federated.screening.plan.trial_plan import PlanRefused
 
     with pytest.raises(PlanRefused, match="grain: visit"):
         make_plan(trial(rule(has()), grain="visit"), facts(), INDEX)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from federated.screening.decide.evidence import Decision
-from federated.screening.report import decisions_csv, documents
+from federated.screening.report import decisions_csv, json_documents
 from federated.screening.report.decisions_csv import Contact
-from federated.screening.report.run import PatientResult, Run
+from federated.screening.report.results import PatientResult, Run
 from tests.fakes import runs
 
 
@@ -68,12 +68,12 @@ def test_eyes_that_only_explain_a_patient_are_no_rows_and_no_units() -> None:
     eyes = {"left": runs.outcome("fpppppppppp"), "right": runs.outcome("p" * 11)}
     run = one("p" * 11, eyes=eyes)
     assert [row["eye"] for row in read(decisions_csv.decisions(run))] == [""]
-    assert documents.summary(run)["funnel"]["evaluated"] == 1
-    assert documents.summary(run)["criteria"]["age"]["fail"] == 0
+    assert json_documents.summary(run)["funnel"]["evaluated"] == 1
+    assert json_documents.summary(run)["criteria"]["age"]["fail"] == 0
     by_eye = replace(run, trial=replace(run.trial, grain="eye"))
-    assert documents.summary(by_eye)["funnel"]["evaluated"] == 2
-    assert documents.summary(by_eye)["criteria"]["age"]["fail"] == 1
-    assert documents.summary(by_eye)["counts"]["evaluated"] == 1
+    assert json_documents.summary(by_eye)["funnel"]["evaluated"] == 2
+    assert json_documents.summary(by_eye)["criteria"]["age"]["fail"] == 1
+    assert json_documents.summary(by_eye)["counts"]["evaluated"] == 1
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -14,10 +14,10 @@ import pytest
 
 from federated.reports import overview
 from federated.reports.overview import write_overview
-from federated.screening.decide import lookups
+from federated.screening.decide import missing_data
 from federated.screening.decide.evidence import LookUp, RecordUsed
 from federated.screening.report import html, patient_list, wording
-from federated.screening.report.run import CriterionHead, Explained, PatientResult, Run
+from federated.screening.report.results import CriterionHead, Explained, PatientResult, Run
 from federated.screening.report.write import write_site
 from tests.fakes import runs
 
@@ -188,10 +188,10 @@ def test_the_worklist_starts_with_the_next_appointment_of_an_eligible_patient() 
 
 
 def test_every_action_and_reason_of_the_engine_has_words() -> None:
-    for reason, (do, _) in lookups.ACTIONS.items():
+    for reason, (do, _) in missing_data.ACTIONS.items():
         assert reason in wording.REASONS
         assert do in wording.ACTIONS
-    assert lookups.TEST[0] in wording.ACTIONS
+    assert missing_data.TEST[0] in wording.ACTIONS
 
 
 def test_undecided_patients_stand_in_the_order_of_what_it_costs_to_decide_them() -> None:

@@ -18,7 +18,7 @@ from federated.screening.trial.criteria import (
     Criterion,
     Deceased,
     Node,
-    Not,
+    NotOf,
     Point,
     ValueSet,
     Window,
@@ -26,7 +26,7 @@ from federated.screening.trial.criteria import (
     leaves,
     walk,
 )
-from federated.screening.trial.terms import At
+from federated.screening.trial.value_types import At
 
 DEAD = Deceased(value=True)
 DM = Condition(codes=ValueSet("dm", frozenset({Code("icd10cm", "E11.9")})))
@@ -50,12 +50,12 @@ def test_a_comparison_without_one_bound_is_never_empty() -> None:
 
 
 def test_walking_visits_parents_before_children_in_file_order() -> None:
-    tree: Node = AllOf(of=(AnyOf(of=(DM, Not(of=DEAD))), DEAD))
+    tree: Node = AllOf(of=(AnyOf(of=(DM, NotOf(of=DEAD))), DEAD))
     assert [type(node).__name__ for node in walk(tree)] == [
         "AllOf",
         "AnyOf",
         "Condition",
-        "Not",
+        "NotOf",
         "Deceased",
         "Deceased",
     ]
@@ -63,7 +63,7 @@ def test_walking_visits_parents_before_children_in_file_order() -> None:
 
 
 def test_the_leaves_of_applies_if_come_first() -> None:
-    criterion = Criterion(id="a", side="inclusion", text="t", source="s", where=Not(of=DM), applies_if=DEAD)
+    criterion = Criterion(id="a", side="inclusion", text="t", source="s", where=NotOf(of=DM), applies_if=DEAD)
     assert list(leaves(criterion)) == [DEAD, DM]
     assert list(leaves(Criterion(id="a", side="inclusion", text="t", source="s", todo="x"))) == []
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federated.screening.trial.criteria import Age, Sex
+from federated.screening.trial.criteria import AgeAt, Sex
 from federated.screening.trial.from_registry import NotARegistryEntry, draft_from_registry
 from tests.federated.screening.trial_texts import read
 
@@ -47,8 +47,8 @@ def test_a_study_becomes_a_draft_that_loads() -> None:
         "A study: of eyes",
     )
     low, high, sex, *lines = trial.inclusion
-    assert isinstance(low.where, Age)
-    assert isinstance(high.where, Age)
+    assert isinstance(low.where, AgeAt)
+    assert isinstance(high.where, AgeAt)
     assert (str(low.where.compare), str(high.where.compare)) == (">= 50", "<= 90")
     assert sex.where == Sex(values=("female",))
     assert [line.source for line in lines] == [
@@ -66,7 +66,7 @@ def test_a_study_becomes_a_draft_that_loads() -> None:
 )
 def test_ages_are_in_completed_units(text: str, unit: str, asked: str) -> None:
     (criterion,) = read(draft_from_registry(study(maximumAge=text))).require().inclusion
-    assert isinstance(criterion.where, Age)
+    assert isinstance(criterion.where, AgeAt)
     assert (criterion.where.unit, str(criterion.where.compare)) == (unit, asked)
 
 

@@ -12,20 +12,20 @@ import pytest
 from ehr.dates import Duration
 from federated.cli.exit_codes import ExitCode, exit_code_for
 from federated.screening.trial.criteria import (
-    Age,
+    AgeAt,
     AllOf,
     AnyOf,
     Appointment,
-    AtLeast,
+    AtLeastOf,
     Column,
     Comparison,
     Condition,
-    Count,
+    CountBound,
     Encounter,
-    Every,
+    EveryPeriod,
     Measurement,
     Node,
-    Not,
+    NotOf,
     Observation,
     Point,
     Sex,
@@ -84,7 +84,7 @@ def test_a_word_like_no_stays_text(text: str) -> None:
 
 def test_numbers_are_decimals_with_the_digits_of_the_author() -> None:
     age = node('{age: {is: ">= 5.70"}}')
-    assert isinstance(age, Age)
+    assert isinstance(age, AgeAt)
     assert str(age.compare.low) == "5.70"
 
 
@@ -121,7 +121,7 @@ def test_comparisons_keep_their_ends() -> None:
     }
     for text, expected in ranges.items():
         age = node(f"{{age: {{is: {text}}}}}")
-        assert isinstance(age, Age)
+        assert isinstance(age, AgeAt)
         assert age.compare == expected
 
 
@@ -156,10 +156,10 @@ def test_the_statuses_of_an_appointment_follow_its_window() -> None:
 def test_every_and_count_are_typed() -> None:
     every = node("{encounter: {every: {period: 12 mo, times: 2, over: 2 a}}}")
     assert isinstance(every, Encounter)
-    assert every.every == Every(Duration(12, "mo"), 2, Duration(2, "a"))
+    assert every.every == EveryPeriod(Duration(12, "mo"), 2, Duration(2, "a"))
     counted = node('{observation: {in: hba1c, take: count, is: ">= 3"}}')
     assert isinstance(counted, Observation)
-    assert (counted.count, counted.compare) == (Count(">=", 3), None)
+    assert (counted.count, counted.compare) == (CountBound(">=", 3), None)
 
 
 def test_this_eye_is_the_default_of_image_values_only() -> None:
@@ -178,9 +178,9 @@ def test_nodes_know_their_path_and_line() -> None:
         f"{{all: [{{any: [{DM}, {{not: {DM}}}]}}, {{at_least: {{n: 1, of: [{{sex: {{is: male}}}}]}}}}]}}"
     )
     assert [(type(n), n.at.path) for n in walk(tree)][3:] == [
-        (Not, "where.all[0].any[1]"),
+        (NotOf, "where.all[0].any[1]"),
         (Condition, "where.all[0].any[1].not"),
-        (AtLeast, "where.all[1]"),
+        (AtLeastOf, "where.all[1]"),
         (Sex, "where.all[1].at_least[0]"),
     ]
     assert {n.at.line for n in walk(tree)} == {17}
@@ -252,7 +252,7 @@ def test_hostile_bytes_give_problems_and_nothing_else(data: bytes) -> None:
 def test_parameters_are_put_in_with_their_unit() -> None:
     head = "parameters: {low: {value: 49, unit: a, text: t}, back: {value: 6, unit: mo, text: t}}\n"
     age = node('{age: {is: ">= $low", unit: a}}', head.replace(", back: {value: 6, unit: mo, text: t}", ""))
-    assert isinstance(age, Age)
+    assert isinstance(age, AgeAt)
     assert age.compare.low == 49
     encounter = node("{all: [{encounter: {within: $back}}, {age: {is: '> $low'}}]}", head)
     assert isinstance(encounter, AllOf)
@@ -267,7 +267,7 @@ def _with_parameter(site: str) -> str:
 
 def _low(trial: Trial) -> Decimal | None:
     age = trial.inclusion[-1].where
-    assert isinstance(age, Age)
+    assert isinstance(age, AgeAt)
     return age.compare.low
 
 

@@ -12,7 +12,7 @@ import httpx
 
 from ehr.auth.keys import Algorithm, write_owner_only
 from ehr.config import ProviderProfile
-from ehr.connect.opening import AtKeyboard, Surroundings
+from ehr.connect.opening import AtKeyboard, ClockAndWire
 from ehr.fhir.paging import Budget
 from ehr.files.settings import SiteFile
 from ehr.providers.registry import Provider, provider
@@ -21,15 +21,15 @@ from ehr.site import Site, open_site_async
 from ehr.testing.clock import StandingClock
 from ehr.testing.expect import expect
 from ehr.testing.harness import ProviderHarness, auth_mode
-from ehr.testing.server import CLIENT_ID, Server
+from ehr.testing.server import CLIENT_ID, CaseServer
+from ehr.testing.server_pool import Backend, ServerPool
 from ehr.testing.synthetic import WHO, Resource, patient
-from ehr.testing.wires import Backend, Hall
 from ehr.transport.settings import Limits
 
 SITE_KEY = b"the contract kit's key of pseudonyms, for tests alone"
 
 
-class Stage:
+class CaseContext:
     """One case's EHR and hospital.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stage:
         algorithm: of the key that signs.
     """
 
-    def __init__(self, harness: ProviderHarness, backend: Backend, hall: Hall, folder: Path) -> None:
+    def __init__(self, harness: ProviderHarness, backend: Backend, hall: ServerPool, folder: Path) -> None:
         self.harness = harness
         self.backend = backend
         self.clock = StandingClock()
@@ -59,8 +59,8 @@ class Stage:
         known = self.profile.assertion_algorithms
         self.algorithm: Algorithm = "ES384" if "ES384" in known else "RS384"
         jwks = {"keys": [hall.key(self.algorithm).public_jwk()]}
-        self.ehr = Server(harness.skin, self.clock, jwks)
-        self.elsewhere = Server(harness.skin, self.clock, jwks)
+        self.ehr = CaseServer(harness.skin, self.clock, jwks)
+        self.elsewhere = CaseServer(harness.skin, self.clock, jwks)
         self.ehr.dress = harness.dress
         self.ehr.login = self.mode != "none"
         self._wire = hall.wire(backend)
@@ -94,13 +94,13 @@ class Stage:
         return self._wire.transport(self.limits)
 
     @property
-    def surroundings(self) -> Surroundings:
+    def surroundings(self) -> ClockAndWire:
         """Clock, wire and limits for one opening, with nobody at the keyboard."""
         return self.around()
 
-    def around(self, person: AtKeyboard | None = None) -> Surroundings:
+    def around(self, person: AtKeyboard | None = None) -> ClockAndWire:
         """The same with a person."""
-        return Surroundings(
+        return ClockAndWire(
             clock=self.clock.clock,
             wire=self.wire(),
             limits=self.limits,
@@ -181,4 +181,4 @@ def security_issues(issues: tuple[Issue, ...]) -> list[Issue]:
     ]
 
 
-__all__ = ["SITE_KEY", "WHO", "Stage", "security_issues"]
+__all__ = ["SITE_KEY", "WHO", "CaseContext", "security_issues"]

@@ -18,7 +18,7 @@ Form = Mapping[str, str] | Callable[[], Mapping[str, str]]
 
 
 @dataclass(slots=True, repr=False)
-class Outgoing:
+class ReadyRequest:
     """A request that is ready to be sent. Never shown: headers hold a token, a form holds an assertion.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Asked:
+class RequestParts:
     """The parts of a request that do not depend on the attempt. Never shown: a form holds an assertion."""
 
     method: str
@@ -54,7 +54,7 @@ class Asked:
     form: Form | None
     json: Any
 
-    def outgoing(self) -> Outgoing:
+    def outgoing(self) -> ReadyRequest:
         """Made anew for each attempt: a form may be a function that gives other fields each time."""
         headers = self.headers.copy()
         content: bytes | None = None
@@ -65,7 +65,7 @@ class Asked:
         elif self.json is not None:
             content = self.json if isinstance(self.json, bytes) else msgspec.json.encode(self.json)
             headers.setdefault("content-type", _json_type(headers.get("accept", "")))
-        return Outgoing(self.method, self.url, headers, content)
+        return ReadyRequest(self.method, self.url, headers, content)
 
     def build(self) -> httpx.Request:
         """The same as httpx's own."""

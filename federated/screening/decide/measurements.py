@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from ehr.dates import DAY_S, Interval
 from federated.screening.decide.case import Case
+from federated.screening.decide.certainty import SOURCE, Gathered, Grade, before_care, first_reason
 from federated.screening.decide.exists import identity
 from federated.screening.decide.finding import Found, Gatherer, Run, Tools
-from federated.screening.decide.grades import SOURCE, Gathered, Grade, before_care, first_reason
-from federated.screening.decide.quantities import Judged, Span, compared, judge
+from federated.screening.decide.quantities import Judged, NumberRange, compared, judge
 from federated.screening.decide.three_values import UNKNOWN, YES, both, either, every, opened, some
 from federated.screening.plan.nodes import BEGINNING, END, Asked, Each, Extreme, Latest, Mean, Scale, Select
 
@@ -339,5 +339,5 @@ def _against(average: float, asked: Asked) -> Judged:
     for end in (own.low, own.high):
         if abs(end) != inf and abs(average - end) <= RELATIVE * max(abs(end), abs(average)):
             return Judged(UNKNOWN, "VALUE_MISSING", average, average)
-    truth, side = compared(Span(average, average), own, asked.negated)
+    truth, side = compared(NumberRange(average, average), own, asked.negated)
     return Judged(truth, None, average, average, side=side)

@@ -12,14 +12,14 @@ import pytest
 
 from federated.errors import CheckFailed, InvalidArgument
 from federated.screening.decide.evidence import Decision
-from federated.screening.report import documents
+from federated.screening.report import json_documents
 from federated.screening.report.document_models import (
     DecisionsDocument,
     OverviewDocument,
     RunDocument,
     SummaryDocument,
 )
-from federated.screening.report.run import Execution, MatchState, PatientResult, Row, queue
+from federated.screening.report.results import DecisionRow, Execution, MatchState, PatientResult, queue
 from federated.screening.report.write import write_site
 from tests.fakes import runs
 
@@ -27,7 +27,7 @@ from tests.fakes import runs
 def test_counts_add_up() -> None:
     """Against a count of the patients themselves."""
     run = runs.run(200)
-    found = documents.summary(run)
+    found = json_documents.summary(run)
     counts = found["counts"]
     told = Counter(patient.decision.value for patient in run.patients)
     assert all(told[name] == counts[name] for name in told)
@@ -46,14 +46,14 @@ def test_a_decision_that_its_criteria_do_not_give_is_refused() -> None:
     outcome = replace(runs.outcome("ppfpppppppp"), decision=Decision.ELIGIBLE)
     run = runs.run(0, patients=(PatientResult(1, "a" * 64, outcome=outcome),))
     with pytest.raises(CheckFailed, match="the verdicts of the criteria"):
-        documents.summary(run)
+        json_documents.summary(run)
 
 
 def test_a_patient_evaluated_without_being_matched_is_refused() -> None:
     outcome = runs.outcome("p" * 11)
     run = runs.run(0, patients=(PatientResult(1, "a" * 64, MatchState.AMBIGUOUS, outcome),))
     with pytest.raises(CheckFailed, match="evaluated than matched"):
-        documents.counts(run)
+        json_documents.counts(run)
 
 
 def test_an_outcome_of_another_trial_is_refused() -> None:
@@ -69,7 +69,7 @@ def test_a_criterion_that_is_switched_off_is_listed_and_not_counted(tmp_path: Pa
     patient = PatientResult(1, "ab", outcome=runs.outcome("p-" + "p" * 9, heads=off))
     run = replace(base, trial=replace(base.trial, criteria=off), patients=(patient,))
     write_site(run, tmp_path)
-    found = documents.summary(run)
+    found = json_documents.summary(run)
     assert found["funnel"]["not_evaluated"] == ["risk"]
     assert "risk" not in found["criteria"]
     assert "risk" not in {step["criterion"] for step in found["funnel"]["ordered"]}
@@ -99,8 +99,8 @@ def test_every_document_is_what_its_schema_says(tmp_path: Path) -> None:
     models = {"decisions.json": DecisionsDocument, "summary.json": SummaryDocument, "run.json": RunDocument}
     for name, model in models.items():
         model.model_validate_json((tmp_path / name).read_text("utf-8"))
-    both = documents.overview([runs.run(20), runs.run(30, seed=8, site="south")])
-    OverviewDocument.model_validate_json(documents.text(both))
+    both = json_documents.overview([runs.run(20), runs.run(30, seed=8, site="south")])
+    OverviewDocument.model_validate_json(json_documents.text(both))
 
 
 def in_order(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -112,21 +112,21 @@ def in_order(pairs: list[tuple[str, object]]) -> dict[str, object]:
 @pytest.mark.parametrize("count", [0, 1, 25])
 def test_keys_are_sorted_at_every_depth(count: int) -> None:
     run = runs.run(count)
-    text = "".join(documents.decisions_file(run))
-    assert json.loads(text, object_pairs_hook=in_order) == documents.decisions(run)
-    for made in (documents.summary(run), documents.execution(run), documents.overview([run])):
-        assert json.loads(documents.text(made), object_pairs_hook=in_order) == made
+    text = "".join(json_documents.decisions_file(run))
+    assert json.loads(text, object_pairs_hook=in_order) == json_documents.decisions(run)
+    for made in (json_documents.summary(run), json_documents.execution(run), json_documents.overview([run])):
+        assert json.loads(json_documents.text(made), object_pairs_hook=in_order) == made
 
 
 def test_a_number_that_is_not_finite_is_never_written() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
-        documents.text({"value": float("nan")})
+        json_documents.text({"value": float("nan")})
 
 
 def test_the_greedy_order_changes_the_funnel_and_nothing_else(tmp_path: Path) -> None:
     run = runs.run(60)
     write_site(run, tmp_path / "1")
-    write_site(run, tmp_path / "2", documents.greedy(run))
+    write_site(run, tmp_path / "2", json_documents.greedy(run))
     for path in (tmp_path / "1").iterdir():
         assert (path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()) is (
             path.name != "report.html"
@@ -139,7 +139,7 @@ def test_many_patients_are_written_one_a_line(tmp_path: Path, monkeypatch: pytes
     run = runs.run(12)
     write_site(run, tmp_path)
     whole = json.loads((tmp_path / "decisions.json").read_text("utf-8"))
-    monkeypatch.setattr(documents, "LINES_ABOVE", 10)
+    monkeypatch.setattr(json_documents, "LINES_ABOVE", 10)
     write_site(run, tmp_path)
     head, *lines = (tmp_path / "decisions.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line) for line in lines] == whole.pop("patients")
@@ -159,7 +159,7 @@ def test_the_queue_follows_on_unknown_and_if_unknown() -> None:
     def of(letters: str, on_unknown: str) -> str:
         patient = PatientResult(1, "a", outcome=runs.outcome(letters))
         run = runs.run(0, patients=(patient,), on_unknown=on_unknown)
-        return queue(run, Row(patient, patient.outcome))
+        return queue(run, DecisionRow(patient, patient.outcome))
 
     assert of("ppppppppppp", "review") == "contact"
     assert of("fpuppppppppp"[:11], "review") == "none"
@@ -171,9 +171,9 @@ def test_the_queue_follows_on_unknown_and_if_unknown() -> None:
 
 def test_the_overview_adds_the_sites() -> None:
     north, south = runs.run(50), runs.run(30, seed=3, site="south")
-    both = documents.overview([south, north])
-    assert both == documents.overview([north, south])
-    for name in documents.COUNTS:
+    both = json_documents.overview([south, north])
+    assert both == json_documents.overview([north, south])
+    for name in json_documents.COUNTS:
         assert both["counts"][name] == sum(site["counts"][name] for site in both["sites"])
     assert both["funnel"]["evaluated"] == both["counts"]["evaluated"]
     assert sum(mask["count"] for mask in both["masks"]) == both["counts"]["evaluated"]
@@ -183,9 +183,9 @@ def test_sites_of_different_trials_are_not_added() -> None:
     north = runs.run(5)
     other = replace(north, trial=replace(north.trial, version="2"))
     with pytest.raises(InvalidArgument, match="all of one trial"):
-        documents.overview([north, other])
+        json_documents.overview([north, other])
     with pytest.raises(InvalidArgument, match="at least one"):
-        documents.overview([])
+        json_documents.overview([])
 
 
 def test_a_run_without_patients_has_all_files(tmp_path: Path) -> None:

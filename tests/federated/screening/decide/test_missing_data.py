@@ -7,10 +7,10 @@ from typing import Any
 
 from ehr.records.fetched import Kind, State
 from federated.screening.decide.evaluate import compile_plan
-from federated.screening.decide.lookups import Shares, look_up_next
-from federated.screening.plan.plan import make_plan
+from federated.screening.decide.missing_data import Shares, look_up_next
+from federated.screening.plan.trial_plan import make_plan
 from federated.screening.trial import criteria as c
-from federated.screening.trial.terms import At
+from federated.screening.trial.value_types import At
 from tests.federated.screening.making import (
     INDEX,
     codes,
@@ -57,8 +57,8 @@ def test_all_parts_are_needed_and_labs_are_one_errand() -> None:
 
 def test_at_least_takes_the_cheapest_ones() -> None:
     of = (place(lab(), "where.of[0]"), place(OPEN, "where.of[1]"), place(has("H40.11"), "where.of[2]"))
-    assert [look.do for look in told(rule(c.AtLeast(n=2, of=of)))] == ["order_test", "read_chart"]
-    assert [look.do for look in told(rule(c.AtLeast(n=1, of=of)))] == ["read_chart"]
+    assert [look.do for look in told(rule(c.AtLeastOf(n=2, of=of)))] == ["order_test", "read_chart"]
+    assert [look.do for look in told(rule(c.AtLeastOf(n=1, of=of)))] == ["read_chart"]
 
 
 def test_one_refetch_answers_two_criteria() -> None:
@@ -115,9 +115,9 @@ def test_the_list_is_minimal() -> None:
         if isinstance(node, int):
             return place(OPEN, f"leaf{node}")
         if node[0] == "not":
-            return c.Not(of=build(node[1]))
+            return c.NotOf(of=build(node[1]))
         if node[0] == "at_least":
-            return c.AtLeast(n=node[1], of=tuple(build(child) for child in node[2:]))
+            return c.AtLeastOf(n=node[1], of=tuple(build(child) for child in node[2:]))
         of = tuple(build(child) for child in node[1:])
         return c.AllOf(of=of) if node[0] == "all" else c.AnyOf(of=of)
 

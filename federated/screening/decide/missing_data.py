@@ -15,7 +15,7 @@ from typing import Final
 
 from federated.screening.decide.evidence import CriterionOutcome, Evidence, Fact, LookUp, Outcome, Verdict
 from federated.screening.plan.nodes import All, Any, AtLeast, Not, PlanLeaf, PlanNode, Rule, Unread
-from federated.screening.plan.plan import Plan
+from federated.screening.plan.trial_plan import Plan
 
 MOST: Final = 5
 
@@ -77,7 +77,7 @@ UNSEEN: Final = Shares({}, {})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JudgedLeaf:
     """A leaf with what evidence says of it."""
 
     leaf: PlanLeaf
@@ -107,7 +107,7 @@ class Part:
         return (do, self.kind) if do in MERGED else (do, f"{self.evidence.criterion}:{self.evidence.path}")
 
 
-Choice = tuple[float, tuple[Part, ...]]
+Choice = tuple[float, tuple[JudgedLeaf, ...]]
 IMPOSSIBLE: Choice = (inf, ())
 FREE: Choice = (0.0, ())
 
@@ -135,18 +135,18 @@ def look_up_next(
         wanted.append((-shares.fails(rule.id) / max(_paid(choice[1]), 1e-9), place, choice))
     if not wanted or any(criterion.verdict is Verdict.FAIL for criterion in outcome.criteria):
         return ()
-    errands: dict[tuple[str, str], list[Part]] = {}
+    errands: dict[tuple[str, str], list[JudgedLeaf]] = {}
     for _, _, choice in sorted(wanted, key=lambda one: one[:2]):
         for part in choice[1]:
             errands.setdefault(part.errand, []).append(part)
     return tuple(_look_up(parts, plan) for parts in list(errands.values())[:most])
 
 
-def _paid(parts: tuple[Part, ...]) -> float:
+def _paid(parts: tuple[JudgedLeaf, ...]) -> float:
     return sum({part.errand: part.action[1] for part in parts}.values())
 
 
-def _look_up(parts: list[Part], plan: Plan) -> LookUp:
+def _look_up(parts: list[JudgedLeaf], plan: Plan) -> LookUp:
     first = parts[0]
     where = f"{first.evidence.criterion}:{first.evidence.path}"
     criteria = tuple(dict.fromkeys(part.evidence.criterion for part in parts))
@@ -174,7 +174,7 @@ def _choose(node: PlanNode, wanted: bool, told: Iterator[Evidence]) -> Choice:
         return _some(choices, _needed(node, wanted))
     evidence = next(told)
     if evidence.outcome is Fact.UNKNOWN:
-        part = Part(node, evidence)
+        part = JudgedLeaf(node, evidence)
         return part.action[1], (part,)
     return FREE if (evidence.outcome is Fact.YES) == wanted else IMPOSSIBLE
 

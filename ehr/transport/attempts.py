@@ -29,10 +29,10 @@ from ehr.transport import body, retry
 from ehr.transport.engine import AiohttpTransport
 from ehr.transport.failure import TOO_MUCH, Failure, Unanswered, failure_of, health, too_much
 from ehr.transport.origin import Origin
-from ehr.transport.outgoing import Outgoing
 from ehr.transport.quota import DailyQuota
 from ehr.transport.rate import HostRate, Outcome, Rates
 from ehr.transport.redact import event_logger, log_event
+from ehr.transport.request import ReadyRequest
 from ehr.transport.response import Response
 from ehr.transport.settings import Clock, Limits
 
@@ -44,7 +44,7 @@ _ERROR_BODY_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AttemptRules:
     """How one request is treated.
 
     Attributes:
@@ -71,7 +71,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Exchange:
+class AttemptLoop:
     """What the transports of one family share: engine, rates, limits, clock, counters, the day's budget."""
 
     wire: httpx.AsyncBaseTransport
@@ -86,7 +86,7 @@ class Exchange:
     def __post_init__(self) -> None:
         self.rates = Rates(self.limits, self.clock)
 
-    async def send(self, request: Outgoing | httpx.Request, plan: Plan) -> Response:
+    async def send(self, request: ReadyRequest | httpx.Request, plan: AttemptRules) -> Response:
         """The answer, after the attempts that the plan allows; 4xx and 5xx are answers too."""
         attempt = 1
         while True:
@@ -100,7 +100,7 @@ class Exchange:
             request = plan.renew() if plan.renew is not None else request
 
     async def open(
-        self, held: AsyncExitStack, request: httpx.Request, plan: Plan
+        self, held: AsyncExitStack, request: httpx.Request, plan: AttemptRules
     ) -> httpx.Response | Response:
         """As `send`, but a 2xx answer comes with its body unread; ``held`` closes it.
 
@@ -122,7 +122,7 @@ class Exchange:
             await self.clock.sleep(wait)
 
     async def _entered(
-        self, entered: AsyncExitStack, request: httpx.Request, plan: Plan
+        self, entered: AsyncExitStack, request: httpx.Request, plan: AttemptRules
     ) -> httpx.Response | Response | Failure:
         started = self.clock.monotonic()
         host = self.rates.host(plan.origin.authority)
@@ -142,7 +142,9 @@ class Exchange:
         return result
 
     @asynccontextmanager
-    async def _opened(self, request: httpx.Request, plan: Plan) -> AsyncIterator[httpx.Response | Response]:
+    async def _opened(
+        self, request: httpx.Request, plan: AttemptRules
+    ) -> AsyncIterator[httpx.Response | Response]:
         async with self.rates.host(plan.origin.authority).turn(plan.endpoint_class) as turn:
             self._count(plan)
             try:
@@ -160,7 +162,7 @@ class Exchange:
                 turn.outcome = health(Failure(error, repeatable=False))
                 raise
 
-    async def _attempt(self, request: Outgoing | httpx.Request, plan: Plan) -> Response | Failure:
+    async def _attempt(self, request: ReadyRequest | httpx.Request, plan: AttemptRules) -> Response | Failure:
         host = self.rates.host(plan.origin.authority)
         try:
             async with host.turn(plan.endpoint_class) as turn:
@@ -174,19 +176,19 @@ class Exchange:
         self._note(result, plan, self.clock.monotonic() - started, host)
         return result
 
-    def _count(self, plan: Plan) -> None:
+    def _count(self, plan: AttemptRules) -> None:
         """One more request is sent, if the day's budget still has it."""
         if self.quota is not None and plan.endpoint_class != retry.TOKEN:
             self.quota.take(start=plan.start)
         self.counters["requests"] += 1
 
-    async def _once(self, request: Outgoing | httpx.Request, plan: Plan) -> Response | Failure:
+    async def _once(self, request: ReadyRequest | httpx.Request, plan: AttemptRules) -> Response | Failure:
         bound = asyncio.timeout(self.limits.total_s)
         try:
             async with bound:
-                if isinstance(request, Outgoing) and isinstance(self.wire, AiohttpTransport):
+                if isinstance(request, ReadyRequest) and isinstance(self.wire, AiohttpTransport):
                     return await self._fetched(self.wire, request, plan, bound)
-                whole = request.plain() if isinstance(request, Outgoing) else request
+                whole = request.plain() if isinstance(request, ReadyRequest) else request
                 async with self._answered(whole) as raw:
                     return await self._read(raw, whole, plan)
         except TimeoutError:
@@ -201,7 +203,7 @@ class Exchange:
             return Failure(self._spent_by(error, plan) or error, repeatable=False)
 
     async def _fetched(
-        self, engine: AiohttpTransport, request: Outgoing, plan: Plan, bound: asyncio.Timeout
+        self, engine: AiohttpTransport, request: ReadyRequest, plan: AttemptRules, bound: asyncio.Timeout
     ) -> Response:
         """As `_answered` and `_read`, with none of httpx's objects between; ``bound`` is the attempt's own."""
         end = bound.when()
@@ -223,7 +225,7 @@ class Exchange:
             raise Unanswered(failure_of(error)) from None
         return Response(status, headers, self._checked(content, headers, plan), request.url)
 
-    def _checked(self, content: bytes, headers: httpx.Headers, plan: Plan) -> bytes:
+    def _checked(self, content: bytes, headers: httpx.Headers, plan: AttemptRules) -> bytes:
         if plan.expect not in ("json", "searchset"):
             return content
         content = body.check_kind(content, headers.get("content-type"))
@@ -231,7 +233,7 @@ class Exchange:
             body.check_syntax(content, depth=self.limits.depth, entries=self.limits.entries)
         return content
 
-    def _spent_by(self, error: BadBody | BodyTooLarge, plan: Plan) -> QuotaSpent | None:
+    def _spent_by(self, error: BadBody | BodyTooLarge, plan: AttemptRules) -> QuotaSpent | None:
         """The vendor's sign that its own quota is used up: nobody is asked about any more today."""
         empty = isinstance(error, BadBody) and error.reason == "empty" and not plan.start
         return self.quota.refused() if empty and self.quota is not None and self.quota.empty_body else None
@@ -248,7 +250,7 @@ class Exchange:
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unanswered(failure_of(error)) from None
 
-    async def _read(self, raw: httpx.Response, request: httpx.Request, plan: Plan) -> Response:
+    async def _read(self, raw: httpx.Response, request: httpx.Request, plan: AttemptRules) -> Response:
         status, headers = raw.status_code, raw.headers
         url = str(request.url)
         if not 200 <= status <= 299:
@@ -259,7 +261,7 @@ class Exchange:
         content = await body.read(raw_stream(raw), *framing(headers), plan.limit_bytes)
         return Response(status, headers, self._checked(content, headers, plan), url)
 
-    def _wait(self, result: Response | Failure, plan: Plan, attempt: int) -> float | None:
+    def _wait(self, result: Response | Failure, plan: AttemptRules, attempt: int) -> float | None:
         """Seconds until the next attempt; None if this was the last."""
         if attempt >= self.limits.attempts:
             return None
@@ -274,7 +276,9 @@ class Exchange:
         late = plan.deadline is not None and self.clock.monotonic() + wait >= plan.deadline
         return None if late else wait
 
-    def _note(self, result: Response | Failure, plan: Plan, duration_s: float, host: HostRate) -> None:
+    def _note(
+        self, result: Response | Failure, plan: AttemptRules, duration_s: float, host: HostRate
+    ) -> None:
         if isinstance(result, Failure):
             self.count_failure(result.error)
             self._log("http.failed", plan, duration_s, kind=type(result.error).__name__)
@@ -286,12 +290,18 @@ class Exchange:
         if result.status == 429 or (result.status == 503 and asked is not None):
             host.pause(retry.wait_s(1, asked, self.limits.longest_wait_s, self.clock.random()))
 
-    def _note_answer(self, status: int, plan: Plan, duration_s: float) -> None:
+    def _note_answer(self, status: int, plan: AttemptRules, duration_s: float) -> None:
         self.counters[f"status.{status // 100}xx"] += 1
         self._log("http.answered", plan, duration_s, kind=plan.endpoint_class, status=status)
 
     def _log(
-        self, event: str, plan: Plan, duration_s: float, *, kind: str | None, status: int | None = None
+        self,
+        event: str,
+        plan: AttemptRules,
+        duration_s: float,
+        *,
+        kind: str | None,
+        status: int | None = None,
     ) -> None:
         if _LOG.isEnabledFor(logging.DEBUG):
             about = {"kind": kind, "status": status, "provider": self.provider, "request": plan.number}

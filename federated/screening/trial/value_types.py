@@ -77,7 +77,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class CountBound:
     """How many records are asked for."""
 
     op: Literal[">=", "<=", "="]
@@ -153,7 +153,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class EveryPeriod:
     """At least ``times`` in each ``period``, going back from the index date over ``over``.
 
     ``over`` is a whole number of periods.

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from ehr.reading.query import pseudonym
-from federated.counts.documents import CountsDocument, cells_of, counts_of, csv_text, document, text
+from federated.counts.counts_document import CountsDocument, cells_of, counts_of, csv_text, document, text
 from federated.counts.summed_counts import totals
 from federated.errors import InvalidArgument, PolicyRefused
-from federated.owner.budgets import Budgets
+from federated.owner.budgets import BudgetLedger
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Outcome, Verdict
-from federated.screening.report.run import CriterionHead, PatientResult, Run, SiteHead, TrialHead
+from federated.screening.report.results import CriterionHead, PatientResult, Run, SiteHead, TrialHead
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.load import read_trial
 
@@ -82,7 +82,7 @@ def run(limit: int = 50, people: list[tuple[int, str]] = PEOPLE) -> Run:
 
 def test_two_near_trials_do_not_reveal_one_patient(tmp_path: Path) -> None:
     """Test 64: the second of two trials that differ in a year of age is refused over the same people."""
-    budgets = Budgets(tmp_path)
+    budgets = BudgetLedger(tmp_path)
     first = counts_of(run(50), trial(50), 11)
     budgets.admit_counts("", first.ledger, 11)
     budgets.admit_counts("", counts_of(run(50), trial(50), 11).ledger, 11)

@@ -8,11 +8,11 @@ from typing import Any
 
 from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import AppDesk, RegisteredApp
-from ehr.sandbox.authorize import Answers, FrontDoor
+from ehr.sandbox.authorize import Answers, AuthorizationEndpoint
 from ehr.sandbox.consent_page import Choice
 from ehr.sandbox.instants import Clock
 from ehr.sandbox.login_config import Addresses, smart_configuration
-from ehr.sandbox.oauth import Desk, RegisteredClient
+from ehr.sandbox.oauth import AuthorizationServer, RegisteredClient
 from ehr.sandbox.routes import Request
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
@@ -39,7 +39,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class LoginAddresses:
     """Addresses of one sandbox.
 
     Args:
@@ -58,7 +58,7 @@ class Places:
         return self.authorize_url.rpartition("/")[0]
 
 
-class Reception:
+class LoginRoutes:
     """The login of one sandbox.
 
     Attributes:
@@ -70,11 +70,11 @@ class Reception:
     def __init__(self, who: Who, skin: Skin, store: Store, clock: Clock) -> None:
         self._store = store
         self._skin = skin
-        self.desk = Desk(who.clients, skin.login, clock)
+        self.desk = AuthorizationServer(who.clients, skin.login, clock)
         self.apps = AppDesk(who.apps, self.desk, skin.login, clock)
-        self.door = FrontDoor(skin, self.apps, self._choices, who.answers, who.patient)
+        self.door = AuthorizationEndpoint(skin, self.apps, self._choices, who.answers, who.patient)
 
-    def answer(self, endpoint: str, request: Request, places: Places) -> Issued | None:
+    def answer(self, endpoint: str, request: Request, places: LoginAddresses) -> Issued | None:
         """The answer of what belongs to logging in; None for all else."""
         if endpoint == "token":
             return token_answer(self.desk, self.apps, request, places.token_url)

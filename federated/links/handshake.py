@@ -29,8 +29,8 @@ from collections.abc import Generator, Mapping
 from typing import Protocol
 
 from federated.errors import LinkLost, MessageRefused
-from federated.links.frames import GREETING, Frame, Header, Kind, Sizes, frame
-from federated.task.envelope import Parcel
+from federated.links.frames import GREETING, Frame, FrameHeader, FrameKind, Sizes, frame
+from federated.task.envelope import Envelope
 from federated.task.signatures import check_signature
 from federated.task.spec import POD_NAME
 from secure_agg import Signer
@@ -44,7 +44,7 @@ _POD = b"trialveil/link/pod\0"
 class Talk(Protocol):
     """What a greeting needs of a connection; both are steps of its thread."""
 
-    def receive(self, sizes: Sizes) -> Generator[int, None, tuple[Header, bytes]]:
+    def receive(self, sizes: Sizes) -> Generator[int, None, tuple[FrameHeader, bytes]]:
         """The next frame: its header and its head."""
         ...
 
@@ -61,9 +61,9 @@ def _is_signed(key: bytes, data: bytes, signature: bytes) -> bool:
     return True
 
 
-def _next(talk: Talk, kind: Kind) -> Generator[int, None, bytes]:
+def _next(talk: Talk, kind: FrameKind) -> Generator[int, None, bytes]:
     header, head = yield from talk.receive(GREETING)
-    if header.kind is Kind.REFUSED and kind is Kind.WELCOME:
+    if header.kind is FrameKind.REFUSED and kind is FrameKind.WELCOME:
         raise LinkLost(
             "The modeller's program does not take this pod: its name or its key is not pinned there."
             " Nothing was sent."
@@ -74,7 +74,7 @@ def _next(talk: Talk, kind: Kind) -> Generator[int, None, bytes]:
 
 
 def _refuse(talk: Talk, sentence: str) -> Generator[int, None, MessageRefused]:
-    yield from talk.transmit(frame(Kind.REFUSED))
+    yield from talk.transmit(frame(FrameKind.REFUSED))
     return MessageRefused(sentence)
 
 
@@ -95,13 +95,13 @@ def greet_pod(
     Raises:
         MessageRefused: it has not.
     """
-    pod_nonce = yield from _next(talk, Kind.HELLO)
+    pod_nonce = yield from _next(talk, FrameKind.HELLO)
     if len(pod_nonce) != NONCE_SIZE:
         raise MessageRefused(f"A greeting has a nonce of {len(pod_nonce)} bytes; expected {NONCE_SIZE}.")
     nonce = os.urandom(NONCE_SIZE)
     bound = certificate + pod_nonce + nonce + signer.public
-    yield from talk.transmit(frame(Kind.CHALLENGE, Parcel(nonce + signer.sign(_MODELLER + bound))))
-    proof = yield from _next(talk, Kind.PROOF)
+    yield from talk.transmit(frame(FrameKind.CHALLENGE, Envelope(nonce + signer.sign(_MODELLER + bound))))
+    proof = yield from _next(talk, FrameKind.PROOF)
     signature, name = proof[:SIGNATURE_SIZE], proof[SIGNATURE_SIZE:].decode("ascii", "replace")
     # An unknown name is checked against a key that no pod has, so that it takes as long as a known one.
     key = pods.get(name, signer.public)
@@ -110,7 +110,7 @@ def greet_pod(
         raise (
             yield from _refuse(talk, "A connection gave a name and a key that are not pinned together here.")
         )
-    yield from talk.transmit(frame(Kind.WELCOME))
+    yield from talk.transmit(frame(FrameKind.WELCOME))
     return name
 
 
@@ -136,8 +136,8 @@ def greet_hub(
     if not POD_NAME.fullmatch(name):
         raise MessageRefused("This pod's name is not one that a task may have; nothing was sent.")
     nonce = os.urandom(NONCE_SIZE)
-    yield from talk.transmit(frame(Kind.HELLO, Parcel(nonce)))
-    answer = yield from _next(talk, Kind.CHALLENGE)
+    yield from talk.transmit(frame(FrameKind.HELLO, Envelope(nonce)))
+    answer = yield from _next(talk, FrameKind.CHALLENGE)
     bound = certificate + nonce + answer[:NONCE_SIZE] + modeller
     if len(answer) != NONCE_SIZE + SIGNATURE_SIZE or not _is_signed(
         modeller, _MODELLER + bound, answer[NONCE_SIZE:]
@@ -146,6 +146,6 @@ def greet_hub(
             "The other end has not proved the key that is pinned for the modeller. Nothing was sent to it."
         )
     proof = signer.sign(_POD + bound + name.encode()) + name.encode()
-    yield from talk.transmit(frame(Kind.PROOF, Parcel(proof)))
-    yield from _next(talk, Kind.WELCOME)
+    yield from talk.transmit(frame(FrameKind.PROOF, Envelope(proof)))
+    yield from _next(talk, FrameKind.WELCOME)
     return name

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ehr.providers.probe import Check, ProbeReport
 from federated.cli import ehr as ehr_commands
 from federated.cli import frame
-from federated.cli.documents import CheckDocument, ProbeDocument, QueryDocument
+from federated.cli.command_documents import CheckDocument, ProbeDocument, QueryDocument
 
 
 def _reread(model: type[BaseModel], document: dict[str, Any]) -> BaseModel:

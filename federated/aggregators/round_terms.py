@@ -56,7 +56,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PodRequest:
     """What a pod is asked for, as the request says it.
 
     Attributes:
@@ -103,7 +103,7 @@ def counts_hash(task: TaskSpec) -> bytes:
     return hashlib.sha256(b"trialveil/counts" + task.hash).digest()
 
 
-def begun_with(task: TaskSpec, layout: Layout, asked: Asked, seq: int) -> bytes:
+def begun_with(task: TaskSpec, layout: Layout, asked: PodRequest, seq: int) -> bytes:
     """What a round binds of what it begins with, 32 bytes: of the model, where the request brings one."""
     if asked.purpose == "weights":
         return weights_hash(task, seq)
@@ -189,7 +189,7 @@ def members(pinned: Mapping[str, bytes], cohort: tuple[str, ...]) -> list[Member
     return [Member(name, fingerprint(pinned[name])) for name in cohort]
 
 
-def check_round(task: TaskSpec, layout: Layout, asked: Asked, spec: RoundSpec) -> Terms:
+def check_round(task: TaskSpec, layout: Layout, asked: PodRequest, spec: RoundSpec) -> Terms:
     """Refuse a round that is not the task's own.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ehr.dates import DAY_S, Interval
 from ehr.records.codes import Code
 from ehr.records.fetched import Kind, State
-from federated.screening.decide.case import Case, Entry, counts, distinct
+from federated.screening.decide.case import Case, CodedRecord, counts, distinct
 from federated.screening.decide.record_checks import ACTIVE, CodeOf, checks, laterality
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import READERS, covered, inside, overlaps
@@ -58,7 +58,7 @@ class Grade(NamedTuple):
     """A record that may count, with its time."""
 
     sure: int
-    entry: Entry
+    entry: CodedRecord
     time: Interval | None
     reason: str | None = None
 
@@ -96,7 +96,7 @@ class Grader:
         self._checks = list(checks(select, code_of))
         self._kind = select.kind
 
-    def gather(self, case: Case, entries: list[Entry]) -> Gathered:
+    def gather(self, case: Case, entries: list[CodedRecord]) -> Gathered:
         """Grade every entry."""
         kept: list[Grade] = []
         dropped: dict[str, int] = {}
@@ -120,7 +120,7 @@ class Grader:
         return Gathered(kept, len(entries), dropped)
 
     def _timed(
-        self, entry: Entry, case: Case, sure: int, reason: str | None
+        self, entry: CodedRecord, case: Case, sure: int, reason: str | None
     ) -> tuple[int, str | None, Interval | None]:
         """The grade after the windows, and the record's time by the first of them."""
         first: Interval | None = None
@@ -166,19 +166,19 @@ def _surely(rule: TimeRule) -> tuple[int, int]:
     return span.lo, span.hi
 
 
-def _active(entry: Entry, case: Case, window: Span) -> int:
+def _active(entry: CodedRecord, case: Case, window: Span) -> int:
     record = entry.record
     begun = READERS["active"](record, case.clock)
     ended = end_of(record.abatement, case.clock)
     return overlaps(begun, ended, record.clinical in ACTIVE, window, case.clock.born)
 
 
-def _whole(entry: Entry, case: Case, window: Span) -> int:
+def _whole(entry: CodedRecord, case: Case, window: Span) -> int:
     when, clock = entry.record.when, case.clock
     return covered(start_of(when, clock), end_of(when, clock), window, clock.born)
 
 
-_STRETCHES: Mapping[str, Callable[[Entry, Case, Span], int]] = MappingProxyType(
+_STRETCHES: Mapping[str, Callable[[CodedRecord, Case, Span], int]] = MappingProxyType(
     {"active": _active, "whole": _whole}
 )
 """Rules about a beginning and an end; the length of a stretch is no uncertainty about when it was."""

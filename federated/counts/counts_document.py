@@ -27,7 +27,7 @@ from federated.counts.summed_counts import Released, SummedCounts, Total, releas
 from federated.screening.decide.evidence import Decision, Outcome
 from federated.screening.report.document_models import Closed, Count
 from federated.screening.report.funnel import mask_table
-from federated.screening.report.run import Run, own_eyes
+from federated.screening.report.results import Run, own_eyes
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.lock import digest
 
@@ -79,7 +79,7 @@ def counts_of(run: Run, trial: Trial, smallest: int) -> PodCounts:
 
 
 def _units(run: Run) -> Iterator[tuple[str, Outcome]]:
-    """What is counted, with the pseudonym of the patient behind it; see `federated.screening.report.run.units`."""
+    """What is counted, with the pseudonym of the patient behind it; see `federated.screening.report.results.units`."""
     for patient in run.patients:
         if patient.outcome is not None and patient.decision is not Decision.NOT_EVALUATED:
             eyes = [outcome for _, outcome in own_eyes(run, patient.outcome)]

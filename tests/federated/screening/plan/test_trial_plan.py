@@ -12,7 +12,7 @@ import pytest
 from ehr.records.codes import Code
 from federated.screening.plan.bounds import code_set
 from federated.screening.plan.nodes import Exists, Latest, leaves
-from federated.screening.plan.plan import Plan, PlanRefused, make_plan
+from federated.screening.plan.trial_plan import Plan, PlanRefused, make_plan
 from federated.screening.trial import criteria as c
 from federated.screening.trial.load import load_trial, read_trial
 from federated.screening.trial.lock import lock
@@ -107,10 +107,10 @@ def test_a_plan_needs_no_patient_to_be_made_for_every_example() -> None:
 
 
 def test_an_age_counted_from_birth_is_refused() -> None:
-    from federated.screening.trial import terms
+    from federated.screening.trial import value_types
 
     with pytest.raises(PlanRefused, match="birth"):
-        plan_of(age(">= 18", when=terms.Point("birth")))
+        plan_of(age(">= 18", when=value_types.Point("birth")))
 
 
 def test_the_key_is_no_part_of_a_plans_text() -> None:

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr.transport.client import Limits, Transport
-from ehr.transport.places import GROWTH, Places
+from ehr.transport.concurrency import GROWTH, ConcurrencyLimit
 from tests.ehr.transport.scripted import Scripted, client, says
 from tests.fakes.clock import FakeClock
 from tests.fakes.misbehaving_server import Received, answer, misbehaving
 
 
 @asynccontextmanager
-async def taken(places: Places) -> AsyncIterator[int]:
+async def taken(places: ConcurrencyLimit) -> AsyncIterator[int]:
     since = await places.enter()
     try:
         yield since
@@ -27,7 +27,7 @@ async def taken(places: Places) -> AsyncIterator[int]:
 
 
 async def test_it_is_halved_once_for_a_burst_of_refusals_and_never_below_one() -> None:
-    places = Places(8)
+    places = ConcurrencyLimit(8)
     async with AsyncExitStack() as held:
         since = [await held.enter_async_context(taken(places)) for _ in range(8)]
         for one in since:
@@ -39,7 +39,7 @@ async def test_it_is_halved_once_for_a_burst_of_refusals_and_never_below_one() -
 
 
 async def test_it_creeps_up_to_its_bound_while_every_place_is_taken() -> None:
-    places = Places(4)
+    places = ConcurrencyLimit(4)
     places.too_much(0)
     places.too_much(1)
     answers = 0
@@ -59,7 +59,7 @@ async def test_it_creeps_up_to_its_bound_while_every_place_is_taken() -> None:
 
 
 async def test_answers_to_a_lone_request_say_nothing_about_many() -> None:
-    places = Places(8)
+    places = ConcurrencyLimit(8)
     places.too_much(0)
     for _ in range(1000):
         async with taken(places):
@@ -69,7 +69,7 @@ async def test_answers_to_a_lone_request_say_nothing_about_many() -> None:
 
 async def test_who_is_cancelled_and_passed_over_ends_as_cancelled() -> None:
     """A place is handed on between the cancelling and the moment when the cancelled one notices."""
-    places = Places(1)
+    places = ConcurrencyLimit(1)
     await places.enter()
     waiting = asyncio.create_task(places.enter())
     await asyncio.sleep(0)
@@ -87,7 +87,7 @@ def test_never_more_are_in_than_allowed_when_they_came(bound: int, steps: list[s
     """Property: also where waiting ones are cancelled, at the moment when they are handed a place too."""
 
     async def work() -> None:
-        places = Places(bound)
+        places = ConcurrencyLimit(bound)
         inside: list[asyncio.Event] = []
         tasks: list[asyncio.Task[None]] = []
 

@@ -179,9 +179,9 @@ def _node(node: criteria.Node, setting: Setting) -> PlanNode:
         return All(tuple(_node(child, setting) for child in node.of))
     if isinstance(node, criteria.AnyOf):
         return Any(tuple(_node(child, setting) for child in node.of))
-    if isinstance(node, criteria.AtLeast):
+    if isinstance(node, criteria.AtLeastOf):
         return AtLeast(node.n, tuple(_node(child, setting) for child in node.of))
-    if isinstance(node, criteria.Not):
+    if isinstance(node, criteria.NotOf):
         return Not(_node(node.of, setting))
     return leaf(node, setting)
 

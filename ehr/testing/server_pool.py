@@ -1,6 +1,6 @@
 """The two back-ends of the kit: mocks of httpx, and real sockets with TLS.
 
-A case's servers are reached through either; `Hall` keeps what is slow to make for all cases of a run.
+A case's servers are reached through either; `ServerPool` keeps what is slow to make for all cases of a run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ehr.auth.keys import Algorithm, SigningKey, new_key
 from ehr.errors import ConfigurationError
 from ehr.sandbox.listener import TLS, Listener
 from ehr.testing.certificates import throwaway_tls
-from ehr.testing.server import Server
+from ehr.testing.server import CaseServer
 from ehr.transport.engine import AiohttpTransport, EngineSettings
 from ehr.transport.settings import Limits
 from ehr.transport.tls import tls_context
@@ -38,7 +38,7 @@ class Wire(Protocol):
         """The authority that clients must know; None where there is no TLS."""
         ...
 
-    def connect(self, servers: Sequence[Server]) -> None:
+    def connect(self, servers: Sequence[CaseServer]) -> None:
         """Give each server its origin, and let it answer."""
         ...
 
@@ -65,7 +65,7 @@ class Mocks:
             ) from None
         self._router = respx.MockRouter(assert_all_called=False)
 
-    def connect(self, servers: Sequence[Server]) -> None:
+    def connect(self, servers: Sequence[CaseServer]) -> None:
         """See `Wire`. A request to any other origin is an error of the mocks."""
         for origin, server in zip(_MOCKED, servers, strict=True):
             server.origin = origin
@@ -76,7 +76,7 @@ class Mocks:
         return httpx.MockTransport(self._router.async_handler)
 
 
-def _asked(server: Server) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
+def _asked(server: CaseServer) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
     inside = httpx.ASGITransport(app=server, client=("127.0.0.1", 1))
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -91,7 +91,7 @@ def _asked(server: Server) -> Callable[[httpx.Request], Awaitable[httpx.Response
 class _Switch:
     """Passes requests on to the server of the case that runs now."""
 
-    server: Server | None = None
+    server: CaseServer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.server is None or scope["type"] != "http":
@@ -99,7 +99,7 @@ class _Switch:
         await self.server(scope, receive, send)
 
 
-class Sockets:
+class ServerPair:
     """Two https servers on loopback that stay up over all cases, with a throw-away authority."""
 
     def __init__(self, tls: TLS, ca_file: Path) -> None:
@@ -109,7 +109,7 @@ class Sockets:
         self._listeners = tuple(Listener(switch, tls) for switch in self._switches)
         self._origins = tuple(listener.start("contract-kit") for listener in self._listeners)
 
-    def connect(self, servers: Sequence[Server]) -> None:
+    def connect(self, servers: Sequence[CaseServer]) -> None:
         """See `Wire`."""
         for server, switch, listener, origin in zip(
             servers, self._switches, self._listeners, self._origins, strict=True
@@ -128,13 +128,13 @@ class Sockets:
             listener.stop()
 
 
-class Hall:
+class ServerPool:
     """What all cases of a run share: a folder, keys, and the servers on the sockets. Use it with ``with``."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="trialveil-contract-"))
         self._keys: dict[Algorithm, SigningKey] = {}
-        self._opened: Sockets | None = None
+        self._opened: ServerPair | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -153,8 +153,8 @@ class Hall:
         return self._keys[algorithm]
 
     @cached_property
-    def _sockets(self) -> Sockets:
-        self._opened = Sockets(*throwaway_tls(self.folder))
+    def _sockets(self) -> ServerPair:
+        self._opened = ServerPair(*throwaway_tls(self.folder))
         return self._opened
 
     def wire(self, backend: Backend) -> Wire:

@@ -16,7 +16,15 @@ from typing import Any
 from federated.errors import CheckFailed, InvalidArgument
 from federated.screening.decide.evidence import Decision, Outcome, Verdict, plain
 from federated.screening.report.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
-from federated.screening.report.run import MatchState, PatientResult, Row, Run, TrialHead, queue, units
+from federated.screening.report.results import (
+    DecisionRow,
+    MatchState,
+    PatientResult,
+    Run,
+    TrialHead,
+    queue,
+    units,
+)
 
 COUNTS = ("input", "matched", "evaluated", "eligible", "undecided", "not_eligible", "not_evaluated")
 
@@ -92,7 +100,7 @@ def patients(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _patient(run: Run, patient: PatientResult) -> dict[str, Any]:
-    row = Row(patient, patient.outcome)
+    row = DecisionRow(patient, patient.outcome)
     document: dict[str, Any] = {
         "input_row": patient.input_row,
         "ref": patient.ref,

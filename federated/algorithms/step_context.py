@@ -29,7 +29,7 @@ class Reserve(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class StepContext:
     """One task in one pod.
 
     Attributes:
@@ -78,17 +78,17 @@ class Workplace:
         return hashlib.sha256(b"trialveil/seed" + self.secret + self.spec.hash + text).digest()
 
 
-class Step(Protocol):
+class StepFunction(Protocol):
     """The function ``step`` of a component: one algorithm of a list, run in the pod."""
 
     async def __call__(
-        self, parameters: Any, place: Workplace, inputs: Mapping[str, WorkerResult[Any]]
+        self, parameters: Any, place: StepContext, inputs: Mapping[str, WorkerResult[Any]]
     ) -> WorkerResult[Any]:
         """Run.
 
         Args:
             parameters: the component's `Parameters`, made by `parameters_of`.
-            place: see `Workplace`.
+            place: see `StepContext`.
             inputs: results of the earlier steps that this one names, by their labels.
         """
         ...
@@ -163,10 +163,10 @@ def _read(kind: type[Any], unit: Unit) -> tuple[Any, list[str]]:
 __all__ = [
     "Progress",
     "Reserve",
-    "Step",
+    "StepFunction",
     "Trained",
     "Trainer",
-    "Workplace",
+    "StepContext",
     "parameters_of",
     "wrong_parameters",
 ]

@@ -260,7 +260,7 @@ def _each(outcome: Outcome) -> tuple[Outcome, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DecisionRow:
     """One row of the tables: a patient (``eye`` is empty), or one eye of theirs."""
 
     patient: PatientResult
@@ -278,11 +278,11 @@ class Row:
         return tuple(criterion.id for criterion in criteria if criterion.verdict is verdict)
 
 
-def rows(run: Run) -> Iterator[Row]:
+def rows(run: Run) -> Iterator[DecisionRow]:
     """A row per patient in input order; with the grain ``eye``, the right and the left one after their patient."""
     for patient in run.patients:
-        yield Row(patient, patient.outcome)
-        yield from (Row(patient, outcome, eye) for eye, outcome in own_eyes(run, patient.outcome))
+        yield DecisionRow(patient, patient.outcome)
+        yield from (DecisionRow(patient, outcome, eye) for eye, outcome in own_eyes(run, patient.outcome))
 
 
 def units(run: Run) -> Iterator[Outcome]:
@@ -304,7 +304,7 @@ def own_eyes(run: Run, outcome: Outcome | None) -> list[tuple[str, Outcome]]:
     return [(eye, outcome.eyes[eye]) for eye in EYES if eye in outcome.eyes]
 
 
-def queue(run: Run, row: Row) -> str:
+def queue(run: Run, row: DecisionRow) -> str:
     """Who works on this row next: ``contact``, ``review``, ``deferred`` or ``none``.
 
     Only the undecided have a choice: each unknown criterion says ``if_unknown``, or the run's

@@ -9,11 +9,11 @@ import pytest
 
 from ehr.records.codes import Code
 from ehr.records.elements import CodeableConcept, Coding
-from federated.screening.decide import eyes
+from federated.screening.decide import laterality
 from federated.screening.decide.evaluate import compile_plan, compile_verdicts
 from federated.screening.decide.evidence import Decision, Outcome
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
-from federated.screening.plan.plan import PlanRefused, make_plan
+from federated.screening.plan.trial_plan import PlanRefused, make_plan
 from federated.screening.trial import criteria as c
 from tests.federated.screening.making import (
     INDEX,
@@ -73,8 +73,8 @@ BY_MODIFIER: list[tuple[Any, str | None]] = [
 @pytest.mark.parametrize(("code", "eye"), BY_CODE)
 def test_the_eye_of_a_record(code: str, eye: str | None) -> None:
     plain = code if "." in code or len(code) <= 3 else f"{code[:3]}.{code[3:]}"
-    assert eyes.of_code(Code("icd10cm", plain)) == eye
-    assert eyes.of_code(Code("icd10", plain)) is None
+    assert laterality.of_code(Code("icd10cm", plain)) == eye
+    assert laterality.of_code(Code("icd10", plain)) is None
     leaf = has("H*", "E*", "I*", eye="right")
     expected = UNKNOWN if eye is None else YES if eye in ("right", "both") else NO
     assert truth(leaf, record(condition(code))) == expected
@@ -112,13 +112,13 @@ def test_positions_agree_with_the_published_descriptions() -> None:
     sides = {"right eye": "right", "left eye": "left", "bilateral": "both"}
     checked = 0
     for bare in icd.get_all_codes(with_dots=False):
-        if not {bare[:4], bare[:5]} & set(eyes.POSITION) or not icd.is_leaf(bare):
+        if not {bare[:4], bare[:5]} & set(laterality.POSITION) or not icd.is_leaf(bare):
             continue
         text = icd.get_description(bare).lower()
         named = {side for word, side in sides.items() if re.search(rf"{word}(?! lid| upper| lower)", text)}
         if len(named) != 1:
             continue
-        found = eyes.of_code(Code("icd10cm", f"{bare[:3]}.{bare[3:]}"))
+        found = laterality.of_code(Code("icd10cm", f"{bare[:3]}.{bare[3:]}"))
         assert found == named.pop(), bare
         checked += 1
     assert checked > 1000
@@ -181,7 +181,7 @@ def test_same_eye_means_one_eye() -> None:
 
 
 def test_the_eye_of_a_grain_is_this_one() -> None:
-    plan = same(("dx", has("H35.31*", eye="this")), ("fellow", c.Not(of=has("H35.32*", eye="fellow"))), grain="eye",
+    plan = same(("dx", has("H35.31*", eye="this")), ("fellow", c.NotOf(of=has("H35.32*", eye="fellow"))), grain="eye",
                 study_eye=("right",))  # fmt: skip
     outcome = compile_plan(plan)(record(condition("H35.3112")))
     assert {eye: row.decision.value for eye, row in outcome.eyes.items()} == {

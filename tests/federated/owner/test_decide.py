@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from federated.errors import InvalidArgument, TaskRefused
 from federated.names import _PodResponseType as Code
 from federated.owner.budgets import largest_rho, pod_policy
+from federated.owner.decide import Facts, TaskDecision, check_release, decide, leaving, rounds_planned
 from federated.owner.disclosure import DISCLOSURES, canonical
 from federated.owner.federation_section import FederationSection
-from federated.owner.policy import Facts, Verdict, check_release, decide, leaving, rounds_planned
-from federated.owner.policy_section import Policy, PolicySection, make_policy
+from federated.owner.policy import Policy, PolicySection, make_policy
 from federated.task import registry
-from federated.task.spec import Aggregation, Document, Participant, TaskSpec, Unit, moment
+from federated.task.spec import Aggregation, Participant, TaskDocument, TaskSpec, Unit, moment
 from secure_agg.privacy import epsilon
 from tests.fakes.tasks import MODELLER, NOW, POD, PODS, TRIAL, counting, identity, participant, policy, task
 
@@ -36,7 +36,7 @@ FACTS = Facts(
 STRANGER = identity("stranger").public
 
 
-def verdict(spec: TaskSpec, owner: Policy | None = None, facts: Facts = FACTS) -> Verdict:
+def verdict(spec: TaskSpec, owner: Policy | None = None, facts: Facts = FACTS) -> TaskDecision:
     return decide(policy() if owner is None else owner, spec, facts)
 
 
@@ -50,7 +50,7 @@ def unit(**arguments: Any) -> tuple[Unit, ...]:
 
 @pytest.mark.parametrize("spec", [task(), counting()])
 def test_what_is_allowed_runs(spec: TaskSpec) -> None:
-    assert verdict(spec) == Verdict()
+    assert verdict(spec) == TaskDecision()
     assert verdict(spec).code is Code.ACCEPT
 
 
@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[TaskSpec, Code, str]] = {
         "data",
     ),
     "a trial that is not allowed": (
-        counting(documents={"trial.yaml": Document(kind="trial", digest="c" * 64, text="x")}),
+        counting(documents={"trial.yaml": TaskDocument(kind="trial", digest="c" * 64, text="x")}),
         Code.NO_ACCESS,
         "trial",
     ),
@@ -177,7 +177,7 @@ REFUSED: dict[str, tuple[TaskSpec, Code, str]] = {
         counting(
             documents={
                 "trial.yaml": TRIAL,
-                "steps.yaml": Document(kind="steps", digest=hashlib.sha256(b"x").hexdigest(), text="x"),
+                "steps.yaml": TaskDocument(kind="steps", digest=hashlib.sha256(b"x").hexdigest(), text="x"),
             }
         ),
         Code.NO_ACCESS,
@@ -220,8 +220,10 @@ def test_w10_a_cohort_that_differs_by_one_pod_is_refused(kept: int) -> None:
     earlier = frozenset(identity(name).public for name in (*PODS, "oban")[:kept])
     found = verdict(task(), facts=replace(FACTS, cohorts=(earlier,)))
     assert [reason.rule for reason in found.reasons] == ["minimum_change"]
-    assert verdict(task(), facts=replace(FACTS, cohorts=(frozenset(task().pinned.values()),))) == Verdict()
-    assert verdict(task(), policy(minimum_change=1), replace(FACTS, cohorts=(earlier,))) == Verdict()
+    assert (
+        verdict(task(), facts=replace(FACTS, cohorts=(frozenset(task().pinned.values()),))) == TaskDecision()
+    )
+    assert verdict(task(), policy(minimum_change=1), replace(FACTS, cohorts=(earlier,))) == TaskDecision()
 
 
 @pytest.mark.parametrize("peers", [{}, dict.fromkeys(PODS, STRANGER)])
@@ -238,11 +240,11 @@ def test_an_alias_means_what_it_runs(name: str) -> None:
     spec = task(protocol=Unit(name=name))
     assert "protocol" in {reason.rule for reason in verdict(spec).reasons}
     jade = policy(protocols=frozenset({"GAScreeningProtocolJade"}))
-    assert verdict(spec, jade) == Verdict()
+    assert verdict(spec, jade) == TaskDecision()
 
 
 def test_a_document_is_what_its_text_is_and_not_what_it_says() -> None:
-    lie = Document(kind="trial", digest=TRIAL.digest, text="another trial")
+    lie = TaskDocument(kind="trial", digest=TRIAL.digest, text="another trial")
     spec = counting(documents={"trial.yaml": lie})
     found = verdict(spec, facts=replace(FACTS, digests={"trial.yaml": "d" * 64}))
     assert [reason.rule for reason in found.reasons] == ["trial"]
@@ -266,7 +268,7 @@ def test_more_rounds_than_the_owner_allows_are_refused_before_the_first(
     protocol = Unit(name="bitfount.FederatedAveraging", arguments=arguments)
     spec = task(algorithms=unit(model={"name": "logistic"}, **total), protocol=protocol)
     assert rounds_planned(spec) == rounds
-    assert verdict(spec, policy(maximum_rounds=rounds)) == Verdict()
+    assert verdict(spec, policy(maximum_rounds=rounds)) == TaskDecision()
     if rounds > 1:
         found = verdict(spec, policy(maximum_rounds=rounds - 1))
         assert [reason.rule for reason in found.reasons] == ["maximum_rounds"]
@@ -275,7 +277,7 @@ def test_more_rounds_than_the_owner_allows_are_refused_before_the_first(
 def test_w21_a_budget_without_noise_in_the_task_is_refused() -> None:
     owner = policy(epsilon=4.0, delta=1e-6)
     noisy = {"noise": 1.0, "l2_clip": 1.0, "delta": 1e-6}
-    assert verdict(task(aggregation=aggregation(**noisy)), owner) == Verdict()
+    assert verdict(task(aggregation=aggregation(**noisy)), owner) == TaskDecision()
     for wrong in ({"noise": 0.0}, {"l2_clip": 0.0}, {"delta": 1e-5}, {"weights": "rows"}):
         found = verdict(task(aggregation=aggregation(**(noisy | wrong))), owner)
         assert {reason.rule for reason in found.reasons} <= {"epsilon", "delta"}
@@ -289,14 +291,16 @@ def test_w15_only_models_by_name_or_digest_run() -> None:
         assert verdict(task(algorithms=unit(model=model))).code is Code.NO_ACCESS
     digest = "e" * 64
     owner = policy(models=frozenset({"logistic", digest}))
-    assert verdict(task(algorithms=unit(model={"name": "logistic", "sha256": digest})), owner) == Verdict()
-    assert verdict(task(algorithms=unit(model=digest)), owner) == Verdict()
+    assert (
+        verdict(task(algorithms=unit(model={"name": "logistic", "sha256": digest})), owner) == TaskDecision()
+    )
+    assert verdict(task(algorithms=unit(model=digest)), owner) == TaskDecision()
 
 
 def test_a_spent_quota_refuses_the_task() -> None:
     found = verdict(task(), facts=replace(FACTS, left={"logistic": 0}))
     assert [reason.rule for reason in found.reasons] == ["inferences"]
-    assert verdict(task(), facts=replace(FACTS, left={"logistic": 1})) == Verdict()
+    assert verdict(task(), facts=replace(FACTS, left={"logistic": 1})) == TaskDecision()
 
 
 def test_what_nobody_knows_is_taken_to_let_everything_leave() -> None:
@@ -309,7 +313,7 @@ def test_results_that_stay_in_the_pod_need_no_leave() -> None:
     stays = counting(
         aggregation=None, protocol=Unit(name="ResultsOnly", arguments={"save_location": ["Worker"]})
     )
-    assert verdict(stays, owner) == Verdict()
+    assert verdict(stays, owner) == TaskDecision()
     for places in (["Modeller"], ["Worker", "Modeller"], "Worker", None):
         returned = msgspec.structs.replace(
             stays, protocol=Unit(name="ResultsOnly", arguments={"save_location": places})
@@ -357,7 +361,7 @@ def test_a_task_outside_the_list_is_refused_whatever_else_is_in_it(
         assert verdict(spec, owner).code is not Code.ACCEPT
 
 
-def _entry(name: str) -> registry.Entry | None:
+def _entry(name: str) -> registry.RegisteredName | None:
     try:
         return registry.find(name)
     except InvalidArgument:

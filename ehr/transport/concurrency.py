@@ -16,7 +16,7 @@ GROWTH = 0.1
 
 
 @dataclass(slots=True)
-class Places:
+class ConcurrencyLimit:
     """Places for requests in flight.
 
     Attributes:

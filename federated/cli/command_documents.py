@@ -11,7 +11,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Step(_Document):
+class ProbeStepModel(_Document):
     """One step of a probe."""
 
     name: str
@@ -26,7 +26,7 @@ class ProbeDocument(_Document):
     schema_: Annotated[Literal["trialveil/probe/1"], Field(alias="schema")]
     provider: str
     ok: bool
-    checks: tuple[Step, ...]
+    checks: tuple[ProbeStepModel, ...]
 
 
 class ContractCase(_Document):
@@ -107,7 +107,7 @@ class QueryDocument(_Document):
     kinds: dict[str, Collection]
 
 
-class Mistake(_Document):
+class MistakeModel(_Document):
     """One mistake or warning, at its place in the file; column 0 where the file as a whole is meant."""
 
     file: str
@@ -123,7 +123,7 @@ class CheckDocument(_Document):
 
     schema_: Annotated[Literal["trialveil/check/1"], Field(alias="schema")]
     ok: bool
-    problems: tuple[Mistake, ...]
+    problems: tuple[MistakeModel, ...]
 
 
 class KeyDocument(_Document):
