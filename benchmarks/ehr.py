@@ -26,6 +26,8 @@ from importlib import import_module
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This file's own folder comes first otherwise, and this file would be found as the package `ehr`.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # Child processes are given this path, too. With this folder in it, `ehr.py` and `secure_agg.py` beside this file
+    # would be found as the packages of these names.
+    place = Path(__file__).resolve().parent
+    sys.path[:] = [str(place.parent), *(other for other in sys.path if Path(other).resolve() != place)]
     import_module("benchmarks.ehr_reading.command").main(__doc__ or "")

@@ -22,5 +22,8 @@ from importlib import import_module
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # Child processes are given this path, too. With this folder in it, `ehr.py` and `secure_agg.py` beside this file
+    # would be found as the packages of these names.
+    place = Path(__file__).resolve().parent
+    sys.path[:] = [str(place.parent), *(other for other in sys.path if Path(other).resolve() != place)]
     import_module("benchmarks.ehr_faults.command").main(__doc__ or "")

@@ -343,4 +343,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Child processes are given this path, too. With this folder in it, `ehr.py` and `secure_agg.py` beside this file
+    # would be found as the packages of these names.
+    place = Path(__file__).resolve().parent
+    sys.path[:] = [str(place.parent), *(other for other in sys.path if Path(other).resolve() != place)]
     main()

@@ -1,6 +1,6 @@
 """How fast a sum is masked: against raw AES, a plain sum and a peer, on this machine and in one run.
 
-``python benchmarks/secure_agg.py [--json] [--full] [--no-flower]``
+``python benchmarks/secure_agg.py [--json] [--full | --tiny] [--no-flower]``
 
 * ``mask``: own and pairwise masks of one pod, expanded and added to one vector, one thread, nothing else of the
   client. ``share_of_limit`` is the time that raw AES-256-CTR takes for as many bytes, alternating with it, over ours.
@@ -21,6 +21,8 @@ from importlib import import_module
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This file's own folder comes first otherwise, and this file would be found as the package `secure_agg`.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # Child processes are given this path, too. With this folder in it, `ehr.py` and `secure_agg.py` beside this file
+    # would be found as the packages of these names.
+    place = Path(__file__).resolve().parent
+    sys.path[:] = [str(place.parent), *(other for other in sys.path if Path(other).resolve() != place)]
     import_module("benchmarks.secure_aggregation.command").main(__doc__ or "")

@@ -242,8 +242,8 @@ class Server:
         envelope = read(data, kind, Envelope, len(self._spec.cohort))
         sender = self._expected_sender(envelope.sender)
         if kind == ADVERT:
-            self._frames[sender] = bytes(data)
-            self._adverts[sender] = read_advert(self._frames[sender], self._round)
+            self._adverts[sender] = read_advert(bytes(data), self._round)
+            self._frames[sender] = bytes(data)  # only now: what was refused must leave no trace
             return sender
         verify(self._round.pinned, sender, kind, envelope.body, envelope.signature)
         if kind == SHARES:

@@ -58,10 +58,17 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
 
 
+_LEVELS = {name: logging.getLogger(name).level for name in ("ehr", "secure_agg", "federated")}
+
+
 @pytest.fixture(autouse=True)
 def own_log_levels() -> Iterator[None]:
-    """Put the levels of our own loggers back: a command with ``-q`` sets them for the whole process."""
-    levels = {name: logging.getLogger(name).level for name in ("ehr", "secure_agg", "federated")}
+    """Our own loggers as they are in a new process: a command with ``-q``, a fixture's too, sets them for all of it."""
+    _put_back_levels()
     yield
-    for name, level in levels.items():
+    _put_back_levels()
+
+
+def _put_back_levels() -> None:
+    for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)

@@ -42,8 +42,10 @@ from secure_agg.simulation import Cast, RoundToRun, make_cohort, run_round
 
 DEFAULT = ((3, 10_000), (10, 10_000), (3, 1_000_000), (3, 10_000_000))
 FULL = (*DEFAULT, (20, 10_000), (10, 1_000_000), (20, 1_000_000), (10, 10_000_000))
+TINY = ((3, 1_000),)
 CLIP = 4.0
-EXCHANGED = {10_000: 40_000, 10_000_000: 40_000_000}
+EXCHANGED = (10_000, 10_000_000)
+WORD_BYTES = 4
 TASK = b"a benchmark's nonce".hex()[:32]
 
 
@@ -244,8 +246,10 @@ def row(pods: int, size: int, repetitions: int, kind: str) -> dict[str, Any]:
     }
 
 
-def document(sizes: tuple[tuple[int, int], ...], repetitions: int) -> dict[str, Any]:
-    """All lines."""
+def document(
+    sizes: tuple[tuple[int, int], ...], repetitions: int, exchanged: tuple[int, ...] = EXCHANGED
+) -> dict[str, Any]:
+    """All lines; ``exchanged`` are the parameters of the single exchanges over sockets."""
     found = []
     for pods, size in sizes:
         for kind in ("in process", "sockets"):
@@ -257,7 +261,9 @@ def document(sizes: tuple[tuple[int, int], ...], repetitions: int) -> dict[str, 
             "milliseconds": one.seconds * 1e3,
             "times_a_bare_tls_copy": one.seconds / one.bare_seconds,
         }
-        for (parameters, _), one in zip(EXCHANGED.items(), measure(tuple(EXCHANGED.values())), strict=True)
+        for parameters, one in zip(
+            exchanged, measure(tuple(size * WORD_BYTES for size in exchanged)), strict=True
+        )
     ]
     machine = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count() or 0}
     return {
@@ -272,9 +278,14 @@ def main(description: str) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--full", action="store_true", help="all sizes, more repetitions")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="all sizes, more repetitions")
+    size.add_argument("--tiny", action="store_true", help="see that it runs; its times say nothing")
     chosen = parser.parse_args()
-    found = document(FULL if chosen.full else DEFAULT, 7 if chosen.full else 5)
+    if chosen.tiny:
+        found = document(TINY, 2, (1_000,))
+    else:
+        found = document(FULL if chosen.full else DEFAULT, 7 if chosen.full else 5)
     if chosen.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return

@@ -29,6 +29,7 @@ from benchmarks.secure_aggregation.rounds import (
 SCHEMA = "trialveil/secure-agg-benchmark/1"
 PARTS = ("mask", "client", "server")
 FULL = Options((1_000_000, 10_000_000), dropped=(0.0, 0.05, 0.3), repetitions=5)
+TINY = Options((1_000,), pods=(10,), repetitions=1, flower=False)
 PEER_PODS_OFTEN = 10  # beyond, the peer's round takes minutes and is run once
 
 
@@ -102,18 +103,22 @@ def shown(row: Row) -> str:
 
 def options_of(given: argparse.Namespace) -> Options:
     """What was asked for."""
-    chosen = FULL if given.full else Options()
+    chosen = FULL if given.full else TINY if given.tiny else Options()
     pods = tuple(given.pods) if given.pods else chosen.pods
-    return Options(chosen.parameters, pods, chosen.dropped, chosen.repetitions, not given.no_flower)
+    return Options(
+        chosen.parameters, pods, chosen.dropped, chosen.repetitions, chosen.flower and not given.no_flower
+    )
 
 
 def main(about: str) -> None:
     """Run it; ``about`` is what ``--help`` says."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
         "--full", action="store_true", help="longer vectors, more losses and repetitions; hours"
     )
+    size.add_argument("--tiny", action="store_true", help="see that it runs, no peer; its times say nothing")
     parser.add_argument("--only", choices=("mask", "rounds"), help="these rows alone")
     parser.add_argument(
         "--pods", type=int, action="append", help="this size of cohort alone; may be given twice"
@@ -124,7 +129,8 @@ def main(about: str) -> None:
     rows: list[Row] = [] if given.only == "rounds" else alone(context, masked, options)
     if given.only != "mask":
         rows += round_rows(options, context)
-    made = document(rows, {**machine(), "bytes_of_imports": alone(context, peak_of_imports)})
+    at_best = machine(1000 if given.tiny else 1)
+    made = document(rows, {**at_best, "bytes_of_imports": alone(context, peak_of_imports)})
     if given.json:
         sys.stdout.write(json.dumps(made, indent=2) + "\n")
         return

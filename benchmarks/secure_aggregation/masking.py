@@ -83,9 +83,13 @@ def mask_rows(options: Options) -> Iterator[Row]:
             )
 
 
-def machine() -> dict[str, Any]:
-    """What this machine is, and what it can do at best, in GB per CPU second of one thread."""
-    size = 64 * 1024 * 1024
+def machine(part: int = 1) -> dict[str, Any]:
+    """What this machine is, and what it can do at best, in GB per CPU second of one thread.
+
+    Args:
+        part: sizes are divided by it, where figures are not the point.
+    """
+    size = 64 * 1024 * 1024 // part
     one, other = np.ones(size // 4, np.uint32), np.ones(size // 4, np.uint32)
     best: dict[str, Callable[[], object]] = {
         "aes_256_ctr": lambda: raw_counter(size),
@@ -104,13 +108,13 @@ def machine() -> dict[str, Any]:
         "gigabytes_per_second": {
             name: round(size / found.cpu / 1e9, 2) for name, found in alternating(best, 5).items()
         },
-        "wall_speedup_by_threads": speedup_by_threads(),
+        "wall_speedup_by_threads": speedup_by_threads(10_000_000 // part),
     }
 
 
-def speedup_by_threads() -> dict[str, dict[str, float]]:
-    """Of masking 10 million words, and of the same cipher alone: what machine and load leave for a second thread."""
-    vector, pairs = np.zeros(10_000_000, np.uint32), pairs_of(10)
+def speedup_by_threads(words: int) -> dict[str, dict[str, float]]:
+    """Of masking so many words, and of the same cipher alone: what machine and load leave for a second thread."""
+    vector, pairs = np.zeros(words, np.uint32), pairs_of(10)
     counts = [count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)]
     works: dict[str, Callable[[], object]] = {}
     for count in counts:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ehr.errors import ConfigurationError
 from ehr.files.problems import FileErrors, Mark, Problems, quoted, suggestion
@@ -119,6 +119,36 @@ def validated(root: Table, problems: Problems, model: type[M]) -> M | None:
     return None
 
 
+def part(root: Table, kind: Any, *path: str | int) -> Any:
+    """One part of a file by itself, whatever is wrong beside it; None where it is missing, or wrong itself.
+
+    Args:
+        root: the table that was read.
+        kind: what the part is, as pydantic reads it: a section, a list of sections, a word.
+        path: keys and positions, from the top.
+    """
+    node = inside(root, path)
+    if node is None:
+        return None
+    try:
+        return TypeAdapter(kind).validate_python(plain(node))
+    except ValidationError:
+        return None
+
+
+def inside(root: Table, path: Sequence[str | int]) -> Yaml | None:
+    """What stands at a path of keys and positions; None where there is nothing."""
+    node: Yaml = root
+    for key in path:
+        if isinstance(node, Table) and key in node.entries:
+            node = node.entries[str(key)]
+        elif isinstance(node, Items) and isinstance(key, int) and key < len(node.items):
+            node = node.items[key]
+        else:
+            return None
+    return None if isinstance(node, Hole) else node
+
+
 def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel]) -> None:
     path = [part for part in mistake["loc"] if part != "[key]"]
     mark, node = place(root, path)
@@ -135,7 +165,8 @@ def _note(problems: Problems, root: Table, mistake: Any, model: type[BaseModel])
     elif kind == "missing":
         problems.error(mark, "PV104", f"{quoted(name)} is missing.")
     else:
-        problems.error(mark, "PV110", f"{name}: {_words(mistake, node)}.")
+        words = _words(mistake, node)
+        problems.error(mark, "PV110", f"{name}: {words}{'' if words.endswith('?') else '.'}")
 
 
 _CHOICE = re.compile(r"'([^']+)'")

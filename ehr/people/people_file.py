@@ -63,8 +63,12 @@ def read_people(data: bytes) -> tuple[Row, ...]:
         if not _date_fits(values.get("birth_date")):
             wrong_dates.append(number)
         rows.append(_row(number, values))
-    _refuse(wrong_widths, "have more cells than the header")
-    _refuse(wrong_dates, "have a birth_date that is not YYYY-MM-DD, YYYY-MM or YYYY")
+    _refuse(
+        {
+            "have more cells than the header": wrong_widths,
+            "have a birth_date that is not YYYY-MM-DD, YYYY-MM or YYYY": wrong_dates,
+        }
+    )
     if not rows:
         raise ConfigurationError("patients file: has a header and no row.")
     return tuple(rows)
@@ -123,10 +127,14 @@ def _row(number: int, values: Mapping[str, str]) -> Row:
     return Row(number, person, MappingProxyType(others))
 
 
-def _refuse(rows: list[int], what: str) -> None:
-    if rows:
-        shown = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
-        raise ConfigurationError(f"patients file: rows {shown} {what}.")
+def _refuse(wrong: Mapping[str, list[int]]) -> None:
+    sentences = []
+    for what, rows in wrong.items():
+        more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+        if rows:
+            sentences.append(f"rows {', '.join(map(str, rows[:10]))}{more} {what}")
+    if sentences:
+        raise ConfigurationError(f"patients file: {'; '.join(sentences)}.")
 
 
 # What a plug-in may use: docs/write-a-plugin.md.

@@ -1,9 +1,9 @@
 """The modeller's side of one masked sum: drives the server machine, and can go on after it was killed.
 
-What a pod sends is stored before the machine takes it. The uploads are not stored one by one: when all are there,
-their (still masked) sum is. A restart replays what is stored, comes to the same state with the same messages, and
-asks the pods for what is missing; they answer a repeated request with the same bytes. If the sum was not yet
-complete, the pods send their uploads again.
+What a pod sends is stored once the machine has taken it, before anything follows from it; what the machine refuses is
+not. The uploads are not stored one by one: when all are there, their (still masked) sum is. A restart replays what is
+stored, comes to the same state with the same messages, and asks the pods for what is missing; they answer a repeated
+request with the same bytes. If the sum was not yet complete, the pods send their uploads again.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class _Run:
         for event in events:
             if event.kind == "lost":
                 self._lost[event.pod] = event.data.decode()
-            # A message that the machine refused is followed by the entry that its pod is lost.
+            # An older log may hold a message that the machine refused; the entry that its pod is lost follows it.
             try:
                 await self._take(event)
             except ProtocolError:
@@ -201,11 +201,13 @@ class _Run:
         if answer.message is not None:
             event = Event("message", answer.pod, self._now(), _kept(answer.message.body, state))
             try:
-                await self._take(self._stored(event, state))
+                await self._take(event)
             except ProtocolError as refused:
                 if self._server.state is ServerState.ABORTED:
                     raise
                 answer = Answer(answer.pod, None, "REFUSED", str(refused))
+            else:
+                self._stored(event, state)
         if answer.message is None:
             self._note_loss(answer)
             why = self._lost[answer.pod].encode()

@@ -200,6 +200,15 @@ def without_metrics(parts: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArra
     return update, metrics
 
 
+def as_reported(parts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The parts of a mean as results tell them: a metric is the mean over the pods that have it, NaN where none has.
+
+    Across all pods it is not: one without the metric, such as one with too few rows, gave 0 in its place.
+    """
+    metrics = without_metrics(parts)[1]
+    return {**parts, **{f"metric/{name}": np.asarray(value) for name, value in metrics.items()}}
+
+
 def tensors_to_bytes(tensors: Tensors) -> memoryview:
     """All arrays one after the other, little-endian, in C order; nothing can change them any more."""
     return moved(tensors, None)[0]

@@ -129,27 +129,44 @@ def parameters_of(kind: type[Any], unit: Unit) -> Any:
     Raises:
         TaskRefused: an argument is unknown, missing or of another form; names the argument, never its value.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     from federated.errors import TaskRefused
 
-    known = set(getattr(kind, "__dataclass_fields__", {}))
-    strange = sorted(set(unit.arguments) - known)
-    if strange:
-        raise TaskRefused(
-            "TASK_SETUP_ERROR",
-            f"{unit.name.removeprefix('bitfount.')} has no argument {strange[0]!r}; it has "
-            f"{', '.join(sorted(known))}. Nothing was run.",
-        )
+    made, wrong = _read(kind, unit)
+    if wrong:
+        raise TaskRefused("TASK_SETUP_ERROR", wrong[0])
+    return made
+
+
+def wrong_parameters(kind: type[Any], unit: Unit) -> list[str]:
+    """All that is wrong with a task's arguments for a component's `Parameters`, as `parameters_of` would say it."""
+    return _read(kind, unit)[1]
+
+
+def _read(kind: type[Any], unit: Unit) -> tuple[Any, list[str]]:
+    from pydantic import TypeAdapter, ValidationError
+
+    name, known = unit.name.removeprefix("bitfount."), set(getattr(kind, "__dataclass_fields__", {}))
+    wrong = [
+        f"{name} has no argument {strange!r}; it has {', '.join(sorted(known))}. Nothing was run."
+        for strange in sorted(set(unit.arguments) - known)
+    ]
+    given = {argument: value for argument, value in unit.arguments.items() if argument in known}
     try:
-        return TypeAdapter(kind).validate_python(unit.arguments)
+        return TypeAdapter(kind).validate_python(given), wrong
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "arguments"
-        raise TaskRefused(
-            "TASK_SETUP_ERROR",
-            f"{unit.name.removeprefix('bitfount.')}: {where}: {first['msg']}. Nothing was run.",
-        ) from None
+        for one in error.errors(include_input=False, include_url=False):
+            where = ".".join(str(part) for part in one["loc"]) or "arguments"
+            wrong.append(f"{name}: {where}: {one['msg']}. Nothing was run.")
+        return None, wrong
 
 
-__all__ = ["Progress", "Reserve", "StepContext", "StepFunction", "Trained", "Trainer", "parameters_of"]
+__all__ = [
+    "Progress",
+    "Reserve",
+    "StepContext",
+    "StepFunction",
+    "Trained",
+    "Trainer",
+    "parameters_of",
+    "wrong_parameters",
+]

@@ -11,7 +11,8 @@ from federated.cli import pod_audit, pod_run, terminal
 from federated.cli.exit_codes import ExitCode
 from federated.cli.identity_key import KeyOut, ShownKey, make_key
 from federated.cli.mistakes import check_document
-from federated.cli.terminal import Json
+from federated.cli.terminal import POD, Config, Json
+from federated.errors import UsageError
 
 if TYPE_CHECKING:
     from ehr.errors import ConfigurationError
@@ -54,9 +55,12 @@ def new(
     )
 
 
-@app.command(epilog=terminal.epilog(DONE, BAD_FILE, example="trialveil pod check pod.yaml"))
+@app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil pod check --config pod.yaml"))
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pod file.")] = Path("pod.yaml"),
+    named: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The pod file; the same as --config FILE.")
+    ] = None,
+    config: Config = POD,
     json: Json = False,
 ) -> None:
     """Check a pod file and all that it names: provider, keys, patients file, tables, policy, identity.
@@ -67,6 +71,9 @@ def check(
     from ehr.errors import ConfigurationError
     from federated.pod.check import check_pod
 
+    if named is not None and config not in (POD, named):
+        raise UsageError("the pod file is given twice; give FILE or --config.")
+    file = named or config
     try:
         _, found = check_pod(file)
     except ConfigurationError as error:

@@ -28,6 +28,9 @@ class Round(_Document):
 class Sum(_Document):
     """A sum that was made once: names to numbers, or to lists of numbers.
 
+    ``metric/NAME`` is the mean over the pods that have that metric, null where none has, and ``has/NAME`` is the
+    share of the survivors that have it: a pod with too few rows gives none.
+
     Where it must pass a rule before anybody sees it (counts of patients), ``values`` is empty and ``files`` names
     what was written instead.
     """

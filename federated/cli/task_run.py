@@ -101,7 +101,7 @@ def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exi
 
 def default_folder(task: Path) -> Path:
     """Where a task's log and results go where nobody says so: ``task-NAME`` in the current folder."""
-    from federated.task.file import load_task
+    from federated.modeller.check import load_task
 
     return Path("task-" + re.sub(r"[^a-z0-9]+", "-", load_task(task).name.lower()).strip("-"))
 

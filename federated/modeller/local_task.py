@@ -13,11 +13,12 @@ from federated.errors import ConfigurationError, LinkLost
 from federated.links.in_process import InProcess
 from federated.links.link import Link
 from federated.links.sockets import listen
+from federated.modeller.check import load_task
 from federated.modeller.task_run import TaskResult, TaskRun, begin, is_begun, run
 from federated.pod.program import Pod
 from federated.pod.services import open_pod
 from federated.rounds.coordinator import News, Tell
-from federated.task.file import TaskFile, load_task, make_spec, modeller_identity
+from federated.task.file import TaskFile, make_spec, modeller_identity
 
 
 def run_task(task: str | Path, pods: Sequence[str | Path] = (), out: str | Path | None = None) -> TaskResult:

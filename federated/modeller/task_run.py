@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from federated.aggregators.values import as_reported
 from federated.errors import ConfigurationError, FederatedError
 from federated.links.link import Link
 from federated.modeller import program as modeller
@@ -164,7 +165,7 @@ class TaskResult:
                 "lost": dict(combined.lost),
                 "values": {}
                 if outcome.files
-                else {name: part.tolist() for name, part in combined.parts.items()},
+                else {name: part.tolist() for name, part in as_reported(combined.parts).items()},
                 "files": sorted(outcome.files),
             },
             "results": dict(outcome.results),

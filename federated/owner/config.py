@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,18 @@ SourceName = Annotated[str, AfterValidator(_source_name)]
 """What a task calls a table."""
 
 
+def which_sections(given: Iterable[str]) -> str | None:
+    """What is wrong with the choice of sections that a pod file has; None where they fit together."""
+    names = set(given)
+    if not names & {"ehr", "data"}:
+        return 'there is neither "ehr" nor "data"; give one of them'
+    if ("ehr" in names) != ("site" in names):
+        return '"ehr" and "site" belong together; give both, or "data" alone'
+    if "cohort" in names and "ehr" not in names:
+        return '"cohort" names patients of an EHR, and there is no "ehr"'
+    return None
+
+
 class PodFile(Section):
     """A whole pod file: an EHR, data sources, or both, and what may be done with them.
 
@@ -49,12 +62,10 @@ class PodFile(Section):
 
     @model_validator(mode="after")
     def _something_to_read(self) -> PodFile:
-        if self.ehr is None and not self.data:
-            raise ValueError('there is neither "ehr" nor "data"; give one of them')
-        if (self.ehr is None) != (self.site is None):
-            raise ValueError('"ehr" and "site" belong together; give both, or "data" alone')
-        if self.ehr is None and self.cohort is not None:
-            raise ValueError('"cohort" names patients of an EHR, and there is no "ehr"')
+        given = {"ehr": self.ehr, "site": self.site, "cohort": self.cohort, "data": self.data or None}
+        wrong = which_sections(name for name, section in given.items() if section is not None)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @property

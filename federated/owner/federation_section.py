@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field, model_validator
 
 from ehr.files.settings import Secret, Section
@@ -47,6 +49,20 @@ class ModellerSection(Section):
         return None if self.proxy is None else split_address(self.proxy)
 
 
+def clash(name: str | None, modeller: str | None, peers: Mapping[str, str]) -> str | None:
+    """What is wrong with names and keys that are right one by one; None where they fit together.
+
+    Args:
+        name: of the pod; None where it is not known.
+        modeller: its public key; None where it is not known.
+        peers: names to public keys.
+    """
+    if name in peers:
+        return '"peers" names this pod itself; name the others only'
+    keys = [key for key in (modeller, *peers.values()) if key is not None]
+    return "two of the peers and the modeller have the same key" if len(set(keys)) != len(keys) else None
+
+
 class FederationSection(Section):
     """``federation:``.
 
@@ -67,11 +83,9 @@ class FederationSection(Section):
 
     @model_validator(mode="after")
     def _different_keys(self) -> FederationSection:
-        if self.name in self.peers:
-            raise ValueError('"peers" names this pod itself; name the others only')
-        keys = [self.modeller.key, *self.peers.values()]
-        if len(set(keys)) != len(keys):
-            raise ValueError("two of the peers and the modeller have the same key")
+        wrong = clash(self.name, self.modeller.key, self.peers)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @property

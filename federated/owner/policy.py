@@ -92,6 +92,14 @@ class Budgets(Section):
     tasks_per_day: int = Field(default=20, ge=0)
 
 
+def budgets_of_others(budgeted: Iterable[str], models: Iterable[str]) -> str | None:
+    """What is wrong with budgets by model, given the models that are allowed; None where they fit together."""
+    strange = set(budgeted) - set(models)
+    if strange:
+        return f'budgets.inferences names {len(strange)} models that are not under "models"'
+    return None
+
+
 class PolicySection(Section):
     """``policy:``: what may run here, with whom, and what may leave.
 
@@ -127,9 +135,9 @@ class PolicySection(Section):
 
     @model_validator(mode="after")
     def _budget_of_known_models(self) -> PolicySection:
-        strange = sorted(set(self.budgets.inferences) - set(self.models))
-        if strange:
-            raise ValueError(f'budgets.inferences names {len(strange)} models that are not under "models"')
+        wrong = budgets_of_others(self.budgets.inferences, self.models)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
 

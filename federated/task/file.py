@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,17 +16,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ehr.errors import ConfigurationError as EHRConfigurationError
-from ehr.files.pod_file import checked_table, place, read_bytes
-from ehr.files.problems import FileErrors, Mark, Problem, Problems
+from ehr.files.pod_file import read_bytes
 from ehr.files.settings import Secret, Section
-from ehr.files.yaml_nodes import Table, read_yaml
 from federated.errors import (
     ConfigurationError,
-    FederatedError,
     InvalidArgument,
-    MissingExtra,
-    NameWaits,
-    TaskRefused,
     UnknownName,
 )
 from federated.models.weights import inside
@@ -34,7 +29,7 @@ from federated.screening.trial.lock import digest, lock
 from federated.task import registry
 from federated.task.identity_file import read_identity
 from federated.task.participants import Address, ParticipantName, PublicKey, split_address
-from federated.task.reference_task import translated, typed
+from federated.task.reference_task import typed
 from federated.task.spec import (
     FORMAT,
     PROJECT,
@@ -125,6 +120,18 @@ class AggregatorSection(Section):
     l2_clip: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     delta: float = Field(default=1e-5, gt=0, lt=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_name_alone(cls, value: object) -> object:
+        if not isinstance(value, str) or not value:
+            return value
+        table = "write a table: {secure: true} or {secure: false}"
+        try:
+            registry.find(value)
+        except UnknownName as error:
+            raise ValueError(f"{error} Here {table}") from None
+        raise ValueError(table)
+
     def aggregation(self) -> Aggregation:
         """As the specification has it."""
         given = self.model_dump(exclude={"secure"})
@@ -173,6 +180,16 @@ class DocumentSection(Section):
     file: str = Field(min_length=1)
 
 
+def which_sections(given: Iterable[str], documents: Iterable[str]) -> str | None:
+    """What is wrong with the choice of sections and documents of a task file; None where they fit together."""
+    names = set(given)
+    if ("algorithm" in names) == ("algorithms" in names):
+        return 'give "algorithm" or "algorithms", one of them'
+    if "trial" in names and "trial" in documents:
+        return 'give "trial" or "documents.trial", not both'
+    return None
+
+
 class TaskFile(Section):
     """A whole task file.
 
@@ -206,10 +223,12 @@ class TaskFile(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskFile:
-        if (self.algorithm is None) == (not self.algorithms):
-            raise ValueError('give "algorithm" or "algorithms", one of them')
-        if self.trial is not None and "trial" in self.documents:
-            raise ValueError('give "trial" or "documents.trial", not both')
+        given = {"algorithm": self.algorithm, "algorithms": self.algorithms or None, "trial": self.trial}
+        wrong = which_sections(
+            [name for name, section in given.items() if section is not None], self.documents
+        )
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @property
@@ -218,111 +237,35 @@ class TaskFile(Section):
         return (self.algorithm,) if self.algorithm is not None else self.algorithms
 
 
-def load_task(path: Path) -> TaskFile:
-    """A task file.
-
-    Raises:
-        FileErrors: with every mistake.
-        ConfigurationError: it cannot be read.
-    """
-    return check_task(path)[0]
-
-
-def check_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
-    """Read a task file and try what it names: components, keys, documents, and whether the numbers fit together.
-
-    Returns:
-        The file and the warnings.
-
-    Raises:
-        FileErrors: with every mistake.
-        ConfigurationError: the file cannot be read.
-    """
-    problems = Problems()
-    root = read_yaml(read_bytes(path, "task file"), path.name, problems)
-    if not isinstance(root, Table):
-        if root is not None:
-            problems.error(root.mark, "TK100", "the file is a table of sections; found something else.")
-        raise FileErrors(problems.found)
-    root = translated(root, problems)
-    task = checked_table(root, TaskFile, problems)
-    _try_parts(task, path.parent, root, problems)
-    if problems.failed:
-        raise FileErrors(problems.found)
-    return task, tuple(problems.found)
-
-
-def _try_parts(task: TaskFile, folder: Path, root: Table, problems: Problems) -> None:
-    def mark(*keys: str | int) -> Mark:
-        return place(root, keys)[0]
-
-    _try_names(task, mark, problems)
-    try:
-        modeller_identity(task, folder)
-    except (EHRConfigurationError, FederatedError) as error:
-        problems.error(mark("modeller", "key"), "TK121", str(error))
-    for name, one in _documents(task).items():
-        where = mark("trial") if name == "trial" and task.trial is not None else mark("documents", name)
-        try:
-            _document(one, folder)
-        except (EHRConfigurationError, FederatedError) as error:
-            problems.error(where, "TK122", str(error))
-    if not problems.failed:
-        try:
-            spec = make_spec(
-                task, folder, datetime.fromisoformat("2026-01-01T00:00:00+00:00"), "0" * 32, bytes(32).hex()
-            )
-            _warn(task, spec, mark, problems)
-        except (TaskRefused, FederatedError) as error:
-            problems.error(mark(), "TK123", str(error))
-
-
-def _try_names(task: TaskFile, mark: Any, problems: Problems) -> None:
-    named: list[tuple[str, UnitSection, Mark]] = [("protocol", task.protocol, mark("protocol"))]
-    for number, unit in enumerate(task.units):
-        where = mark("algorithm") if task.algorithm is not None else mark("algorithms", number)
-        named.append(("algorithm", unit, where))
-    for kind, unit, where in named:
-        try:
-            entry = registry.find(unit.name)
-            if entry.kind != kind:
-                problems.error(where, "TK120", f"{entry.name} is an {entry.kind}; expected a {kind}.")
-                continue
-            registry.load(registry.resolve(unit.name, unit.arguments))
-        except (UnknownName, NameWaits, MissingExtra, ConfigurationError) as error:
-            problems.error(where, "TK120", str(error))
-
-
-def _warn(task: TaskFile, spec: TaskSpec, mark: Any, problems: Problems) -> None:
-    aggregation = spec.aggregation
-    if aggregation is None or not spec.secure:
-        return
-    pods = len(spec.participants)
-    needed = max(aggregation.minimum_survivors, 2 * pods // 3 + 1)
-    if spec.quorum < needed:
-        problems.warn(
-            mark("quorum") if task.quorum is not None else mark("aggregator"),
-            "TK124",
-            f"with {pods} pods a masked sum needs {needed} that answer; quorum is {spec.quorum}.",
-        )
-
-
-def _documents(task: TaskFile) -> dict[str, DocumentSection]:
+def documents_of(task: TaskFile) -> dict[str, DocumentSection]:
+    """The files that travel inside, by the names that arguments refer to."""
     own = {} if task.trial is None else {"trial": DocumentSection(kind="trial", file=task.trial)}
     return own | dict(task.documents)
 
 
-def _document(one: DocumentSection, folder: Path) -> TaskDocument:
+def read_document(one: DocumentSection, folder: Path) -> TaskDocument:
+    """A file as it travels inside the task.
+
+    Raises:
+        FileErrors: a trial file has mistakes.
+        ConfigurationError: it cannot be read.
+    """
     path = folder / one.file
     if one.kind == "trial":
         try:
             trial = load_trial(path)
         except FileNotFoundError:
             raise ConfigurationError("trial file: there is no such file.") from None
+        except OSError as error:
+            raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
         # Locked, it needs no other file: what it uses and its value sets are written out.
         return TaskDocument(kind="trial", digest=digest(trial), text=lock(trial))
     data = read_bytes(path, "step document")
-    return TaskDocument(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=data.decode())
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError("step document: not UTF-8. Save it as UTF-8.") from None
+    return TaskDocument(kind="steps", digest=hashlib.sha256(data).hexdigest(), text=text)
 
 
 def modeller_identity(task: TaskFile, folder: Path) -> Identity:
@@ -368,11 +311,11 @@ def make_spec(task: TaskFile, folder: Path, now: datetime, nonce: str, modeller_
         quorum=task.quorum or least,
         cohort_minimum=task.cohort_minimum,
         deadlines=Deadlines(accept=waits.accept, compute=waits.compute, step=waits.step),
-        documents={name: _document(one, folder) for name, one in _documents(task).items()},
+        documents={name: read_document(one, folder) for name, one in documents_of(task).items()},
         project=task.project,
     )
     check_task_spec(spec)
     return spec
 
 
-__all__ = ["TaskFile", "check_task", "load_task", "make_spec", "modeller_identity", "read_identity"]
+__all__ = ["TaskFile", "make_spec", "modeller_identity", "read_identity"]

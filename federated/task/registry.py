@@ -261,9 +261,10 @@ def find(name: str) -> RegisteredName:
     if name in plugins():
         return plugins()[name]
     known = [entry.name for entry in entries()]
-    near = get_close_matches(name.removeprefix(PREFIX), known, n=1)
-    hint = f" The nearest is {near[0]}." if near else ""
-    raise UnknownName(f"A name of {len(name)} characters is none of the {len(known)} known ones.{hint}")
+    near = get_close_matches(name.removeprefix(PREFIX)[:60], known, n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else f'; "trialveil list" shows all {len(known)}.'
+    shown = "".join(char if char.isprintable() else "�" for char in name[:60])
+    raise UnknownName(f'"{shown}" is not a name{hint}')
 
 
 def resolve(name: str, arguments: Mapping[str, object] | None = None) -> Row:

@@ -226,66 +226,95 @@ def check_task_spec(spec: TaskSpec) -> None:
     Raises:
         TaskRefused: names the field and what was expected.
     """
+    for _, refusal in broken_rules(spec):
+        raise refusal
+
+
+def broken_rules(spec: TaskSpec) -> list[tuple[str, TaskRefused]]:
+    """Every rule of a task that does not hold: the field that it is about, with dots, and the refusal.
+
+    Raises:
+        TaskRefused: a time cannot be read.
+    """
     names, keys = list(spec.names), [pod.key for pod in spec.participants]
     created, expires = _instant("created", spec.created), _instant("expires", spec.expires)
-    rules: tuple[tuple[bool, str], ...] = (
-        (spec.format == FORMAT, f"format must be {FORMAT}"),
+    rules: tuple[tuple[str, bool, str], ...] = (
+        ("format", spec.format == FORMAT, f"format must be {FORMAT}"),
         (
+            "name",
             TASK_NAME.fullmatch(spec.name) is not None
             and (spec.project is None or PROJECT.fullmatch(spec.project) is not None),
             "name and project are 1 to 63 of A-Z, a-z, 0-9, '.', '_', '-' (and spaces in the name)",
         ),
-        (_is_hex(spec.nonce, 32), "nonce must be 32 hexadecimal digits"),
+        ("nonce", _is_hex(spec.nonce, 32), "nonce must be 32 hexadecimal digits"),
         (
+            "expires",
             created < expires <= created + LONGEST_LIFE,
             f"expires must lie within {LONGEST_LIFE.days} days after created",
         ),
-        (bool(names) and names == sorted(set(names)), "participants must be sorted by name, each once"),
         (
+            "participants",
+            bool(names) and names == sorted(set(names)),
+            "participants must be sorted by name, each once",
+        ),
+        (
+            "participants",
             all(POD_NAME.fullmatch(name) for name in [*names, spec.modeller.name]),
             "a name is 1 to 64 of a-z, 0-9, '.', '_', '-'",
         ),
         (
+            "participants",
             all(_is_hex(key, 64) for key in [*keys, spec.modeller.key]),
             "a key is 64 hexadecimal digits (an Ed25519 public key)",
         ),
         (
+            "participants",
             len({*keys, spec.modeller.key}) == len(keys) + 1,
             "two of the pods and the modeller have the same key",
         ),
-        (1 <= spec.quorum <= len(names), "quorum must be 1 to the number of pods"),
-        (1 <= spec.cohort_minimum <= len(names), "cohort_minimum must be 1 to the number of pods"),
-        (bool(spec.algorithms), "there is no algorithm"),
+        ("quorum", 1 <= spec.quorum <= len(names), "quorum must be 1 to the number of pods"),
         (
+            "cohort_minimum",
+            1 <= spec.cohort_minimum <= len(names),
+            "cohort_minimum must be 1 to the number of pods",
+        ),
+        ("algorithms", bool(spec.algorithms), "there is no algorithm"),
+        (
+            "deadlines",
             all(0 < each < math.inf for each in msgspec.structs.astuple(spec.deadlines)),
             "deadlines are seconds above 0",
         ),
     )
-    for holds, expected in rules:
-        if not holds:
-            raise _refused(expected)
     if spec.aggregation is not None:
-        _check_aggregation(spec.aggregation, len(names))
+        rules += _aggregation_rules(spec.aggregation, len(names))
+    return [(field, _refused(expected)) for field, holds, expected in rules if not holds]
 
 
-def _check_aggregation(chosen: Aggregation, pods: int) -> None:
+def _aggregation_rules(chosen: Aggregation, pods: int) -> tuple[tuple[str, bool, str], ...]:
     secure = chosen.name.endswith("SecureAggregator")
     least = 3 if secure else 1
     rules = (
-        (0 < chosen.clip < math.inf, "aggregation.clip must be a finite number above 0"),
-        (0 < chosen.maximum_weight < math.inf, "aggregation.maximum_weight must be a finite number above 0"),
+        ("clip", 0 < chosen.clip < math.inf, "aggregation.clip must be a finite number above 0"),
         (
+            "maximum_weight",
+            0 < chosen.maximum_weight < math.inf,
+            "aggregation.maximum_weight must be a finite number above 0",
+        ),
+        (
+            "minimum_survivors",
             least <= chosen.minimum_survivors <= pods,
             f"aggregation.minimum_survivors must be {least} to the number of pods ({pods})",
         ),
-        (0 <= chosen.noise < math.inf, "aggregation.noise must be 0 or more"),
-        (0 <= chosen.l2_clip < math.inf, "aggregation.l2_clip must be 0 or more"),
-        (not chosen.noise or (secure and chosen.l2_clip > 0), "noise needs SecureAggregator and l2_clip"),
-        (0 < chosen.delta < 1, "aggregation.delta must lie between 0 and 1"),
+        ("noise", 0 <= chosen.noise < math.inf, "aggregation.noise must be 0 or more"),
+        ("l2_clip", 0 <= chosen.l2_clip < math.inf, "aggregation.l2_clip must be 0 or more"),
+        (
+            "noise",
+            not chosen.noise or (secure and chosen.l2_clip > 0),
+            "noise needs SecureAggregator and l2_clip",
+        ),
+        ("delta", 0 < chosen.delta < 1, "aggregation.delta must lie between 0 and 1"),
     )
-    for holds, expected in rules:
-        if not holds:
-            raise _refused(expected)
+    return tuple((f"aggregation.{field}", holds, expected) for field, holds, expected in rules)
 
 
 def _refused(expected: str) -> TaskRefused:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from federated.cli.command_documents import ScreeningBenchmark
+from federated.cli.command_documents import (
+    AggregationBenchmark,
+    FaultsBenchmark,
+    ReadingBenchmark,
+    ScreeningBenchmark,
+)
 from federated.cli.task_documents import RuntimeBenchmark
 from tests.repository.sources import ROOT
+
+COMMANDS: dict[str, tuple[type[BaseModel], str]] = {
+    "ehr": (ReadingBenchmark, "--no-peers --patients 2 --many 0 --rounds 1 --latency 0"),
+    "faults": (FaultsBenchmark, "--no-peers"),
+    "runtime": (RuntimeBenchmark, "--tiny"),
+    "screening": (ScreeningBenchmark, "--patients 40"),
+    "secure_agg": (AggregationBenchmark, "--tiny"),
+}
+"""Each benchmark's document, and the options that make it as small as it can be."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +90,30 @@ def test_patients_are_repeated_under_ids_of_their_own(screening: Any) -> None:
     for own, kinds in zip(ids, made, strict=True):
         for name in screening.TYPES[1:]:
             assert all(json.loads(line)["subject"]["reference"] == f"Patient/{own}" for line in kinds[name])
+
+
+def _run(*command: str) -> bytes:
+    """What a command of the documents prints: called in the root of the repository, and helped by no path."""
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=alone, stdout=subprocess.PIPE, check=True, timeout=100
+    )
+    return done.stdout
+
+
+def test_every_benchmark_is_called_below() -> None:
+    assert {file.stem for file in (ROOT / "benchmarks").glob("*.py")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_benchmark_runs_by_its_documented_command(name: str) -> None:
+    shape, options = COMMANDS[name]
+    made = shape.model_validate_json(_run(f"benchmarks/{name}.py", "--json", *options.split()))
+    assert made.model_dump()["rows"]
+
+
+def test_exchanges_over_sockets_are_timed_by_their_documented_command() -> None:
+    assert _run("-m", "benchmarks.link_exchange.measure").count(b"times a bare copy") == 3
 
 
 def test_each_benchmark_says_how_it_is_called() -> None:

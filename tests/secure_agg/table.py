@@ -96,11 +96,13 @@ class Table:
 
     def make_spec(self) -> RoundSpec:
         given = self.setting
-        members = [Member(name, fingerprint(self.pinned[name])) for name in self.names]
         identity = RoundIdentity(
             sha(given.task)[:16], given.number, sha(given.model), sha("schema"), given.previous
         )
-        return make_spec(self.parameters, members, identity, given.encoding)
+        return make_spec(self.parameters, self.members(), identity, given.encoding)
+
+    def members(self) -> list[Member]:
+        return [Member(name, fingerprint(self.pinned[name])) for name in self.names]
 
     def make_client(self, name: str, policy: PodPolicy | None = None) -> Client:
         setup = PodSetup(

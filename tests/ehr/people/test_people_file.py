@@ -110,6 +110,15 @@ def test_a_row_wider_than_the_header_is_refused() -> None:
         read_people(b"mrn,family\n1,a\n2,b,c\n")
 
 
+def test_rows_that_are_wrong_in_two_ways_are_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read_people(b"mrn,birth_date\n1,x\n2,1950,c\n")
+    assert str(refused.value) == (
+        "patients file: rows 2 have more cells than the header; "
+        "rows 1 have a birth_date that is not YYYY-MM-DD, YYYY-MM or YYYY."
+    )
+
+
 REFUSED = {
     "is empty": (b"", b"  \n \n", b"\xef\xbb\xbf"),
     "not UTF-8": (b"mrn\n\xff\n", "mrn\nJos\u00e9\n".encode("latin-1")),

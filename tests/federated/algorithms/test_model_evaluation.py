@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from federated.aggregators.values import pack, unpack, without_metrics
 from federated.algorithms import evaluation, local_training, training
 from federated.algorithms.step_context import StepContext, parameters_of
+from federated.cli.task_documents import TaskResultDocument
 from federated.errors import TaskRefused
+from federated.modeller.task_run import TaskResult
 from federated.models.files import load, to_bytes
 from federated.models.rows import read_rows
 from federated.models.weights import inside
@@ -96,6 +99,38 @@ def test_only_the_mean_of_the_metrics_is_seen_under_masks(tmp_path: Path) -> Non
     for name in model.metrics:
         assert found[name] == pytest.approx(np.mean([one[name] for one in each]), abs=1e-5)
     assert not outcome.results
+
+
+@pytest.mark.parametrize("name", ["bitfount.SecureAggregator", "bitfount.Aggregator"])
+def test_a_pod_that_is_too_small_for_a_metric_is_not_in_its_reported_mean(tmp_path: Path, name: str) -> None:
+    """Counted as 0, one pod of five made an AUC of 1 one of 0.8."""
+    spec = make_task(
+        protocol=Unit(name="bitfount.ResultsOnly"),
+        algorithms=(Unit(name="bitfount.ModelEvaluation", arguments=EVALUATION),),
+        aggregation=Aggregation(name=name, minimum_survivors=3),
+    )
+    sizes = dict(zip(NAMES, (100, 120, 20, 140, 160), strict=True))
+    tables = {name: source(tmp_path / name, size, size) for name, size in sizes.items()}
+    document = TaskResult(spec, run(tmp_path, spec, tables)).document()
+    TaskResultDocument.model_validate_json(json.dumps(document))
+    parameters = made(evaluation, EVALUATION)
+    model = training.model(made(training, TRAINING))
+    model.load(TENSORS)
+    rows = [read_rows(table, parameters.data, "test") for table in tables.values()]
+    each = [model.measure(one) for one in rows if len(one) >= 11]
+    assert len(each) == 4
+    told = document["sum"]["values"]
+    for metric in model.metrics:
+        assert told[f"metric/{metric}"] == pytest.approx(np.mean([one[metric] for one in each]), abs=1e-4)
+        assert told[f"has/{metric}"] == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_metric_that_no_pod_gives_is_reported_as_null(tmp_path: Path) -> None:
+    units = (Unit(name="bitfount.ModelEvaluation", arguments=EVALUATION),)
+    spec = make_task(protocol=Unit(name="bitfount.ResultsOnly"), algorithms=units, aggregation=EQUAL)
+    tables = {name: source(tmp_path / name, 20, number) for number, name in enumerate(NAMES)}
+    told = TaskResult(spec, run(tmp_path, spec, tables)).document()["sum"]["values"]
+    assert {value for name, value in told.items() if name.startswith("metric/")} == {None}
 
 
 async def test_a_pod_can_train_alone_and_keeps_its_model(tmp_path: Path) -> None:

@@ -69,6 +69,24 @@ def test_a_wrong_file_ends_with_5(tmp_path: Path, text: str) -> None:
     assert run(["pod", "check", str(tmp_path / "pod.yaml")]) == 5
 
 
+def test_the_file_is_named_either_way_and_is_pod_yaml_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pod.yaml", "other.yaml"):
+        Path(name).write_text("name: x\n", encoding="utf-8")
+    named = {
+        "pod.yaml": ["--config pod.yaml", "pod.yaml", ""],
+        "other.yaml": ["--config other.yaml", "other.yaml", "other.yaml --config other.yaml"],
+    }
+    for name, ways in named.items():
+        for way in ways:
+            assert run(["pod", "check", *way.split(), "--json"]) == 5
+            assert json.loads(capsys.readouterr().out)["problems"][0]["file"] == name
+    assert run(["pod", "check", "pod.yaml", "--config", "other.yaml"]) == 2
+    assert "given twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("group", ["pod", "task"])
 def test_the_public_key_of_an_identity_is_shown_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], group: str

@@ -58,7 +58,7 @@ MISTAKES = [
     ("{name: logistic_regression}", "{name: logistic_regression, depth: 3}", "5:38", "TK125", "model.depth"),
     ("weights: rows", "weights: {pod-1: 3, pod-2: 1}", "7:14", "PV110", "weights"),
     ("clip: 4", "clip: nan", "7:29", "PV110", "clip"),
-    ("clip: 4", "clip: 4, noise: 1", "1:1", "TK123", "l2_clip"),
+    ("clip: 4", "clip: 4, noise: 1", "7:38", "TK123", "l2_clip"),
 ]
 
 
@@ -69,6 +69,80 @@ def test_each_mistake_is_named_at_its_place(
     assert TASK.count(old) == 1
     found = mistakes(written(tmp_path, TASK.replace(old, new)))
     assert any(line.startswith(f"task.yaml:{at}") and code in line and said in line for line in found), found
+
+
+def test_mistakes_in_one_section_hide_none_in_another(tmp_path: Path) -> None:
+    """A misspelt name hid the key, the numbers and the arguments; a key of no pod hid all that is named."""
+    text = TASK
+    for old, new in (
+        ("FederatedAveraging", "FederatedAveragin"),
+        ("{name: logistic_regression}", "{name: logistic_regression, depth: 3}"),
+        ("epochs: 4", "epoch: 4"),
+        ("minimum_survivors: 3", "minimum_survivors: 9, noise: 1"),
+        ("name: york", "name: York"),
+        ("modeller.key", "none.key"),
+        (f"key: {3:064x}", "key: abc"),
+    ):
+        text = text.replace(old, new)
+    text += (
+        "quorum: 9\ntrial: none.yaml\ndocuments: {steps: {kind: steps, file: none.yaml}}\nvalid_for: 100 d\n"
+    )
+    found = mistakes(written(tmp_path, text))
+    assert len(set(found)) == len(found)
+    assert [" ".join(line.split()[:2]) for line in found] == [
+        "task.yaml:2:18: TK120",
+        "task.yaml:5:38: TK125",
+        "task.yaml:6:15: TK125",
+        "task.yaml:7:38: TK123",
+        "task.yaml:7:60: TK123",
+        "task.yaml:8:12: PV110",
+        "task.yaml:8:24: TK121",
+        "task.yaml:12:19: PV110",
+        "task.yaml:13:1: TK123",
+        "task.yaml:14:1: TK122",
+        "task.yaml:15:13: TK122",
+        "task.yaml:16:1: TK123",
+    ]
+
+
+def test_what_cannot_be_judged_without_the_pods_is_not_said(tmp_path: Path) -> None:
+    text = TASK[: TASK.index("pods:")] + "quorum: -3\nvalid_for: 100 d\n"
+    assert [line.partition(" ")[2][:20] for line in mistakes(written(tmp_path, text))] == [
+        'PV104 "pods" is miss',
+        "PV110 quorum: must b",
+        "TK123 The task was r",
+    ]
+
+
+def test_every_name_that_is_none_is_shown_at_its_own_column(tmp_path: Path) -> None:
+    text = TASK.replace("FederatedAveraging", "FederatedAveragin").replace(
+        "algorithm:\n  name: FederatedModelTraining\n",
+        "algorithms:\n  - ModelEvaluatio\n  - name: FederatedModelTrainin\n",
+    )
+    text = text.replace("  model: {", "    model: {").replace(
+        "  arguments: {epochs", "    arguments: {epochs"
+    )
+    text = text.replace("{weights: rows, clip: 4, minimum_survivors: 3}", "SecureAgregator")
+    assert mistakes(written(tmp_path, text)) == [
+        'task.yaml:2:18: TK120 "FederatedAveragin" is not a name; did you mean "FederatedAveraging"?',
+        'task.yaml:4:5: TK120 "ModelEvaluatio" is not a name; did you mean "ModelEvaluation"?',
+        'task.yaml:5:11: TK120 "FederatedModelTrainin" is not a name; did you mean "FederatedModelTraining"?',
+        'task.yaml:8:1: PV110 aggregator: "SecureAgregator" is not a name; did you mean "SecureAggregator"? '
+        "Here write a table: {secure: true} or {secure: false}.",
+    ]
+
+
+def test_the_mistakes_of_a_document_are_listed_with_those_of_the_task(tmp_path: Path) -> None:
+    (tmp_path / "steps.yaml").write_text("steps:\n  - {use: ModelInferenc}\n", encoding="utf-8")
+    (tmp_path / "trial.yaml").write_text("trialveil: 1\nid: x\nversion: '1'\n", encoding="utf-8")
+    documents = (
+        "trial: trial.yaml\ndocuments: {trial: {kind: trial, file: a}, s: {kind: steps, file: steps.yaml}}\n"
+    )
+    found = mistakes(written(tmp_path, TASK + documents + "quorum: 9\n"))
+    assert 'task.yaml:1:1: PV110 the file: give "trial" or "documents.trial", not both.' in found
+    assert 'steps.yaml:2:11: SV110 "ModelInferenc" is not a name; did you mean "ModelInference"?' in found
+    assert any(line.startswith("trial.yaml:2:5: TV") for line in found)
+    assert any(line.startswith("task.yaml:15:1: TK123") for line in found)
 
 
 @pytest.mark.parametrize("name", MODEL_FIELDS)

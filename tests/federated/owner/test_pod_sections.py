@@ -92,7 +92,7 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
 # What is changed, where the mistake must be found, and what must be said.
 MISTAKES = [
     ("  protocols: [F", "  protocls: [F", "5:3", 'PV103 "protocls" is not a key here', 'Did you mean "protocols"?'),
-    ("[FederatedAveraging]", "[FederatedAveragin]", "5:15", "PV110 protocols: ", "The nearest is FederatedAveraging"),
+    ("[FederatedAveraging]", "[FederatedAveragin]", "5:15", "PV110 protocols: ", 'you mean "FederatedAveraging"?'),
     ("[FederatedAveraging]", "[ModelInference]", "5:15", "is a name of another kind (algorithm)"),
     ("[bitfount.FederatedModelTraining]", "[SqlQuery, bitfount.Nonsense]", "6:26", "PV110 algorithms: "),
     ("[logistic_regression]", "['../../model']", "7:12", "neither the name of a model nor the SHA-256"),
@@ -143,6 +143,7 @@ def test_a_mistake_never_shows_the_value() -> None:
 
 
 def _folder(tmp_path: Path, text: str = GOOD) -> Path:
+    tmp_path.mkdir(exist_ok=True)
     new_identity(tmp_path / "pod.key")
     (tmp_path / "lung.csv").write_text("age,sex\n61,f\n", encoding="utf-8")
     file = tmp_path / "pod.yaml"
@@ -155,6 +156,75 @@ def codes(file: Path) -> list[str]:
         return [problem.code for problem in check_pod(file)[1]]
     except FileErrors as error:
         return [problem.code for problem in error.problems]
+
+
+def listed(file: Path) -> list[str]:
+    """Places and codes, in order; nothing is said twice."""
+    with pytest.raises(FileErrors) as refused:
+        check_pod(file)
+    found = [f"{one.line}:{one.column} {one.code}" for one in refused.value.problems]
+    assert len({(one.line, one.column, one.message) for one in refused.value.problems}) == len(found)
+    return found
+
+
+HOSPITAL = """\
+ehr:
+  provider: nobody r4
+  base_url: https://ehr.example/fhir
+  auth: {backend: {client_id: x, keys: nowhere, scop: a}}
+site: {time_zone: Mars/Base, key: {file: site.key}}
+cohort: {patients: none.csv}
+"""
+
+
+def test_mistakes_in_one_section_hide_none_in_another(tmp_path: Path) -> None:
+    """A time zone that is none hid the provider that is not known, the keys and files that are not there."""
+    text = GOOD.replace("data:\n", HOSPITAL + "data:\n")
+    for old, new in (
+        ("lung.csv", "none.csv"),
+        ("[FederatedAveraging]", "[FederatedAveragin, GAScreeningProtocol]"),
+        ("{file: pod.key}", "{file: none.key}"),
+        ("tasks.example.org:7443", "nowhere"),
+    ):
+        text = text.replace(old, new)
+    assert listed(_folder(tmp_path, text)) == [
+        "3:3 PV120",
+        "5:34 PV121",
+        "5:49 PV103",
+        "6:8 PV110",
+        "6:30 PV122",
+        "7:10 PV124",
+        "9:3 PV137",
+        "11:15 PV110",
+        "11:34 PV131",
+        "19:3 PV132",
+        "20:101 PV110",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at"),
+    [
+        ("data:\n  lung: {file: lung.csv}\n", "", "1:1 PV110"),
+        ("  minimum_survivors: 3", "  budgets: {inferences: {resnet: 3}}", "4:1 PV110"),
+        (f"york: {YORK}", f"leeds: {YORK}", "11:1 PV110"),
+        (f"york: {YORK}", f"york: {HULL}", "11:1 PV110"),
+    ],
+)
+def test_what_is_judged_with_a_whole_section_is_judged_beside_other_mistakes(
+    tmp_path: Path, old: str, new: str, at: str
+) -> None:
+    alone = listed(_folder(tmp_path, GOOD.replace(old, new)))
+    assert at in alone
+    text = GOOD.replace(old, new).replace("[updates, metrics]", "[rows]").replace("tasks.example.org", "::")
+    beside = listed(_folder(tmp_path / "beside", text))
+    assert set(alone) < set(beside)
+    assert len(beside) == len(alone) + 2
+
+
+def test_a_key_given_twice_hides_nothing_else(tmp_path: Path) -> None:
+    text = GOOD.replace("name: Leeds\n", "name: Leeds\nname: York\n").replace("lung.csv", "none.csv")
+    assert listed(_folder(tmp_path, text)) == ["2:1 TV102", "4:3 PV137"]
 
 
 def test_a_complete_pod_has_nothing_to_complain_about(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,12 +18,14 @@ from federated.aggregators.values import model_hash, reals_layout, tensors_to_by
 from federated.errors import MessageRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
+from federated.protocols.sides import TaskOutcome
 from federated.rounds.coordinator import STAGES, Answer
+from federated.rounds.journal import Event, Journal
 from federated.task.envelope import Envelope, Header, signed
 from federated.task.spec import Aggregation, TaskSpec, Unit
 from secure_agg import Server
 from secure_agg.keys import sign
-from secure_agg.messages import INVITATION, Invitation
+from secure_agg.messages import ADVERT, FRAME, INVITATION, Invitation
 from secure_agg.messages import encode as frame
 from tests.federated.runtime.cast import NAMES, NOW, SECURE, Cast, identity, make_task
 from tests.federated.runtime.training_stand_in import Parameters, model
@@ -295,6 +299,60 @@ async def test_a_bad_upload_is_refused_and_the_others_finish(cast: Cast, what: s
     assert outcome.rounds[0].survivors == NAMES
     assert outcome.rounds[1].survivors == ("bath", "hull", "leeds", "york")
     assert set(outcome.rounds[1].lost) == {"kent"}
+
+
+class Stopped(BaseException):
+    """The modeller is no more."""
+
+
+class Watched(Journal):
+    """A log that is looked at, and that may end the modeller as soon as a pod is lost."""
+
+    def __init__(self, folder: Path, stored: list[bytes], *, ends: bool) -> None:
+        super().__init__(folder)
+        self._stored, self._ends = stored, ends
+
+    def note(self, seq: int, event: Event) -> None:
+        super().note(seq, event)
+        self._stored.append(event.data)
+        if event.kind == "lost" and self._ends:
+            raise Stopped
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_one_flipped_bit_in_a_first_message_costs_its_pod_alone_also_after_a_restart(
+    cast: Cast, tmp_path: Path, ends: bool
+) -> None:
+    """The modeller's program ended with a KeyError here, and again at each of its starts."""
+    spec = make_task(
+        aggregation=EQUAL,
+        algorithms=(Unit(name="bitfount.FederatedModelTraining", arguments={"epochs": 1}),),
+    )
+    flipped: list[bytes] = []
+    stored: list[bytes] = []
+
+    def change(answer: Envelope, number: int) -> Envelope:
+        header = msgspec.msgpack.decode(answer.head[64:], type=Header)
+        if bytes(answer.body[:5]) != FRAME + ADVERT:
+            return answer
+        flipped.append(bytes([*answer.body[:-1], answer.body[-1] ^ 1]))
+        return signed(identity("kent"), header, flipped[-1])
+
+    link = Bends(cast, "kent", change)
+    journal = Watched(tmp_path / "modeller", stored, ends=ends)
+    kept: list[TaskOutcome] = []
+    with pytest.raises(Stopped) if ends else nullcontext():
+        await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec), kept.append)
+    if ends:
+        journal.close()
+        journal = Watched(tmp_path / "modeller", stored, ends=False)
+        await modeller.run(cast.coordinator(spec, link, journal), cast.signature(spec), kept.append)
+    journal.close()
+    (round_,) = kept[-1].rounds
+    assert round_.survivors == ("bath", "hull", "leeds", "york")
+    assert round_.lost["kent"].startswith("REFUSED")
+    assert flipped
+    assert not set(flipped) & set(stored), "what was refused is not kept"
 
 
 @pytest.mark.parametrize("wrong", ["nan", "shape", "missing", "too large", "heavy"])

@@ -13,10 +13,10 @@ import pytest
 from ehr.files.problems import FileErrors
 from federated.algorithms.evaluation import Parameters
 from federated.algorithms.step_context import parameters_of
-from federated.modeller.check import check_whole_task
+from federated.modeller.check import check_task, check_whole_task
 from federated.models.files import save
 from federated.models.weights import brought
-from federated.task.file import check_task, make_spec, modeller_identity
+from federated.task.file import make_spec, modeller_identity
 from federated.task.reference_task import FIELDS
 
 KEYS = [f"{number:064x}" for number in range(1, 6)]
@@ -70,9 +70,9 @@ def test_a_task_file_becomes_the_task_that_it_says(tmp_path: Path) -> None:
         ("quorum: 4", "quorum: 9", "TK123"),
         ("minimum_survivors: 3", "minimum_survivors: 2", "TK123"),
         ("name: york", "name: York!", "task.yaml:11:12: PV110"),
-        ("ResultsOnly", "ResultOnly", "task.yaml:2:1: TK120"),
-        ("EHRPatientQueryAlgorithm", "ResultsOnly", "task.yaml:3:1: TK120"),
-        ("EHRPatientQueryAlgorithm", "TIMMInference", "task.yaml:3:1: TK120"),
+        ("ResultsOnly", "ResultOnly", "task.yaml:2:11: TK120"),
+        ("EHRPatientQueryAlgorithm", "ResultsOnly", "task.yaml:3:19: TK120"),
+        ("EHRPatientQueryAlgorithm", "TIMMInference", "task.yaml:3:19: TK120"),
         ("modeller.key", "nothing.key", "TK121"),
         ("accept: 5 min", "accept: soon", "PV110"),
         (KEYS[1], KEYS[0], "TK123"),
