@@ -63,7 +63,7 @@ _LEVELS = {name: logging.getLogger(name).level for name in ("ehr", "secure_agg",
 
 @pytest.fixture(autouse=True)
 def own_log_levels() -> Iterator[None]:
-    """Our own loggers as they are in a new process: a command with ``-q``, a fixture's too, sets them for all of it."""
+    """Our own loggers as in a new process: a command with ``-q`` sets them for the whole of it, a fixture's too."""
     _put_back_levels()
     yield
     _put_back_levels()
