@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -44,23 +44,6 @@ T = TypeVar("T")
 
 LEFT_ALONE = "breaker-open"
 """The class of failures of what was not sent, because the host had failed too often in a row."""
-
-READERS: Mapping[Kind, Callable[[EHRAdapter, PatientRef], Awaitable[Fetched[Any]]]] = {
-    Kind.CONDITION: lambda adapter, ref: adapter.conditions(ref),
-    Kind.PROCEDURE: lambda adapter, ref: adapter.procedures(ref),
-    Kind.MEDICATION: lambda adapter, ref: adapter.medications(ref),
-    Kind.ALLERGY: lambda adapter, ref: adapter.allergies(ref),
-    Kind.OBSERVATION: lambda adapter, ref: adapter.observations(ref),
-    Kind.ENCOUNTER: lambda adapter, ref: adapter.encounters(ref),
-    Kind.APPOINTMENT: lambda adapter, ref: adapter.appointments(ref),
-    Kind.REPORT: lambda adapter, ref: adapter.reports(ref),
-    Kind.IMAGE: lambda adapter, ref: adapter.imaging(ref),
-    Kind.DOCUMENT: lambda adapter, ref: adapter.documents(ref),
-    Kind.IMMUNIZATION: lambda adapter, ref: adapter.immunizations(ref),
-    Kind.ORDER: lambda adapter, ref: adapter.orders(ref),
-    Kind.PRACTITIONER: lambda adapter, ref: adapter.practitioner(ref),
-}
-"""How each kind is read; the patient's own record comes with the match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +214,8 @@ async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient
     match = await _found(adapter, row.person, deadline, failures)
     if not isinstance(match, Matched):
         return Reading(row, match, None, dict(failures))
-    ref, wanted = match.ref, [kind for kind in dict.fromkeys(kinds) if kind in READERS]
+    # The patient's own record comes with the match.
+    ref, wanted = match.ref, [kind for kind in dict.fromkeys(kinds) if kind is not Kind.PATIENT]
     parts = await gather_or_cancel(_read(kind, adapter, ref, deadline, failures) for kind in wanted)
     fetched = dict(zip(wanted, parts, strict=True))
     fetched[Kind.PATIENT] = complete((match.patient,))
@@ -258,7 +242,7 @@ async def _read(
 ) -> Fetched[Any]:
     try:
         async with asyncio.timeout_at(deadline):
-            fetched = await READERS[kind](adapter, ref)
+            fetched = await adapter.read(kind, ref)
     except AuthError:
         raise
     except Exception as error:  # noqa: BLE001 - one patient must not end the run for all others

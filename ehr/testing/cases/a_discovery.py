@@ -163,7 +163,7 @@ async def caps_absent_type_is_unsupported_not_empty(stage: CaseContext) -> None:
 
     stage.ehr.amends("metadata", without_allergies)
     async with stage.open() as site:
-        found = await site.adapter.allergies(ANA)
+        found = await site.allergies(ANA)
         equal(found.state, State.UNSUPPORTED, "state of a type that is not offered")
         equal(site.adapter.supports(Kind.ALLERGY).answer, "no", "support of that kind")
 

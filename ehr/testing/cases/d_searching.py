@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
-from ehr.providers.adapter import Window
-from ehr.records.codes import Code
+from ehr.people.identity import Matched, Person
 from ehr.records.fetched import Kind, State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Remark, WrongTotal
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
@@ -18,6 +17,7 @@ from ehr.testing.server import searchset
 from ehr.testing.synthetic import (
     ANA,
     PERSON,
+    WHO,
     condition,
     ids,
     observation,
@@ -55,8 +55,6 @@ async def search_unsupported_sort_modifier_not_sent(stage: CaseContext) -> None:
     stage.people(condition("c1"), *procedures(2), observation("o1"))
     async with stage.open() as site:
         await site.query([PERSON], list(_KINDS))
-        await site.adapter.conditions(ANA, codes=[Code("icd10cm", "E11.9")])
-        await site.adapter.observations(ANA, window=Window(date(2024, 1, 1), date(2026, 1, 1)))
     profile = stage.profile
     for resource, allowed in profile.search_parameters.items():
         for one in stage.ehr.searches(resource):
@@ -71,19 +69,19 @@ async def search_unsupported_sort_modifier_not_sent(stage: CaseContext) -> None:
 
 @case(79)
 async def search_filters_reapplied_locally(stage: CaseContext) -> None:
-    """Codes and dates are compared here too, because servers ignore filters in silence."""
-    stage.people()
-    conditions = stage.dressed(condition("c1", "E11.9"), condition("c2", "I10"))
-    values = stage.dressed(observation("o1", effectiveDateTime="2010-01-01"), observation("o2"))
-    stage.ehr.says("Condition", lambda _: searchset(*conditions))
-    stage.ehr.says("Observation", lambda _: searchset(*values))
+    """Who and whose is compared here too, because servers ignore filters in silence."""
+    everyone = stage.dressed(patient(), patient("kit-other", "Otherfamily", "Other", "1961-07-08"))
+    records = stage.dressed(*procedures(2), *procedures(3, "kit-other"))
+    for end in ("Patient", "Patient/_search", "Patient/$match"):
+        stage.ehr.says(end, lambda _: searchset(*everyone))
+    stage.ehr.says(TYPE, lambda _: searchset(*records))
     async with stage.open() as site:
-        coded = await site.adapter.conditions(ANA, codes=[Code("icd10cm", "E11.9")])
-        recent = await site.adapter.observations(ANA, window=Window(date(2024, 1, 1), date(2026, 1, 1)))
-        none = await site.adapter.conditions(ANA, codes=[Code("icd10cm", "Z99.9")])
-    equal(ids(coded.items), ["c1"], "conditions with the code")
-    equal(ids(recent.items), ["o2"], "observations in the window")
-    equal((none.state, none.items), (State.EMPTY, ()), "conditions with a code that nobody has")
+        match = await site.find(PERSON)
+        nobody = await site.find(Person(family="Otherfamily", given="Other", birth_date="1961-07-09"))
+        found = await site.procedures(match.require())
+    equal(match.require(), PatientRef(WHO), "who was found among everyone")
+    expect(not isinstance(nobody, Matched), "somebody with another birth date was found")
+    equal(ids(found.items), ["p1", "p2"], "records of one patient among everyone's")
 
 
 @case(80)
