@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import date
 from inspect import iscoroutinefunction
 from pathlib import Path
 from types import MethodType, TracebackType
@@ -316,8 +315,3 @@ def read_secret(secret: Secret, folder: Path) -> bytes:
             'Make one with "trialveil pod new".'
         )
     return value
-
-
-def site_today(site: Site, clock: Clock) -> date:
-    """The calendar day at the site."""
-    return clock.now().astimezone(site.zone).date()

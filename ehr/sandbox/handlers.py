@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import msgspec
 
@@ -23,7 +25,6 @@ from ehr.sandbox.scopes import allows, only_one_patient
 from ehr.sandbox.search import SearchRequest, read_query, run, sieve
 from ehr.sandbox.skin import Situation, Skin
 from ehr.sandbox.store import Store, Stored
-from ehr.sandbox.xml_form import as_xml
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ \w.+=\"-]+)*", re.ASCII)  # data must not write headers
 
@@ -165,7 +166,7 @@ class Service:
         """The CapabilityStatement; anyone may read it."""
         statement = capability_statement(self, base_url, token_url, login=login)
         if self.skin.metadata == "xml" and not _wants_json(request):
-            return Answer(200, as_xml(statement), "application/fhir+xml; charset=utf-8")
+            return Answer(200, _as_xml(statement), "application/fhir+xml; charset=utf-8")
         return Answer(200, msgspec.json.encode(statement))
 
     def _cutter(self, base_url: str) -> Cutter:
@@ -238,3 +239,24 @@ def _capability(kind: str, skin: Skin) -> dict[str, object]:
         definition = "http://hl7.org/fhir/OperationDefinition/Patient-match"
         found["operation"] = [{"name": "match", "definition": definition}]
     return found
+
+
+def _as_xml(resource: Mapping[str, Any]) -> bytes:
+    """FHIR's XML form, for servers that answer in it unless JSON is asked for; elements in the definition's order."""
+    root = ElementTree.Element(str(resource["resourceType"]), xmlns="http://hl7.org/fhir")
+    _fill(root, {name: value for name, value in resource.items() if name != "resourceType"})
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def _fill(parent: ElementTree.Element, content: Mapping[str, Any]) -> None:
+    for name, value in content.items():
+        if name == "url" and parent.tag == "extension":
+            parent.set("url", str(value))
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            child = ElementTree.SubElement(parent, name)
+            if isinstance(one, Mapping):
+                _fill(child, one)
+            else:
+                child.set("value", str(one).lower() if isinstance(one, bool) else str(one))

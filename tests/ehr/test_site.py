@@ -17,7 +17,6 @@ from typing import Any, get_args, get_overloads, get_type_hints
 
 import pytest
 
-import ehr.site
 from ehr.auth.authenticator import Authenticator
 from ehr.errors import (
     AuthError,
@@ -477,14 +476,6 @@ def test_no_text_form_of_a_site_shows_where_or_who(
         text = f"{site!r} {site._repr_html_()} {site._site!r} {site._site.adapter!r}"
         assert text.count("smarthealthit r4") == 4
         assert "127.0.0.1" not in text
-
-
-def test_the_day_at_the_site_is_its_zone_s(
-    running: Sandbox, folder: Folder, around: ClockAndWire, time: FakeClock
-) -> None:
-    with open_site(folder.write(running.base_url), around) as site:
-        time.seconds = -10 * 3600  # two in the morning, universal time
-        assert ehr.site.site_today(site._site, around.clock).isoformat() == "2026-02-28"
 
 
 # --- kinds by name -----------------------------------------------------------------------------------------

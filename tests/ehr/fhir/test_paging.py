@@ -194,7 +194,6 @@ async def test_a_part_that_an_outage_left_is_to_be_asked_again(status: int, agai
     }
     found = await search(pages)
     assert (found.state, found.again) == (State.PARTIAL, again)
-    assert found.keep([]).again is again
     assert joined([complete(found.items), found]).again is again
 
 
