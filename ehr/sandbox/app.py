@@ -10,7 +10,7 @@ from datetime import datetime
 from starlette.types import Receive, Scope, Send
 
 from ehr.errors import ConfigurationError
-from ehr.sandbox.answers import Answer, altered, error_answer, outcome_answer, oversize_pieces, spoilt
+from ehr.sandbox.answers import altered, error_answer, outcome_answer, oversize_pieces, spoilt
 from ehr.sandbox.faults import (
     Action,
     Alien,
@@ -35,10 +35,11 @@ from ehr.sandbox.faults import (
 from ehr.sandbox.handlers import Service
 from ehr.sandbox.instants import Clock, http_date, utc_now
 from ehr.sandbox.login_routes import LoginAddresses, LoginRoutes, Who
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.outcomes import Refused, outcome
 from ehr.sandbox.pages import BundlePage, PageEntry, Sessions
-from ehr.sandbox.routes import Request, Target, target_of_request
+from ehr.sandbox.routes import Target, target_of_request
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Witness

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
-from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import AppDesk, Consent, is_challenge
 from ehr.sandbox.consent_page import PAGE_HEADERS, Choice, consent_page, refusal_page
-from ehr.sandbox.routes import Request
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.skin import Skin
 
 Answers = Literal["auto", "ask", "deny"]

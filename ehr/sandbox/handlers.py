@@ -13,14 +13,14 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from ehr.sandbox.answers import FHIR_JSON, Answer
 from ehr.sandbox.instants import Clock, microseconds
 from ehr.sandbox.match_operation import match
+from ehr.sandbox.messages import FHIR_JSON, Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer
 from ehr.sandbox.outcomes import Refused
 from ehr.sandbox.pages import BundlePage, Cutter, Session, Sessions
 from ehr.sandbox.parameters import KNOWN_TYPES, parameters_of
-from ehr.sandbox.routes import Request, Target
+from ehr.sandbox.routes import Target
 from ehr.sandbox.scopes import allows, only_one_patient
 from ehr.sandbox.search import SearchRequest, read_query, run, sieve
 from ehr.sandbox.skin import Situation, Skin

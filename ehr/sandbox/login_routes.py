@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import AppDesk, RegisteredApp
 from ehr.sandbox.authorize import Answers, AuthorizationEndpoint
 from ehr.sandbox.consent_page import Choice
 from ehr.sandbox.instants import Clock
 from ehr.sandbox.login_config import Addresses, smart_configuration
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer, RegisteredClient
-from ehr.sandbox.routes import Request
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
 from ehr.sandbox.token_endpoint import Issued, token_answer

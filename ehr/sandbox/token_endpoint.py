@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import AppDesk
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer, TokenRefused, read_form
-from ehr.sandbox.routes import Request
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 _OF_PEOPLE = frozenset({"authorization_code", "refresh_token"})
