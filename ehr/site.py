@@ -216,7 +216,7 @@ class Site(KindsByName):
 
     def readings(self, rows: Iterable[Row], kinds: Sequence[Kind]) -> AsyncIterator[Reading]:
         """Each row's patient, in input order; see `ehr.reading.cohort.read_cohort`."""
-        return read_cohort(self.adapter, rows, kinds, self.bounds(), self._patience())
+        return read_cohort(self.adapter, rows, kinds, self.bounds(), self._outage_wait())
 
     def finished(
         self,
@@ -225,9 +225,9 @@ class Site(KindsByName):
         finish: Callable[[Sequence[Reading]], Sequence[T]],
     ) -> AsyncIterator[T]:
         """What ``finish`` makes of each row's patient, in input order; see `ehr.reading.cohort.finished_cohort`."""
-        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._patience())
+        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._outage_wait())
 
-    def _patience(self) -> OutageWait:
+    def _outage_wait(self) -> OutageWait:
         return OutageWait(self.file.ehr.patient_seconds, self._clock)
 
     async def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:

@@ -90,7 +90,7 @@ def read_cohort(
     rows: Iterable[Row],
     kinds: Sequence[Kind],
     bounds: Bounds = Bounds(),
-    patience: OutageWait | None = None,
+    outage_wait: OutageWait | None = None,
 ) -> AsyncIterator[Reading]:
     """Find and read each row's patient.
 
@@ -99,7 +99,7 @@ def read_cohort(
         rows: whom to read.
         kinds: what to read of each; the demographic record always comes.
         bounds: see `Bounds`.
-        patience: for an EHR that is left alone for a while; None takes its refusal for the answer.
+        outage_wait: for an EHR that is left alone for a while; None takes its refusal for the answer.
 
     Yields:
         One `Reading` a row, in input order, as soon as it and all before it are done.
@@ -107,7 +107,7 @@ def read_cohort(
     Raises:
         AuthError: the login was refused; every further patient would fail in the same way.
     """
-    return finished_cohort(adapter, rows, kinds, tuple, bounds, patience)
+    return finished_cohort(adapter, rows, kinds, tuple, bounds, outage_wait)
 
 
 async def finished_cohort(
@@ -116,12 +116,12 @@ async def finished_cohort(
     kinds: Sequence[Kind],
     finish: Callable[[Sequence[Reading]], Sequence[T]],
     bounds: Bounds = Bounds(),
-    patience: OutageWait | None = None,
+    outage_wait: OutageWait | None = None,
 ) -> AsyncIterator[T]:
     """`read_cohort`, with something made of each patient at once.
 
     Args:
-        adapter, rows, kinds, bounds, patience: as for `read_cohort`.
+        adapter, rows, kinds, bounds, outage_wait: as for `read_cohort`.
         finish: is given the readings of all rows of one person, and makes one result of each. It is called as soon
             as that person is read, in whichever order people are done.
 
@@ -132,7 +132,7 @@ async def finished_cohort(
         AuthError: the login was refused.
         Exception: what ``finish`` raises ends the run.
     """
-    patient = patience or OutageWait()
+    wait = outage_wait or OutageWait()
     asked = [(_whom(row), row) for row in rows]
     groups: dict[Hashable, list[Row]] = {}
     for whom, row in asked:
@@ -148,7 +148,7 @@ async def finished_cohort(
             return reading, reading.record is None and LEFT_ALONE in reading.failures
 
         async with gate:
-            reading = await patient.ask(asked_once)
+            reading = await wait.ask(asked_once)
         return deque(finish([_for_row(reading, row) for row in group]))
 
     async def first() -> T:

@@ -58,7 +58,7 @@ class Service:
     sessions: Sessions
     clock: Clock
 
-    def access(self, request: Request, desk: AuthorizationServer | None) -> GrantedAccess:
+    def access(self, request: Request, server: AuthorizationServer | None) -> GrantedAccess:
         """Check the bearer token.
 
         Raises:
@@ -69,10 +69,10 @@ class Service:
                 raise Refused(403, "forbidden", "a header that this server needs is missing")
         if any(name.lower() in request.headers for name in self.skin.forbidden_headers):
             raise Refused(403, "forbidden", "a header does not belong to this way of logging in")
-        if desk is None:
+        if server is None:
             return GrantedAccess(None, lambda kind, right: True)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        grant = desk.grant_of(token.strip()) if scheme.lower() == "bearer" else None
+        grant = server.grant_of(token.strip()) if scheme.lower() == "bearer" else None
         if grant is None:
             raise Refused(401, "login-required", "the access token is missing, unknown or past")
         return GrantedAccess(

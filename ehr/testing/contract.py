@@ -39,8 +39,8 @@ class AdapterContract:
     @classmethod
     def ehr_contract_hall(cls) -> Iterator[ServerPool]:
         """What the cases share."""
-        with ServerPool() as hall:
-            yield hall
+        with ServerPool() as pool:
+            yield pool
 
     @pytest.mark.parametrize(("case", "backend"), _RUNS)
     def test_contract(

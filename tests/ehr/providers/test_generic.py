@@ -226,7 +226,7 @@ async def test_a_refused_login_is_an_error_from_every_method_and_leaves_no_task(
     running: Sandbox, tmp_path: Path
 ) -> None:
     async with adapter_of(running, tmp_path) as ehr:
-        running.app.desk._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
+        running.app.server._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
         before = asyncio.all_tasks()
         for kind in (Kind.PATIENT, Kind.MEDICATION, Kind.PRACTITIONER, Kind.CONDITION):
             with pytest.raises(LoginRefused):
