@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import date
+from inspect import iscoroutinefunction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from types import MethodType, TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 from zoneinfo import ZoneInfo
 
 from ehr.auth.authenticator import Authenticator
@@ -28,14 +28,108 @@ from ehr.providers.probe import ProbeReport
 from ehr.reading.cohort import Bounds, Reading, finished_cohort, read_cohort
 from ehr.reading.outage_wait import OutageWait
 from ehr.reading.query import QueryResult
-from ehr.records.patient import Fetched, Kind, PatientRef
+from ehr.records.patient import (
+    RESOURCES,
+    AllergyIntolerance,
+    Appointment,
+    Condition,
+    DeviceRequest,
+    DiagnosticReport,
+    DocumentReference,
+    Encounter,
+    Fetched,
+    ImagingStudy,
+    Immunization,
+    Kind,
+    MedicationRequest,
+    MedicationStatement,
+    Observation,
+    PatientRef,
+    Practitioner,
+    Procedure,
+    ServiceRequest,
+)
 from ehr.transport.client import SYSTEM_CLOCK, Clock
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 KEY_BYTES = 32
 
 
-class Site:
+class ReadsOneKind(Protocol[T_co]):
+    """A method that reads one kind: a coroutine on `Site`, the answer itself on `ehr.sync.SyncSite`."""
+
+    def __call__(self, ref: PatientRef) -> T_co:
+        """Read it for one patient."""
+        ...
+
+
+class _Waits(Protocol):
+    def read(self, kind: Kind | str, ref: PatientRef) -> Fetched[Any]: ...
+
+
+class _ReadsKind(Generic[T]):
+    """``read`` of one kind as a method of its own; ``T`` is what its records are."""
+
+    def __init__(self, kind: Kind, about: str) -> None:
+        async def read(self: Any, ref: PatientRef) -> Any:
+            return await self.read(kind, ref)
+
+        def wait(self: Any, ref: PatientRef) -> Any:
+            return self.read(kind, ref)
+
+        records = " and ".join(resource.__name__ for resource in RESOURCES[kind])
+        read.__doc__ = wait.__doc__ = (
+            f"{about}: a `Fetched` of {records}, the same as ``read({kind.value!r}, ref)``."
+        )
+        self.kind = kind
+        self._read, self._wait = read, wait
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        for form in (self._read, self._wait):
+            form.__name__, form.__qualname__ = name, f"{owner.__qualname__}.{name}"
+
+    @overload
+    def __get__(
+        self, site: Site, owner: type[KindsByName]
+    ) -> ReadsOneKind[Coroutine[Any, Any, Fetched[T]]]: ...
+
+    @overload
+    def __get__(self, site: _Waits, owner: type[KindsByName]) -> ReadsOneKind[Fetched[T]]: ...
+
+    @overload
+    def __get__(self, site: None, owner: type[KindsByName]) -> Callable[[Any, PatientRef], Any]: ...
+
+    def __get__(self, site: Any, owner: type[KindsByName]) -> Any:
+        form: Callable[..., Any] = (
+            self._read if iscoroutinefunction(getattr(owner, "read", None)) else self._wait
+        )
+        return form if site is None else MethodType(form, site)
+
+
+class KindsByName:
+    """Each kind's method, for both forms of an open EHR."""
+
+    conditions = _ReadsKind[Condition](Kind.CONDITION, "Diagnoses and problems")
+    procedures = _ReadsKind[Procedure](Kind.PROCEDURE, "What was done")
+    medications = _ReadsKind[MedicationRequest | MedicationStatement](
+        Kind.MEDICATION, "Drug requests and statements"
+    )
+    allergies = _ReadsKind[AllergyIntolerance](
+        Kind.ALLERGY, "Allergies, and coded statements that none is known"
+    )
+    observations = _ReadsKind[Observation](Kind.OBSERVATION, "Measurements and findings")
+    encounters = _ReadsKind[Encounter](Kind.ENCOUNTER, "Visits and stays")
+    appointments = _ReadsKind[Appointment](Kind.APPOINTMENT, "Appointments, past and future")
+    reports = _ReadsKind[DiagnosticReport](Kind.REPORT, "Diagnostic reports")
+    imaging = _ReadsKind[ImagingStudy](Kind.IMAGE, "Imaging studies")
+    documents = _ReadsKind[DocumentReference](Kind.DOCUMENT, "References to documents")
+    immunizations = _ReadsKind[Immunization](Kind.IMMUNIZATION, "Vaccinations")
+    orders = _ReadsKind[ServiceRequest | DeviceRequest](Kind.ORDER, "Orders of services and devices")
+    practitioner = _ReadsKind[Practitioner](Kind.PRACTITIONER, "Who saw the patient last")
+
+
+class Site(KindsByName):
     """An open EHR with what the hospital knows about itself. Use it with ``async with``.
 
     Attributes:
@@ -79,36 +173,7 @@ class Site:
         Raises:
             ValueError: there is no such kind.
         """
-        from ehr.reading.cohort import READERS
-
-        wanted = Kind.parse(kind)
-        return await (
-            self.adapter.patient(ref) if wanted is Kind.PATIENT else READERS[wanted](self.adapter, ref)
-        )
-
-    async def conditions(self, ref: PatientRef) -> Fetched[Any]:
-        """Diagnoses and problems; the further kinds are alike."""
-        return await self.adapter.conditions(ref)
-
-    async def procedures(self, ref: PatientRef) -> Fetched[Any]:
-        """What was done."""
-        return await self.adapter.procedures(ref)
-
-    async def observations(self, ref: PatientRef) -> Fetched[Any]:
-        """Measurements and findings."""
-        return await self.adapter.observations(ref)
-
-    async def medications(self, ref: PatientRef) -> Fetched[Any]:
-        """Drug requests and statements."""
-        return await self.adapter.medications(ref)
-
-    async def encounters(self, ref: PatientRef) -> Fetched[Any]:
-        """Visits and stays."""
-        return await self.adapter.encounters(ref)
-
-    async def appointments(self, ref: PatientRef) -> Fetched[Any]:
-        """Appointments, past and future."""
-        return await self.adapter.appointments(ref)
+        return await self.adapter.read(Kind.parse(kind), ref)
 
     async def probe(self) -> ProbeReport:
         """Try each step that a screening run needs; no patient data in the report."""
@@ -151,7 +216,7 @@ class Site:
 
     def readings(self, rows: Iterable[Row], kinds: Sequence[Kind]) -> AsyncIterator[Reading]:
         """Each row's patient, in input order; see `ehr.reading.cohort.read_cohort`."""
-        return read_cohort(self.adapter, rows, kinds, self.bounds(), self._patience())
+        return read_cohort(self.adapter, rows, kinds, self.bounds(), self._outage_wait())
 
     def finished(
         self,
@@ -160,9 +225,9 @@ class Site:
         finish: Callable[[Sequence[Reading]], Sequence[T]],
     ) -> AsyncIterator[T]:
         """What ``finish`` makes of each row's patient, in input order; see `ehr.reading.cohort.finished_cohort`."""
-        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._patience())
+        return finished_cohort(self.adapter, rows, kinds, finish, self.bounds(), self._outage_wait())
 
-    def _patience(self) -> OutageWait:
+    def _outage_wait(self) -> OutageWait:
         return OutageWait(self.file.ehr.patient_seconds, self._clock)
 
     async def query(self, people: Iterable[Person], kinds: Sequence[Kind | str]) -> QueryResult:
@@ -250,11 +315,6 @@ def read_secret(secret: Secret, folder: Path) -> bytes:
             'Make one with "trialveil pod new".'
         )
     return value
-
-
-def site_today(site: Site, clock: Clock) -> date:
-    """The calendar day at the site."""
-    return clock.now().astimezone(site.zone).date()
 
 
 # What a plug-in may use: docs/write-a-plugin.md.

@@ -17,7 +17,7 @@ from ehr.people.people_file import Row
 from ehr.providers.probe import ProbeReport
 from ehr.reading.query import QueryResult
 from ehr.records.patient import Fetched, Kind, PatientRef
-from ehr.site import REAL, ClockAndWire, Site, open_site_async
+from ehr.site import REAL, ClockAndWire, KindsByName, Site, open_site_async
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def run_here(work: Coroutine[Any, Any, T]) -> T:
         thread.close()
 
 
-class SyncSite:
+class SyncSite(KindsByName):
     """An open EHR; each method is that of `ehr.site.Site`, and waits for its answer."""
 
     def __init__(self, site: Site, loop: LoopThread) -> None:
@@ -102,30 +102,6 @@ class SyncSite:
     def read(self, kind: Kind | str, ref: PatientRef) -> Fetched[Any]:
         """One kind of record of one patient."""
         return self._loop.run(self._site.read(kind, ref))
-
-    def conditions(self, ref: PatientRef) -> Fetched[Any]:
-        """Diagnoses and problems."""
-        return self._loop.run(self._site.conditions(ref))
-
-    def procedures(self, ref: PatientRef) -> Fetched[Any]:
-        """What was done."""
-        return self._loop.run(self._site.procedures(ref))
-
-    def observations(self, ref: PatientRef) -> Fetched[Any]:
-        """Measurements and findings."""
-        return self._loop.run(self._site.observations(ref))
-
-    def medications(self, ref: PatientRef) -> Fetched[Any]:
-        """Drug requests and statements."""
-        return self._loop.run(self._site.medications(ref))
-
-    def encounters(self, ref: PatientRef) -> Fetched[Any]:
-        """Visits and stays."""
-        return self._loop.run(self._site.encounters(ref))
-
-    def appointments(self, ref: PatientRef) -> Fetched[Any]:
-        """Appointments, past and future."""
-        return self._loop.run(self._site.appointments(ref))
 
     def probe(self) -> ProbeReport:
         """Try each step that a screening run needs."""

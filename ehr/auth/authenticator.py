@@ -25,7 +25,7 @@ from ehr.config import AuthMode
 from ehr.errors import AuthError, LoginRefused
 from ehr.transport.flow import ReadyLogin
 
-UNCURED_LEFT = 3
+TOKENS_REFUSED_LEFT = 3
 """Fresh tokens in a row that the server may answer with 401 before the login counts as refused."""
 
 
@@ -62,7 +62,7 @@ class Authenticator(httpx.Auth):
         self._granted: frozenset[Scope] | None = None
         self._renew_at = 0.0
         self._generation = 0
-        self._uncured: list[int] = []
+        self._tokens_refused: list[int] = []
         self._failed: AuthError | None = None
         self._outside: asyncio.Task[httpx.Request | Token] | None = None
         self.logins = 0
@@ -114,7 +114,7 @@ class Authenticator(httpx.Auth):
 
         def told(status: int) -> httpx.Auth | None:
             if status != 401:
-                self._uncured.clear()
+                self._tokens_refused.clear()
                 return None
             self._rejected(generation, last=False)
             return _RestOfFlow(self)
@@ -161,7 +161,7 @@ class Authenticator(httpx.Auth):
             request.headers["Authorization"] = f"Bearer {token.value}"
             response = yield request
             if response.status_code != 401:
-                self._uncured.clear()
+                self._tokens_refused.clear()
                 return
             self._rejected(generation, last)
             if last:
@@ -169,8 +169,8 @@ class Authenticator(httpx.Auth):
 
     def _answered_unknown(self, status: int) -> None:
         """Count answers to requests without a login; several 401 in a row are the server's wish for one."""
-        self._uncured = [*self._uncured, len(self._uncured)] if status == 401 else []
-        if len(self._uncured) >= UNCURED_LEFT:
+        self._tokens_refused = [*self._tokens_refused, len(self._tokens_refused)] if status == 401 else []
+        if len(self._tokens_refused) >= TOKENS_REFUSED_LEFT:
             self._failed = LoginRefused(
                 "the EHR wants a login (HTTP 401), and none is configured. Set auth to backend, browser or "
                 "external in the pod file."
@@ -227,9 +227,9 @@ class Authenticator(httpx.Auth):
     def _rejected(self, generation: int, last: bool) -> None:
         if generation == self._generation:
             self._token = None  # only the first of many that got 401 asks for a new one
-        if last and generation not in self._uncured:
-            self._uncured.append(generation)
-        if len(self._uncured) >= UNCURED_LEFT:
+        if last and generation not in self._tokens_refused:
+            self._tokens_refused.append(generation)
+        if len(self._tokens_refused) >= TOKENS_REFUSED_LEFT:
             self._failed = LoginRefused(
                 "the EHR gives tokens and then refuses them (HTTP 401). Have the client's access checked."
             )

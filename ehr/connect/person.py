@@ -78,11 +78,11 @@ class LoginSetup:
 
 async def browser_access(place: Place, transport: Transport) -> LoginMethod:
     """The way in for a site that logs in with a browser; see `ehr.connect.opening.access_to`."""
-    door = await login_setup(place, transport)
+    setup = await login_setup(place, transport)
     person = place.surroundings.person
-    if person is not None and not door.keeper.lasts:
-        await log_in(door, transport, person)
-    return LoginMethod(door.endpoints, door.source(), door.keeper.turn)
+    if person is not None and not setup.keeper.lasts:
+        await log_in(setup, transport, person)
+    return LoginMethod(setup.endpoints, setup.source(), setup.keeper.turn)
 
 
 async def login_setup(place: Place, transport: Transport, keeper: Keeper | None = None) -> LoginSetup:
@@ -117,7 +117,7 @@ async def login_setup(place: Place, transport: Transport, keeper: Keeper | None 
     )
 
 
-async def log_in(door: LoginSetup, transport: Transport, person: AtKeyboard) -> StoredLogin:
+async def log_in(setup: LoginSetup, transport: Transport, person: AtKeyboard) -> StoredLogin:
     """Let a person log in, and keep what came.
 
     Raises:
@@ -126,16 +126,16 @@ async def log_in(door: LoginSetup, transport: Transport, person: AtKeyboard) -> 
         TransportError: the token endpoint gave no usable answer.
     """
     launches: list[Launch] = []
-    async with listening(door.port, lambda query: launches[0].code(query)) as redirect:
-        launches.append(door.launch(redirect.uri))
+    async with listening(setup.port, lambda query: launches[0].code(query)) as redirect:
+        launches.append(setup.launch(redirect.uri))
         await asyncio.to_thread(person.show, launches[0].address())
         code = await redirect.wait(person.wait_s)
-    grant = OneGrant(launches[0].exchange(code, door.life_s))
+    grant = OneGrant(launches[0].exchange(code, setup.life_s))
     await transport.request("GET", "metadata", auth=grant, expect="any")
     assert grant.granted is not None
-    login = login_of(grant.granted, grant.token_url, door.scope, door.client.now())
-    async with door.keeper.turn():
-        door.keeper.write(login)
+    login = login_of(grant.granted, grant.token_url, setup.scope, setup.client.now())
+    async with setup.keeper.turn():
+        setup.keeper.write(login)
     return login
 
 
@@ -193,9 +193,9 @@ async def log_in_at(config: Path, surroundings: ClockAndWire, person: AtKeyboard
     """
     place = _place(config, replace(surroundings, person=person))
     async with transport_of(place) as transport:
-        door = await login_setup(place, transport)
-        login = await log_in(door, transport, person)
-        return report_of(place, login, kept=door.keeper.lasts)
+        setup = await login_setup(place, transport)
+        login = await log_in(setup, transport, person)
+        return report_of(place, login, kept=setup.keeper.lasts)
 
 
 async def log_out_at(config: Path, surroundings: ClockAndWire) -> bool | None:
@@ -224,8 +224,8 @@ async def log_out_at(config: Path, surroundings: ClockAndWire) -> bool | None:
 
 async def _revoked(place: Place, keeper: Keeper, login: StoredLogin) -> bool:
     async with transport_of(place) as transport:
-        door = await login_setup(place, transport, keeper)
-        revoke = Revocation(door.client, door.endpoints.revocation_url, login)
+        setup = await login_setup(place, transport, keeper)
+        revoke = Revocation(setup.client, setup.endpoints.revocation_url, login)
         if revoke.token_url is not None:
             await transport.request("GET", "metadata", auth=revoke, expect="any")
         return revoke.done

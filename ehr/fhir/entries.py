@@ -58,7 +58,6 @@ class SearchPage:
     total: int | None = None
     links: dict[str, str] = field(default_factory=dict)
     expired: bool = False
-    pointers: list[Resource] = field(default_factory=list)
     restarted: bool = False
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 import httpx
 
 from ehr.config import ProviderProfile
-from ehr.errors import EHRError, ReadError, Unavailable
+from ehr.errors import EHRError, ReadError
 from ehr.fhir import capability as capabilities
 from ehr.fhir.capability import Capability
 from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
@@ -187,29 +187,6 @@ class FhirSession:
         asked = [s for s in shapes if not several or s not in MAY_BE_ABSENT or self.offers(_name(s))]
         parts = await gather_or_cancel([self._search(shape, params, patient) for shape in asked])
         return joined(parts) if len(parts) > 1 else parts[0]
-
-    async def pages(
-        self, shape: type[R], params: Params | None = None, *, patient: PatientRef | None = None
-    ) -> AsyncIterator[SearchPage]:
-        """The pages of a search as they come, for what does not fit into memory.
-
-        Repeats are not removed here, and a restarted search begins again (``Page.restarted``).
-
-        Raises:
-            SearchFailed: it ended before its last page.
-            Unavailable: nothing was sent: the type is not offered or not granted, or nothing would narrow
-                the search.
-        """
-        refused = self._refused(_name(shape))
-        asked = self._plan(shape, params, patient)
-        if refused is not None or not asked.queries:
-            state = State.UNSUPPORTED if refused is None else refused.state
-            raise Unavailable(
-                f"the search cannot be sent ({state.name}). Nothing was read.", state=state.name
-            )
-        for query in asked.queries:
-            async for page in walk(self._route, query):
-                yield page
 
     async def read(self, what: type[R] | str, resource_id: str) -> Fetched[R]:
         """One resource by its id: one item, or EMPTY where the server says that it is not there."""

@@ -72,15 +72,6 @@ class Problems:
         """Whether there is a mistake among them."""
         return any(problem.severity == "error" for problem in self.found)
 
-    def raise_if_failed(self) -> None:
-        """Raise if there is a mistake.
-
-        Raises:
-            FileErrors: with everything found so far.
-        """
-        if self.failed:
-            raise FileErrors(self.found)
-
 
 def quoted(text: str) -> str:
     """A piece of the file as a message shows it: one line, at most 40 characters."""

@@ -1,23 +1,21 @@
 """What every adapter can be asked, whichever vendor stands behind it.
 
-Designed against Epic, NextGen Enterprise (FHIR and REST), Nextech and SMART Health IT: each method returns one
-complete, verified collection with its state, and says nothing of how many requests or interfaces that took.
+Designed against Epic, NextGen Enterprise (FHIR and REST), Nextech and SMART Health IT: reading a kind
+returns one complete, verified collection with its state, and says nothing of how many requests or interfaces that
+took.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, overload
 
 from ehr.auth.discovery import Endpoints
 from ehr.config import ProviderProfile
-from ehr.dates import DAY_S, Interval, day_start
 from ehr.people.identity import MatchResult, Person
 from ehr.providers.probe import ProbeReport
-from ehr.records.codes import Code
 from ehr.records.patient import (
     AllergyIntolerance,
     Appointment,
@@ -39,18 +37,6 @@ from ehr.records.patient import (
     Procedure,
     ServiceRequest,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """From, to: calendar days in the site's zone, both inside; None is open."""
-
-    first: date | None = None
-    last: date | None = None
-
-    def interval(self) -> Interval:
-        """The same in seconds of the site's wall clock."""
-        return Interval(day_start(self.first or date.min), day_start(self.last or date.max) + DAY_S - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,66 +132,65 @@ class EHRAdapter(Protocol):
         """Find one person; never a guess."""
         ...
 
-    async def patient(self, ref: PatientRef) -> Fetched[Patient]:
-        """The demographic record; none or one item."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.PATIENT], ref: PatientRef) -> Fetched[Patient]: ...
 
-    async def conditions(
-        self, ref: PatientRef, *, codes: Iterable[Code] | None = None, window: Window | None = None
-    ) -> Fetched[Condition]:
-        """Diagnoses and problems, over every category that the vendor keeps apart. ``window``: by onset."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.CONDITION], ref: PatientRef) -> Fetched[Condition]: ...
 
-    async def procedures(
-        self, ref: PatientRef, *, codes: Iterable[Code] | None = None, window: Window | None = None
-    ) -> Fetched[Procedure]:
-        """What was done."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.PROCEDURE], ref: PatientRef) -> Fetched[Procedure]: ...
 
-    async def medications(self, ref: PatientRef) -> Fetched[MedicationRequest | MedicationStatement]:
-        """Requests and statements."""
-        ...
+    @overload
+    async def read(
+        self, kind: Literal[Kind.MEDICATION], ref: PatientRef
+    ) -> Fetched[MedicationRequest | MedicationStatement]: ...
 
-    async def allergies(self, ref: PatientRef) -> Fetched[AllergyIntolerance]:
-        """Allergies, and coded statements that none is known."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.ALLERGY], ref: PatientRef) -> Fetched[AllergyIntolerance]: ...
 
-    async def observations(
-        self, ref: PatientRef, *, codes: Iterable[Code] | None = None, window: Window | None = None
-    ) -> Fetched[Observation]:
-        """Measurements and findings."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.OBSERVATION], ref: PatientRef) -> Fetched[Observation]: ...
 
-    async def encounters(self, ref: PatientRef, *, window: Window | None = None) -> Fetched[Encounter]:
-        """Visits and stays."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.ENCOUNTER], ref: PatientRef) -> Fetched[Encounter]: ...
 
-    async def appointments(self, ref: PatientRef, *, window: Window | None = None) -> Fetched[Appointment]:
-        """All appointments, past and future, today's included; labelled with where they were read."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.APPOINTMENT], ref: PatientRef) -> Fetched[Appointment]: ...
 
-    async def reports(self, ref: PatientRef) -> Fetched[DiagnosticReport]:
-        """Diagnostic reports."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.REPORT], ref: PatientRef) -> Fetched[DiagnosticReport]: ...
 
-    async def imaging(self, ref: PatientRef) -> Fetched[ImagingStudy]:
-        """Imaging studies."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.IMAGE], ref: PatientRef) -> Fetched[ImagingStudy]: ...
 
-    async def documents(self, ref: PatientRef) -> Fetched[DocumentReference]:
-        """References to documents; the content is opened apart."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.DOCUMENT], ref: PatientRef) -> Fetched[DocumentReference]: ...
 
-    async def immunizations(self, ref: PatientRef) -> Fetched[Immunization]:
-        """Vaccinations."""
-        ...
+    @overload
+    async def read(self, kind: Literal[Kind.IMMUNIZATION], ref: PatientRef) -> Fetched[Immunization]: ...
 
-    async def orders(self, ref: PatientRef) -> Fetched[ServiceRequest | DeviceRequest]:
-        """Orders of services and devices."""
-        ...
+    @overload
+    async def read(
+        self, kind: Literal[Kind.ORDER], ref: PatientRef
+    ) -> Fetched[ServiceRequest | DeviceRequest]: ...
 
-    async def practitioner(self, ref: PatientRef) -> Fetched[Practitioner]:
-        """Who saw the patient last, by the newest kept appointment, else by the record; none or one item."""
+    @overload
+    async def read(self, kind: Literal[Kind.PRACTITIONER], ref: PatientRef) -> Fetched[Practitioner]: ...
+
+    @overload
+    async def read(self, kind: Kind, ref: PatientRef) -> Fetched[Any]: ...
+
+    async def read(self, kind: Kind, ref: PatientRef) -> Fetched[Any]:
+        """All records of one kind: past and future, over every category and type that the vendor keeps apart.
+
+        The patient's own record and the practitioner are none or one item. The practitioner is who saw the patient
+        last, by the newest kept appointment, else by the record. Appointments are labelled with where they were
+        read. Documents come as references; their content is opened apart.
+
+        Raises:
+            AuthError: the login failed.
+        """
         ...
 
     def open_document(self, document: DocumentReference) -> AbstractAsyncContextManager[DocumentStream]:

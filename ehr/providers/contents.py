@@ -37,7 +37,7 @@ class OpenDocument:
     data: bytes
 
     def __repr__(self) -> str:
-        return f"<OpenDocument {len(self.data)} bytes>"
+        return f"<Content {len(self.data)} bytes>"
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The bytes, piece by piece."""

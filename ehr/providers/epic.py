@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from ehr.errors import ConfigurationError, DestinationRefused, EHRError
 from ehr.fhir.outcome import MERGED, MERGED_CODE, from_error, from_status
-from ehr.fhir.search import Params
 from ehr.people.identity import Matched, MatchResult, Person, Undetermined
 from ehr.providers.adapter import CohortRef, ServerInfo
 from ehr.providers.generic import AdapterParts, GenericAdapter
@@ -73,21 +72,21 @@ class EpicAdapter(GenericAdapter):
         self._parts.authenticator.check()
         return found
 
-    async def _read(self, resource: type[T], resource_id: str) -> Fetched[T]:
-        found = await super()._read(resource, resource_id)
+    async def _record(self, resource: type[T], resource_id: str) -> Fetched[T]:
+        found = await super()._record(resource, resource_id)
         if resource is not Patient or not _merged(found.issues):
             return found
         return cast("Fetched[T]", await self._survivor(resource_id))
 
-    async def _asked(self, resource: type[T], ref: PatientRef, params: Params) -> Fetched[T]:
-        found = await super()._asked(resource, ref, params)
+    async def _search(self, resource: type[T], ref: PatientRef) -> Fetched[T]:
+        found = await super()._search(resource, ref)
         if not _merged(found.issues):
             return found
         survivor = await self._survivor(ref.id)
         if not survivor.items:
             return nothing(survivor.state, *survivor.issues)
         kept = survivor.items[0].id or ""
-        return await super()._asked(resource, PatientRef(kept, ref.ids - {kept}), params)
+        return await super()._search(resource, PatientRef(kept, ref.ids - {kept}))
 
     async def _survivor(self, merged_id: str) -> Fetched[Patient]:
         """The record that took the place of another one: one redirect, no further."""

@@ -65,7 +65,7 @@ class Checkpoint(Generic[T]):
 
     Args:
         path: the file; made when the first patient is done.
-        run: what must be equal for a stored run to be gone on with (digests); anything else may be in ``facts``.
+        run: what must be equal for a stored run to be resumed (digests); anything else may be in ``facts``.
         kind: type of the results, for decoding.
 
     Attributes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -44,23 +44,6 @@ T = TypeVar("T")
 
 LEFT_ALONE = "breaker-open"
 """The class of failures of what was not sent, because the host had failed too often in a row."""
-
-READERS: Mapping[Kind, Callable[[EHRAdapter, PatientRef], Awaitable[Fetched[Any]]]] = {
-    Kind.CONDITION: lambda adapter, ref: adapter.conditions(ref),
-    Kind.PROCEDURE: lambda adapter, ref: adapter.procedures(ref),
-    Kind.MEDICATION: lambda adapter, ref: adapter.medications(ref),
-    Kind.ALLERGY: lambda adapter, ref: adapter.allergies(ref),
-    Kind.OBSERVATION: lambda adapter, ref: adapter.observations(ref),
-    Kind.ENCOUNTER: lambda adapter, ref: adapter.encounters(ref),
-    Kind.APPOINTMENT: lambda adapter, ref: adapter.appointments(ref),
-    Kind.REPORT: lambda adapter, ref: adapter.reports(ref),
-    Kind.IMAGE: lambda adapter, ref: adapter.imaging(ref),
-    Kind.DOCUMENT: lambda adapter, ref: adapter.documents(ref),
-    Kind.IMMUNIZATION: lambda adapter, ref: adapter.immunizations(ref),
-    Kind.ORDER: lambda adapter, ref: adapter.orders(ref),
-    Kind.PRACTITIONER: lambda adapter, ref: adapter.practitioner(ref),
-}
-"""How each kind is read; the patient's own record comes with the match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +90,7 @@ def read_cohort(
     rows: Iterable[Row],
     kinds: Sequence[Kind],
     bounds: Bounds = Bounds(),
-    patience: OutageWait | None = None,
+    outage_wait: OutageWait | None = None,
 ) -> AsyncIterator[Reading]:
     """Find and read each row's patient.
 
@@ -116,7 +99,7 @@ def read_cohort(
         rows: whom to read.
         kinds: what to read of each; the demographic record always comes.
         bounds: see `Bounds`.
-        patience: for an EHR that is left alone for a while; None takes its refusal for the answer.
+        outage_wait: for an EHR that is left alone for a while; None takes its refusal for the answer.
 
     Yields:
         One `Reading` a row, in input order, as soon as it and all before it are done.
@@ -124,7 +107,7 @@ def read_cohort(
     Raises:
         AuthError: the login was refused; every further patient would fail in the same way.
     """
-    return finished_cohort(adapter, rows, kinds, tuple, bounds, patience)
+    return finished_cohort(adapter, rows, kinds, tuple, bounds, outage_wait)
 
 
 async def finished_cohort(
@@ -133,12 +116,12 @@ async def finished_cohort(
     kinds: Sequence[Kind],
     finish: Callable[[Sequence[Reading]], Sequence[T]],
     bounds: Bounds = Bounds(),
-    patience: OutageWait | None = None,
+    outage_wait: OutageWait | None = None,
 ) -> AsyncIterator[T]:
     """`read_cohort`, with something made of each patient at once.
 
     Args:
-        adapter, rows, kinds, bounds, patience: as for `read_cohort`.
+        adapter, rows, kinds, bounds, outage_wait: as for `read_cohort`.
         finish: is given the readings of all rows of one person, and makes one result of each. It is called as soon
             as that person is read, in whichever order people are done.
 
@@ -149,7 +132,7 @@ async def finished_cohort(
         AuthError: the login was refused.
         Exception: what ``finish`` raises ends the run.
     """
-    patient = patience or OutageWait()
+    wait = outage_wait or OutageWait()
     asked = [(_whom(row), row) for row in rows]
     groups: dict[Hashable, list[Row]] = {}
     for whom, row in asked:
@@ -165,7 +148,7 @@ async def finished_cohort(
             return reading, reading.record is None and LEFT_ALONE in reading.failures
 
         async with gate:
-            reading = await patient.ask(asked_once)
+            reading = await wait.ask(asked_once)
         return deque(finish([_for_row(reading, row) for row in group]))
 
     async def first() -> T:
@@ -231,7 +214,8 @@ async def read_one(adapter: EHRAdapter, row: Row, kinds: Sequence[Kind], patient
     match = await _found(adapter, row.person, deadline, failures)
     if not isinstance(match, Matched):
         return Reading(row, match, None, dict(failures))
-    ref, wanted = match.ref, [kind for kind in dict.fromkeys(kinds) if kind in READERS]
+    # The patient's own record comes with the match.
+    ref, wanted = match.ref, [kind for kind in dict.fromkeys(kinds) if kind is not Kind.PATIENT]
     parts = await gather_or_cancel(_read(kind, adapter, ref, deadline, failures) for kind in wanted)
     fetched = dict(zip(wanted, parts, strict=True))
     fetched[Kind.PATIENT] = complete((match.patient,))
@@ -258,7 +242,7 @@ async def _read(
 ) -> Fetched[Any]:
     try:
         async with asyncio.timeout_at(deadline):
-            fetched = await READERS[kind](adapter, ref)
+            fetched = await adapter.read(kind, ref)
     except AuthError:
         raise
     except Exception as error:  # noqa: BLE001 - one patient must not end the run for all others

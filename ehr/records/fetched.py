@@ -188,12 +188,6 @@ class Fetched(Generic[T]):
         more = tuple(issues)
         return replace(self, issues=(*self.issues, *more)) if more else self
 
-    def keep(self, items: Iterable[T]) -> Fetched[T]:
-        """The same answer narrowed to some of its items; OK with none left becomes EMPTY."""
-        kept = tuple(items)
-        state = (State.OK if kept else State.EMPTY) if self.state.complete else self.state
-        return replace(self, items=kept, state=state)
-
     def _repr_html_(self) -> str:
         return f"<code>{self!r}</code>"
 

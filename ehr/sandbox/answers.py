@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,30 +24,13 @@ from ehr.sandbox.faults import (
     WrongTotal,
 )
 from ehr.sandbox.instants import http_date
+from ehr.sandbox.messages import Answer
 from ehr.sandbox.outcomes import outcome
 from ehr.sandbox.pages import BundlePage, PageEntry
 from ehr.sandbox.skin import OutcomeCode
 
-FHIR_JSON = "application/fhir+json"
 _PIECE = 1 << 16
 _DEEP = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer.
-
-    Args:
-        status: of HTTP.
-        body: all of it.
-        content_type: of the body.
-        headers: besides type, length and date.
-    """
-
-    status: int
-    body: bytes
-    content_type: str = FHIR_JSON
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 def outcome_answer(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:

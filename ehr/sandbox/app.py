@@ -10,7 +10,7 @@ from datetime import datetime
 from starlette.types import Receive, Scope, Send
 
 from ehr.errors import ConfigurationError
-from ehr.sandbox.answers import Answer, altered, error_answer, outcome_answer, oversize_pieces, spoilt
+from ehr.sandbox.answers import altered, error_answer, outcome_answer, oversize_pieces, spoilt
 from ehr.sandbox.faults import (
     Action,
     Alien,
@@ -35,10 +35,11 @@ from ehr.sandbox.faults import (
 from ehr.sandbox.handlers import Service
 from ehr.sandbox.instants import Clock, http_date, utc_now
 from ehr.sandbox.login_routes import LoginAddresses, LoginRoutes, Who
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.outcomes import Refused, outcome
 from ehr.sandbox.pages import BundlePage, PageEntry, Sessions
-from ehr.sandbox.routes import Request, Target, target_of_request
+from ehr.sandbox.routes import Target, target_of_request
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.sandbox.store import Store
 from ehr.sandbox.witness import Witness
@@ -99,8 +100,8 @@ class SandboxApp:
         self._bare_store = store
         self._dressed = -1
         self._dress()
-        self.reception = LoginRoutes(who, skin, store, self.now) if who is not None else None
-        self.desk = self.reception.desk if self.reception is not None else None
+        self.login_routes = LoginRoutes(who, skin, store, self.now) if who is not None else None
+        self.server = self.login_routes.server if self.login_routes is not None else None
 
     def _dress(self) -> None:
         """Take the data in the vendor's form, again where something was added since."""
@@ -161,15 +162,17 @@ class SandboxApp:
     def answer(self, request: Request, target: Target, actions: list[Action]) -> Answer:
         """The answer to a request, page faults applied."""
         endpoint = target.asked.endpoint
-        if self.reception is not None:
-            places = LoginAddresses(self.base_url, self.authorize_url, self.token_url)
-            given = self.reception.answer(endpoint, request, places)
+        if self.login_routes is not None:
+            urls = LoginAddresses(self.base_url, self.authorize_url, self.token_url)
+            given = self.login_routes.answer(endpoint, request, urls)
             if given is not None:
                 for token in given.tokens:
                     self.witness.note_issued(token, given.client_id, self.origin)
                 return given.answer
         if endpoint == "metadata":
-            return self.service.metadata(request, self.base_url, self.token_url, login=self.desk is not None)
+            return self.service.metadata(
+                request, self.base_url, self.token_url, login=self.server is not None
+            )
         try:
             return self._data(request, target, actions)
         except Refused as error:
@@ -180,7 +183,7 @@ class SandboxApp:
         served = endpoint in {"search", "page", "read", "match"}
         if not served and (endpoint != "other" or self.skin.beside is None):
             raise Refused(404, "not-found", "nothing is served here")
-        access = self.service.access(request, self.desk)
+        access = self.service.access(request, self.server)
         if not served:
             return self._beside(request)
         if endpoint == "read":
@@ -255,11 +258,11 @@ class _Exchange:
         await self._finish(self.app.answer(request, target, actions), actions)
 
     def _revoke(self, request: Request, action: RevokeToken) -> None:
-        if self.app.desk is None:
+        if self.app.server is None:
             return
         if action.every:
-            self.app.desk.revoke_all()
-        self.app.desk.revoke(request.headers.get("authorization", "").rpartition(" ")[2])
+            self.app.server.revoke_all()
+        self.app.server.revoke(request.headers.get("authorization", "").rpartition(" ")[2])
 
     async def _finish(self, answer: Answer, actions: list[Action]) -> None:
         for action in actions:

@@ -119,14 +119,14 @@ class Family:
     ended: bool = False
 
 
-class AppDesk:
+class AppGrants:
     """Codes and refresh tokens of applications; safe to use from several threads."""
 
     def __init__(
-        self, apps: Mapping[str, RegisteredApp], desk: AuthorizationServer, login: LoginRules, clock: Clock
+        self, apps: Mapping[str, RegisteredApp], server: AuthorizationServer, login: LoginRules, clock: Clock
     ) -> None:
         self.apps = dict(apps)
-        self._desk = desk
+        self._server = server
         self._login = login
         self._clock = clock
         self._codes: dict[str, tuple[Consent, datetime]] = {}
@@ -197,7 +197,7 @@ class AppDesk:
     def _answer(self, family: Family) -> dict[str, Any]:
         consent = family.consent
         scopes = [scope for scope in map(parse_scope, consent.scopes) if scope is not None]
-        answer = self._desk.given(consent.client_id, tuple(scopes), consent.patient)
+        answer = self._server.given(consent.client_id, tuple(scopes), consent.patient)
         family.access.append(answer["access_token"])
         answer["scope"] = " ".join(consent.scopes)
         if consent.patient is not None:
@@ -210,13 +210,13 @@ class AppDesk:
     def _end(self, family: Family) -> None:
         family.ended = True
         for token in family.access:
-            self._desk.revoke(token)
+            self._server.revoke(token)
 
     def _identified(self, form: Mapping[str, str], authorization: str, token_url: str) -> str:
         if "client_assertion" in form:
             client_id = claimed_client(form)
             app = self.apps.get(client_id)
-            self._desk.check_assertion(form, client_id, None if app is None else app.keys, token_url)
+            self._server.check_assertion(form, client_id, None if app is None else app.keys, token_url)
             return client_id
         client_id, secret = _basic(authorization) or (form.get("client_id", ""), form.get("client_secret"))
         app = self.apps.get(client_id)

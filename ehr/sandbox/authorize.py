@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
-from ehr.sandbox.answers import Answer
-from ehr.sandbox.apps import AppDesk, Consent, is_challenge
+from ehr.sandbox.apps import AppGrants, Consent, is_challenge
 from ehr.sandbox.consent_page import PAGE_HEADERS, Choice, consent_page, refusal_page
-from ehr.sandbox.routes import Request
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.skin import Skin
 
 Answers = Literal["auto", "ask", "deny"]
@@ -47,7 +46,7 @@ class AuthorizationEndpoint:
     """
 
     skin: Skin
-    desk: AppDesk
+    grants: AppGrants
     patients: Callable[[], Sequence[Choice]]
     answers: Answers = "auto"
     patient: str | None = None
@@ -62,7 +61,7 @@ class AuthorizationEndpoint:
             return Answer(405, b"", "text/plain", {"allow": "GET, POST"})
         pairs = parse_qsl(request.query, keep_blank_values=True, max_num_fields=50) if request.query else []
         said = dict(pairs)
-        app = self.desk.apps.get(said.get("client_id", ""))
+        app = self.grants.apps.get(said.get("client_id", ""))
         if len(said) != len(pairs) or app is None or not app.sends_back_to(said.get("redirect_uri", "")):
             # Where nobody vouches for the address, the browser is not sent to it.
             return refusal_page(self.skin.title)
@@ -85,7 +84,7 @@ class AuthorizationEndpoint:
             raise _Sorry("invalid_request", "aud is not the FHIR base")
         if not said.get("state"):
             raise _Sorry("invalid_request", "state is missing")
-        app = self.desk.apps[said["client_id"]]
+        app = self.grants.apps[said["client_id"]]
         scopes = app.narrowed(said.get("scope", ""), self.skin.login)
         if not scopes:
             raise _Sorry("invalid_scope", "nothing that is asked for is registered")
@@ -120,7 +119,7 @@ class AuthorizationEndpoint:
             consent = Consent(
                 consent.client_id, consent.redirect_uri, consent.challenge, consent.scopes, picked
             )
-        back = {"code": self.desk.code_for(consent), "state": asked.state}
+        back = {"code": self.grants.code_for(consent), "state": asked.state}
         return self._back(consent.redirect_uri, back, issuer)
 
     def _back(self, redirect_uri: str, said: dict[str, str], issuer: str) -> Answer:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ehr.sandbox.answers import Answer
 from ehr.sandbox.apps import Consent
+from ehr.sandbox.messages import Answer
 from ehr.sandbox.scopes import AllowedScope, parse_scope
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"

@@ -5,25 +5,26 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import msgspec
 
-from ehr.sandbox.answers import FHIR_JSON, Answer
 from ehr.sandbox.instants import Clock, microseconds
 from ehr.sandbox.match_operation import match
+from ehr.sandbox.messages import FHIR_JSON, Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer
 from ehr.sandbox.outcomes import Refused
 from ehr.sandbox.pages import BundlePage, Cutter, Session, Sessions
 from ehr.sandbox.parameters import KNOWN_TYPES, parameters_of
-from ehr.sandbox.routes import Request, Target
+from ehr.sandbox.routes import Target
 from ehr.sandbox.scopes import allows, only_one_patient
 from ehr.sandbox.search import SearchRequest, read_query, run, sieve
 from ehr.sandbox.skin import Situation, Skin
 from ehr.sandbox.store import Store, Stored
-from ehr.sandbox.xml_form import as_xml
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[ \w.+=\"-]+)*", re.ASCII)  # data must not write headers
 
@@ -57,7 +58,7 @@ class Service:
     sessions: Sessions
     clock: Clock
 
-    def access(self, request: Request, desk: AuthorizationServer | None) -> GrantedAccess:
+    def access(self, request: Request, server: AuthorizationServer | None) -> GrantedAccess:
         """Check the bearer token.
 
         Raises:
@@ -68,10 +69,10 @@ class Service:
                 raise Refused(403, "forbidden", "a header that this server needs is missing")
         if any(name.lower() in request.headers for name in self.skin.forbidden_headers):
             raise Refused(403, "forbidden", "a header does not belong to this way of logging in")
-        if desk is None:
+        if server is None:
             return GrantedAccess(None, lambda kind, right: True)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        grant = desk.grant_of(token.strip()) if scheme.lower() == "bearer" else None
+        grant = server.grant_of(token.strip()) if scheme.lower() == "bearer" else None
         if grant is None:
             raise Refused(401, "login-required", "the access token is missing, unknown or past")
         return GrantedAccess(
@@ -165,7 +166,7 @@ class Service:
         """The CapabilityStatement; anyone may read it."""
         statement = capability_statement(self, base_url, token_url, login=login)
         if self.skin.metadata == "xml" and not _wants_json(request):
-            return Answer(200, as_xml(statement), "application/fhir+xml; charset=utf-8")
+            return Answer(200, _as_xml(statement), "application/fhir+xml; charset=utf-8")
         return Answer(200, msgspec.json.encode(statement))
 
     def _cutter(self, base_url: str) -> Cutter:
@@ -238,3 +239,24 @@ def _capability(kind: str, skin: Skin) -> dict[str, object]:
         definition = "http://hl7.org/fhir/OperationDefinition/Patient-match"
         found["operation"] = [{"name": "match", "definition": definition}]
     return found
+
+
+def _as_xml(resource: Mapping[str, Any]) -> bytes:
+    """FHIR's XML form, for servers that answer in it unless JSON is asked for; elements in the definition's order."""
+    root = ElementTree.Element(str(resource["resourceType"]), xmlns="http://hl7.org/fhir")
+    _fill(root, {name: value for name, value in resource.items() if name != "resourceType"})
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def _fill(parent: ElementTree.Element, content: Mapping[str, Any]) -> None:
+    for name, value in content.items():
+        if name == "url" and parent.tag == "extension":
+            parent.set("url", str(value))
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            child = ElementTree.SubElement(parent, name)
+            if isinstance(one, Mapping):
+                _fill(child, one)
+            else:
+                child.set("value", str(one).lower() if isinstance(one, bool) else str(one))

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ehr.sandbox.answers import Answer
-from ehr.sandbox.apps import AppDesk, RegisteredApp
+from ehr.sandbox.apps import AppGrants, RegisteredApp
 from ehr.sandbox.authorize import Answers, AuthorizationEndpoint
 from ehr.sandbox.consent_page import Choice
 from ehr.sandbox.instants import Clock
 from ehr.sandbox.login_config import Addresses, smart_configuration
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer, RegisteredClient
-from ehr.sandbox.routes import Request
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.store import Store
 from ehr.sandbox.token_endpoint import Issued, token_answer
@@ -62,27 +61,27 @@ class LoginRoutes:
     """The login of one sandbox.
 
     Attributes:
-        desk: who holds which access token.
+        server: who holds which access token.
         apps: codes and refresh tokens.
-        door: what a browser sees.
+        authorization: what a browser sees.
     """
 
     def __init__(self, who: Who, skin: Skin, store: Store, clock: Clock) -> None:
         self._store = store
         self._skin = skin
-        self.desk = AuthorizationServer(who.clients, skin.login, clock)
-        self.apps = AppDesk(who.apps, self.desk, skin.login, clock)
-        self.door = AuthorizationEndpoint(skin, self.apps, self._choices, who.answers, who.patient)
+        self.server = AuthorizationServer(who.clients, skin.login, clock)
+        self.apps = AppGrants(who.apps, self.server, skin.login, clock)
+        self.authorization = AuthorizationEndpoint(skin, self.apps, self._choices, who.answers, who.patient)
 
-    def answer(self, endpoint: str, request: Request, places: LoginAddresses) -> Issued | None:
+    def answer(self, endpoint: str, request: Request, urls: LoginAddresses) -> Issued | None:
         """The answer of what belongs to logging in; None for all else."""
         if endpoint == "token":
-            return token_answer(self.desk, self.apps, request, places.token_url)
+            return token_answer(self.server, self.apps, request, urls.token_url)
         if endpoint == "authorize" and self.apps.apps:
-            return Issued(self.door.answer(request, places.base_url, places.issuer))
+            return Issued(self.authorization.answer(request, urls.base_url, urls.issuer))
         if endpoint == "discovery":
-            authorize = places.authorize_url if self.apps.apps else None
-            addresses = Addresses(places.issuer, authorize, places.token_url)
+            authorize = urls.authorize_url if self.apps.apps else None
+            addresses = Addresses(urls.issuer, authorize, urls.token_url)
             body = smart_configuration(addresses, self._skin.login)
             return Issued(Answer(200, body, "application/json"))
         return None

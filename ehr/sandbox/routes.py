@@ -5,43 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
+from ehr.sandbox.messages import Pairs, Request
 from ehr.sandbox.skin import Skin
 from ehr.sandbox.witness import RequestTarget
 
-Pairs = tuple[tuple[str, str], ...]
-
 _TYPE = re.compile(r"[A-Z][A-Za-z]+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request, read whole.
-
-    Args:
-        method: of HTTP.
-        path: as sent, percent-decoded.
-        query: as sent.
-        headers: names in lower case; of repeated ones the last.
-        body: all of it.
-    """
-
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    body: bytes
-
-    def form(self) -> Pairs:
-        """Parameters of a form body; none if it is not a form."""
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/x-www-form-urlencoded":
-            return ()
-        return tuple(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
-
-    def parameters(self) -> Pairs:
-        return tuple(parse_qsl(self.query, keep_blank_values=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,13 +109,13 @@ class Sandbox:
 
     def revoke_tokens(self) -> None:
         """End every access token now."""
-        if self.app.desk is not None:
-            self.app.desk.revoke_all()
+        if self.app.server is not None:
+            self.app.server.revoke_all()
 
     def end_logins(self) -> None:
         """End every login of a person, refresh tokens included."""
-        if self.app.reception is not None:
-            self.app.reception.apps.end_all()
+        if self.app.login_routes is not None:
+            self.app.login_routes.apps.end_all()
 
     def start(self) -> None:
         """Listen, and return when requests are answered."""

@@ -7,15 +7,11 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from ehr.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from ehr.sandbox.answers import Answer
-    from ehr.sandbox.handlers import Service
-    from ehr.sandbox.routes import Request
-    from ehr.sandbox.store import Store
+from ehr.sandbox.messages import Answer, Request
+from ehr.sandbox.store import Store
 
 Situation = Literal[
     "no-results",
@@ -161,6 +157,15 @@ class LoginRules:
     announced: Mapping[str, object] = field(default_factory=dict)
 
 
+class HasStore(Protocol):
+    """A server, as far as what answers ``beside`` it may look: `ehr.sandbox.handlers.Service` is one."""
+
+    @property
+    def store(self) -> Store:
+        """Its data."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Skin:
     """One vendor's behaviour.
@@ -198,7 +203,7 @@ class Skin:
     metadata: Literal["json", "xml"] = "json"
     dress: Callable[[Store], Store] | None = None
     outcome_codes: Mapping[Situation, OutcomeCode] = field(default_factory=dict)
-    beside: Callable[[Request, Service], Answer | None] | None = None
+    beside: Callable[[Request, HasStore], Answer | None] | None = None
 
     @property
     def authorize_path(self) -> str:

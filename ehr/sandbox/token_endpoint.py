@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from ehr.sandbox.answers import Answer
-from ehr.sandbox.apps import AppDesk
+from ehr.sandbox.apps import AppGrants
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer, TokenRefused, read_form
-from ehr.sandbox.routes import Request
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 _OF_PEOPLE = frozenset({"authorization_code", "refresh_token"})
@@ -31,12 +30,12 @@ class Issued:
     client_id: str = ""
 
 
-def token_answer(desk: AuthorizationServer, apps: AppDesk, request: Request, token_url: str) -> Issued:
+def token_answer(server: AuthorizationServer, apps: AppGrants, request: Request, token_url: str) -> Issued:
     """Answer a request to the token endpoint."""
     if request.method != "POST":
         return Issued(Answer(405, b"", "application/json", {**NO_STORE, "allow": "POST"}))
     try:
-        issued, client_id = _issued(desk, apps, request, token_url)
+        issued, client_id = _issued(server, apps, request, token_url)
     except TokenRefused as error:
         body = msgspec.json.encode({"error": error.code, "error_description": str(error)})
         return Issued(Answer(error.status, body, "application/json", dict(NO_STORE)))
@@ -47,7 +46,7 @@ def token_answer(desk: AuthorizationServer, apps: AppDesk, request: Request, tok
 
 
 def _issued(
-    desk: AuthorizationServer, apps: AppDesk, request: Request, token_url: str
+    server: AuthorizationServer, apps: AppGrants, request: Request, token_url: str
 ) -> tuple[dict[str, Any], str]:
     form = read_form(request.body, request.headers.get("content-type", ""))
     grant = form.get("grant_type")
@@ -57,4 +56,4 @@ def _issued(
         return apps.issue(form, request.headers.get("authorization", ""), token_url)
     if grant != "client_credentials":
         raise TokenRefused("unsupported_grant_type", "this grant_type is not served")
-    return desk.issue(form, token_url)
+    return server.issue(form, token_url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ehr.config import AuthMode, ProviderProfile
-from ehr.fhir.outcome import EXPIRED, TOO_MANY
+from ehr.fhir.outcome import TOO_MANY
 from ehr.testing.case import Needs
 
 
@@ -40,10 +40,6 @@ post_search = _need("the profile has no search by POST", lambda p: p.post_search
 fan_out = _need("the profile requires no search parameter", lambda p: bool(p.fan_out))
 too_many_code = _need(
     "the profile names no outcome for too many matches", lambda p: TOO_MANY in p.outcome_states.values()
-)
-expired_code = _need(
-    "the profile names no outcome for a paging session that is over",
-    lambda p: EXPIRED in p.outcome_states.values(),
 )
 inner_links = _need("the profile's next links stay on the base's origin", lambda p: p.next_link == "rewrite")
 enterprise = _need("the profile has no second interface", lambda p: "enterprise_url" in p.required_settings)

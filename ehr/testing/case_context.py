@@ -45,7 +45,7 @@ class CaseContext:
         algorithm: of the key that signs.
     """
 
-    def __init__(self, harness: ProviderHarness, backend: Backend, hall: ServerPool, folder: Path) -> None:
+    def __init__(self, harness: ProviderHarness, backend: Backend, pool: ServerPool, folder: Path) -> None:
         self.harness = harness
         self.backend = backend
         self.clock = StandingClock()
@@ -53,17 +53,17 @@ class CaseContext:
         self.limits = Limits()
         self.budget = Budget()
         self.zone = "Europe/London"
-        self._hall = hall
+        self._pool = pool
         self._provider = harness.found()
         self.mode = auth_mode(self.profile)
         known = self.profile.assertion_algorithms
         self.algorithm: Algorithm = "ES384" if "ES384" in known else "RS384"
-        jwks = {"keys": [hall.key(self.algorithm).public_jwk()]}
+        jwks = {"keys": [pool.key(self.algorithm).public_jwk()]}
         self.ehr = CaseServer(harness.skin, self.clock, jwks)
         self.elsewhere = CaseServer(harness.skin, self.clock, jwks)
         self.ehr.dress = harness.dress
         self.ehr.login = self.mode != "none"
-        self._wire = hall.wire(backend)
+        self._wire = pool.wire(backend)
         self._wire.connect((self.ehr, self.elsewhere))
 
     @property
@@ -79,7 +79,7 @@ class CaseContext:
     def sign_with(self, algorithm: Algorithm) -> None:
         """Register and use a key of this kind; before the EHR is first asked."""
         self.algorithm = algorithm
-        self.ehr.jwks = {"keys": [self._hall.key(algorithm).public_jwk()]}
+        self.ehr.jwks = {"keys": [self._pool.key(algorithm).public_jwk()]}
 
     def dressed(self, *resources: Resource) -> list[Resource]:
         """Resources as this vendor sends them, for answers that a case writes itself."""
@@ -137,13 +137,13 @@ class CaseContext:
     @property
     def key_file(self) -> Path:
         """The private key, as the hospital keeps it."""
-        key = self._hall.key(self.algorithm)
+        key = self._pool.key(self.algorithm)
         return self._file(f"{key.kid}.pem", bytes(key.key.as_pem(private=True)))
 
     @property
     def kid(self) -> str:
         """Key id of the signing key: the one that a key file's name or content gives."""
-        return self._hall.key(self.algorithm).kid
+        return self._pool.key(self.algorithm).kid
 
     def _file(self, name: str, content: bytes) -> Path:
         path = self.folder / name

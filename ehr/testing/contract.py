@@ -37,21 +37,21 @@ class AdapterContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def ehr_contract_hall(cls) -> Iterator[ServerPool]:
+    def ehr_contract_pool(cls) -> Iterator[ServerPool]:
         """What the cases share."""
-        with ServerPool() as hall:
-            yield hall
+        with ServerPool() as pool:
+            yield pool
 
     @pytest.mark.parametrize(("case", "backend"), _RUNS)
     def test_contract(
-        self, case: Case, backend: Backend, ehr_contract_hall: ServerPool, request: pytest.FixtureRequest
+        self, case: Case, backend: Backend, ehr_contract_pool: ServerPool, request: pytest.FixtureRequest
     ) -> None:
         """See the case's own description."""
         aside = set_aside(case, self.harness)
         reason = aside.reason if aside is not None else None
         outcome = aside.outcome if aside is not None else "passed"
         if aside is None:
-            reason = asyncio.run(play(case, self.harness, backend, ehr_contract_hall))
+            reason = asyncio.run(play(case, self.harness, backend, ehr_contract_pool))
             outcome = "passed" if reason is None else "failed"
         entry = (PROPERTY, [self.harness.provider, case.name, backend, outcome, reason])
         request.node.user_properties.append(entry)

@@ -58,13 +58,13 @@ def set_aside(case: Case, harness: ProviderHarness) -> Result | None:
     return None
 
 
-async def play(case: Case, harness: ProviderHarness, backend: Backend, hall: ServerPool) -> str | None:
+async def play(case: Case, harness: ProviderHarness, backend: Backend, pool: ServerPool) -> str | None:
     """Run one case on one back-end; why it failed, or None."""
-    with tempfile.TemporaryDirectory(dir=hall.folder) as folder, loopback_only(), quiet_asyncio():
-        stage = CaseContext(harness, backend, hall, Path(folder))
+    with tempfile.TemporaryDirectory(dir=pool.folder) as folder, loopback_only(), quiet_asyncio():
+        context = CaseContext(harness, backend, pool, Path(folder))
         try:
             async with asyncio.timeout(CASE_S):
-                await case.play(stage)
+                await case.play(context)
         except TimeoutError:
             return f"it did not end within {CASE_S:.0f} s"
         except ContractBroken as broken:
@@ -74,17 +74,17 @@ async def play(case: Case, harness: ProviderHarness, backend: Backend, hall: Ser
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; its text may hold data
             return f"{type(error).__name__} was raised"
         finally:
-            stage.ehr.app.held.release()
+            context.ehr.app.held.release()
     return None
 
 
-async def run_case(case: Case, harness: ProviderHarness, hall: ServerPool) -> Result:
+async def run_case(case: Case, harness: ProviderHarness, pool: ServerPool) -> Result:
     """Run one case on all its back-ends."""
     aside = set_aside(case, harness)
     if aside is not None:
         return aside
     for backend in case.backends:
-        why = await play(case, harness, backend, hall)
+        why = await play(case, harness, backend, pool)
         if why is not None:
             return Result(case, "failed", f"on {backend}: {why}", case.backends)
     return Result(case, "passed", None, case.backends)
@@ -115,9 +115,9 @@ async def _contract(
     harness: ProviderHarness, cases: Iterable[Case], done: Callable[[Result], None]
 ) -> tuple[Result, ...]:
     results = []
-    with ServerPool() as hall:
+    with ServerPool() as pool:
         for case in cases:
-            result = await run_case(case, harness, hall)
+            result = await run_case(case, harness, pool)
             results.append(result)
             done(result)
     return tuple(results)

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
+from tenacity import AsyncRetrying, RetryCallState
 
 from ehr.errors import (
     BadBody,
@@ -37,6 +38,7 @@ from ehr.transport.response import Response
 from ehr.transport.settings import Clock, Limits
 
 Expect = Literal["json", "searchset", "binary", "any"]
+R = TypeVar("R", bound=httpx.Response | Response | Failure)
 Renewal = Callable[[], "ReadyRequest | httpx.Request"]
 
 _LOG = event_logger("ehr.transport")
@@ -88,16 +90,8 @@ class AttemptLoop:
 
     async def send(self, request: ReadyRequest | httpx.Request, plan: AttemptRules) -> Response:
         """The answer, after the attempts that the plan allows; 4xx and 5xx are answers too."""
-        attempt = 1
-        while True:
-            result = await self._attempt(request, plan)
-            wait = self._wait(result, plan, attempt)
-            if wait is None:
-                return _returned(result)
-            attempt += 1
-            self.counters["retries"] += 1
-            await self.clock.sleep(wait)
-            request = plan.renew() if plan.renew is not None else request
+        requests = _requests(request, plan)
+        return _returned(await self._repeated(lambda: self._attempt(next(requests), plan), plan))
 
     async def open(
         self, held: AsyncExitStack, request: httpx.Request, plan: AttemptRules
@@ -106,20 +100,57 @@ class AttemptLoop:
 
         Nothing is repeated once the body has begun.
         """
-        attempt = 1
-        while True:
+
+        async def attempt() -> httpx.Response | Response | Failure:
             entered = AsyncExitStack()
             result = await self._entered(entered, request, plan)
             if isinstance(result, httpx.Response):
                 held.push_async_exit(entered)
-                return result
-            await entered.aclose()
-            wait = self._wait(result, plan, attempt)
-            if wait is None:
-                return _returned(result)
-            attempt += 1
+            else:
+                await entered.aclose()
+            return result
+
+        last = await self._repeated(attempt, plan)
+        return last if isinstance(last, httpx.Response) else _returned(last)
+
+    async def _repeated(self, attempt: Callable[[], Awaitable[R]], plan: AttemptRules) -> R:
+        """What the last attempt came to; as many are made as the plan, the limits and the deadline allow."""
+        came = [await attempt()]
+        if not self._repeats(came[0], plan):
+            return came[0]  # nearly every request; tenacity would take 40 µs to say so
+
+        async def following() -> R:
+            return came.pop() if came else await attempt()
+
+        last: R = await self._retrying(plan)(following)
+        return last
+
+    def _retrying(self, plan: AttemptRules) -> AsyncRetrying:
+        """Our rules as tenacity's strategies. Its own clock serves its statistics alone; the injected one decides."""
+
+        def wait_s(state: RetryCallState) -> float:
+            came = _outcome(state)
+            asked = (
+                retry.retry_after_s(came.headers, self.clock.now()) if isinstance(came, Response) else None
+            )
+            return retry.wait_s(state.attempt_number, asked, self.limits.longest_wait_s, self.clock.random())
+
+        def stops(state: RetryCallState) -> bool:
+            again_at = self.clock.monotonic() + state.upcoming_sleep
+            late = plan.deadline is not None and again_at >= plan.deadline
+            return late or state.attempt_number >= self.limits.attempts
+
+        def count(state: RetryCallState) -> None:
             self.counters["retries"] += 1
-            await self.clock.sleep(wait)
+
+        return AsyncRetrying(
+            sleep=self.clock.sleep,
+            retry=lambda state: self._repeats(_outcome(state), plan),
+            wait=wait_s,
+            stop=stops,
+            before_sleep=count,
+            retry_error_callback=_outcome,
+        )
 
     async def _entered(
         self, entered: AsyncExitStack, request: httpx.Request, plan: AttemptRules
@@ -261,20 +292,10 @@ class AttemptLoop:
         content = await body.read(raw_stream(raw), *framing(headers), plan.limit_bytes)
         return Response(status, headers, self._checked(content, headers, plan), url)
 
-    def _wait(self, result: Response | Failure, plan: AttemptRules, attempt: int) -> float | None:
-        """Seconds until the next attempt; None if this was the last."""
-        if attempt >= self.limits.attempts:
-            return None
-        asked = None
-        if isinstance(result, Response):
-            if not retry.repeats_status(plan.rule, result.status):
-                return None
-            asked = retry.retry_after_s(result.headers, self.clock.now())
-        elif not (result.repeatable and retry.repeats_failure(plan.rule, unsent=result.unsent)):
-            return None
-        wait = retry.wait_s(attempt, asked, self.limits.longest_wait_s, self.clock.random())
-        late = plan.deadline is not None and self.clock.monotonic() + wait >= plan.deadline
-        return None if late else wait
+    def _repeats(self, came: httpx.Response | Response | Failure, plan: AttemptRules) -> bool:
+        if isinstance(came, Failure):
+            return came.repeatable and retry.repeats_failure(plan.rule, unsent=came.unsent)
+        return isinstance(came, Response) and retry.repeats_status(plan.rule, came.status)
 
     def _note(
         self, result: Response | Failure, plan: AttemptRules, duration_s: float, host: HostRate
@@ -333,6 +354,20 @@ async def _error_body(read: Callable[[int], Awaitable[bytes]]) -> bytes:
         return await read(_ERROR_BODY_BYTES)
     except (BodyTooLarge, BadBody, ProtocolViolation, httpx.TransportError):
         return b""
+
+
+def _requests(
+    request: ReadyRequest | httpx.Request, plan: AttemptRules
+) -> Iterator[ReadyRequest | httpx.Request]:
+    """What is sent at each attempt: a further one may need the request made anew."""
+    while True:
+        yield request
+        request = plan.renew() if plan.renew is not None else request
+
+
+def _outcome(state: RetryCallState) -> Any:
+    """What the attempt returned; what it raised is raised again."""
+    return None if state.outcome is None else state.outcome.result()
 
 
 def _returned(result: Response | Failure) -> Response:

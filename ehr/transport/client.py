@@ -224,13 +224,13 @@ class Transport:
         if auth is None:
             treatment = replace(treatment, start=True)
             return await self._send(asked.outgoing(), treatment, _renewal(asked))
-        lent = ready_login(auth, asked.url)
-        if lent is None:
+        login = ready_login(auth, asked.url)
+        if login is None:
             return await drive(auth, asked.build(), lambda request: self._sent(auth, request, treatment))
         ready = asked.outgoing()
-        ready.headers.update(lent.headers)
+        ready.headers.update(login.headers)
         answer = await self._send(ready, treatment, None)
-        again = lent.told(answer.status)
+        again = login.told(answer.status)
         if again is None:
             return answer
         return await drive(again, asked.build(), lambda request: self._sent(auth, request, treatment))

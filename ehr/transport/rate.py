@@ -105,7 +105,7 @@ class Breaker:
 class _Gate:
     """Concurrency and rate of one endpoint class."""
 
-    places: asyncio.Semaphore | None
+    limit: asyncio.Semaphore | None
     bucket: TokenBucket
 
 
@@ -128,16 +128,16 @@ class Turn:
         self.too_much = False
 
     async def __aenter__(self) -> Self:
-        own, host = self._gate.places, self._host
+        own, host = self._gate.limit, self._host
         if own is not None:
             await own.acquire()
         try:
-            self._halvings = await host.places.enter()
+            self._halvings = await host.limit.enter()
             try:
                 await host.wait(self._gate)
                 self._trial = host.breaker.enter(host.clock.monotonic())
             except BaseException:
-                host.places.leave()
+                host.limit.leave()
                 raise
         except BaseException:
             if own is not None:
@@ -149,12 +149,12 @@ class Turn:
         host = self._host
         host.breaker.leave(self._trial, self.outcome, host.clock.monotonic())
         if self.too_much:
-            host.places.too_much(self._halvings)
+            host.limit.too_much(self._halvings)
         elif self.outcome is Outcome.ANSWERED:
-            host.places.fine()
-        host.places.leave()
-        if self._gate.places is not None:
-            self._gate.places.release()
+            host.limit.fine()
+        host.limit.leave()
+        if self._gate.limit is not None:
+            self._gate.limit.release()
 
 
 @dataclass(slots=True)
@@ -164,14 +164,14 @@ class HostRate:
     limits: Limits
     clock: Clock
     breaker: Breaker = field(init=False)
-    places: ConcurrencyLimit = field(init=False)
+    limit: ConcurrencyLimit = field(init=False)
     _bucket: TokenBucket = field(init=False)
     _gates: dict[str, _Gate] = field(default_factory=dict)
     _paused_until: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_pause_s)
-        self.places = ConcurrencyLimit(self.limits.concurrency)
+        self.limit = ConcurrencyLimit(self.limits.concurrency)
         self._bucket = TokenBucket(self.limits.requests_per_s)
 
     def pause(self, seconds: float) -> None:
@@ -200,8 +200,8 @@ class HostRate:
         if name not in self._gates:
             rate = None if name in ("", TOKEN) else self.limits.class_requests_per_s
             limit = self.limits.classes.get(name, ClassLimit(requests_per_s=rate))
-            places = None if limit.concurrency is None else asyncio.Semaphore(limit.concurrency)
-            self._gates[name] = _Gate(places, TokenBucket(limit.requests_per_s))
+            own = None if limit.concurrency is None else asyncio.Semaphore(limit.concurrency)
+            self._gates[name] = _Gate(own, TokenBucket(limit.requests_per_s))
         return self._gates[name]
 
 
@@ -216,7 +216,7 @@ class Rates:
     @property
     def halvings(self) -> int:
         """How often a host said that it was asked too much at once."""
-        return sum(host.places.halvings for host in self._hosts.values())
+        return sum(host.limit.halvings for host in self._hosts.values())
 
     def host(self, authority: tuple[str, str, int]) -> HostRate:
         """The state of a host, made on first use."""

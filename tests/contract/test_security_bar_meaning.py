@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from ehr import dates
 from ehr.dates import interval_of, is_sentinel
 from ehr.errors import NotMatched, Unavailable
 from ehr.people.identity import Ambiguous, Matched, NotFound, Person, Undetermined
@@ -15,7 +16,7 @@ from ehr.people.matching import known_date
 from ehr.reading.query import status_column
 from ehr.records.fetched import Fetched, State, nothing
 from ehr.records.patient import Kind, PatientRef
-from ehr.site import ClockAndWire, open_site_async, site_today
+from ehr.site import ClockAndWire, open_site_async
 from ehr.transport.client import Clock
 from federated.screening.run import Options, screen_async
 from tests.contract.wire import ANA as RECORD
@@ -188,7 +189,7 @@ async def test_s37_today_is_the_site_s_day(folder: Folder, zone: str, today: dat
         config = folder.write(ehr.base)
         config.write_text(config.read_text().replace("America/New_York", zone))
         async with open_site_async(config, ClockAndWire(clock=clock)) as site:
-            assert site_today(site, clock) == today
+            assert dates.today(site.zone, clock.now()) == today
 
 
 def test_s37_a_time_without_a_zone_is_the_site_s_and_precision_stays() -> None:

@@ -486,14 +486,14 @@ async def test_s33_a_fault_of_ours_or_of_a_plug_in_is_one_patient_s_too(
     folder: Folder, time: FakeClock
 ) -> None:
     async with wired() as ehr, open_site_async(folder.write(ehr.base), around(time)) as site:
-        whole = site.adapter.conditions
+        whole = site.adapter.read
 
-        async def faulty(ref: PatientRef) -> Any:
+        async def faulty(kind: Kind, ref: PatientRef) -> Any:
             if ref.id == "ana":
                 raise RuntimeError("Canarywords of another")
-            return await whole(ref)
+            return await whole(kind, ref)
 
-        site.adapter.conditions = faulty  # type: ignore[method-assign,assignment]  # what a plug-in may do
+        site.adapter.read = faulty  # type: ignore[method-assign,assignment]  # what a plug-in may do
         ehr.answers["Patient"] = lambda got: page(
             {"resourceType": "Patient", "id": got.target.partition("_id=")[2].partition("&")[0]}
         )

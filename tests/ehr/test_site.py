@@ -6,17 +6,17 @@ import asyncio
 import gc
 import inspect
 import os
+import pydoc
 import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_overloads, get_type_hints
 
 import pytest
 
-import ehr.site
 from ehr.auth.authenticator import Authenticator
 from ehr.errors import (
     AuthError,
@@ -27,10 +27,11 @@ from ehr.errors import (
     Unavailable,
 )
 from ehr.people.identity import Matched, NotFound, Person, Undetermined
-from ehr.records.patient import Kind, PatientRef, State
+from ehr.providers.adapter import EHRAdapter
+from ehr.records.patient import RESOURCES, Kind, PatientRef, State
 from ehr.sandbox import TLS, Fault, FaultScript, Sandbox, Status, Store, When
 from ehr.sandbox.store import store_of
-from ehr.site import ClockAndWire, Site, open_site_async
+from ehr.site import ClockAndWire, KindsByName, Site, open_site_async
 from ehr.sync import LoopThread, SyncSite, open_site
 from ehr.transport.client import SYSTEM_CLOCK
 from tests.ehr.auth.login import owner_only, pem
@@ -477,9 +478,33 @@ def test_no_text_form_of_a_site_shows_where_or_who(
         assert "127.0.0.1" not in text
 
 
-def test_the_day_at_the_site_is_its_zone_s(
-    running: Sandbox, folder: Folder, around: ClockAndWire, time: FakeClock
-) -> None:
-    with open_site(folder.write(running.base_url), around) as site:
-        time.seconds = -10 * 3600  # two in the morning, universal time
-        assert ehr.site.site_today(site._site, around.clock).isoformat() == "2026-02-28"
+# --- kinds by name -----------------------------------------------------------------------------------------
+
+
+def records_of(fetched: object) -> set[object]:
+    """What a ``Fetched[...]`` holds, as the type checker is told."""
+    (held,) = get_args(fetched)
+    return set(get_args(held)) or {held}
+
+
+def test_each_kind_has_a_method_with_the_types_of_its_records() -> None:
+    named = {name: one for name, one in vars(KindsByName).items() if hasattr(one, "kind")}
+    assert {one.kind for one in named.values()} == set(Kind) - {Kind.PATIENT}
+    for name, one in named.items():
+        assert Kind.parse(name) is one.kind
+        assert records_of(one.__orig_class__) == set(RESOURCES[one.kind])
+
+
+def test_an_adapter_promises_the_types_of_each_kind() -> None:
+    hints = [get_type_hints(one) for one in get_overloads(EHRAdapter.read)]
+    promised = {get_args(one["kind"])[0]: records_of(one["return"]) for one in hints[:-1]}
+    assert promised == {kind: set(types) for kind, types in RESOURCES.items()}
+    assert (hints[-1]["kind"], records_of(hints[-1]["return"])) == (Kind, {Any})
+
+
+@pytest.mark.parametrize("form", [Site, SyncSite])
+def test_the_help_of_a_kind_says_what_comes(form: type[KindsByName]) -> None:
+    said = pydoc.render_doc(form.medications, renderer=pydoc.plaintext)
+    assert "medications(self: 'Any', ref: 'PatientRef')" in said
+    assert "Drug requests and statements: a `Fetched` of MedicationRequest and MedicationStatement" in said
+    assert "medications" in pydoc.render_doc(form, renderer=pydoc.plaintext)

@@ -31,7 +31,7 @@ class FakeEHR:
     finding: Callable[[Person], Awaitable[MatchResult | None]] | None = None
     reading: dict[Kind, Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-    read: Counter[Kind] = field(default_factory=Counter)
+    reads: Counter[Kind] = field(default_factory=Counter)
     at_work: int = 0
     most_at_work: int = 0
 
@@ -52,21 +52,9 @@ class FakeEHR:
             self.at_work -= 1
         return found or Matched(PatientRef(mrn), patient(mrn), Grade.A, ("mrn",))
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Fetched[Any]]]:
-        kinds = {
-            "conditions": Kind.CONDITION,
-            "appointments": Kind.APPOINTMENT,
-            "observations": Kind.OBSERVATION,
-        }
-        if name not in kinds:
-            raise AttributeError(name)
-
-        async def reader(ref: PatientRef) -> Fetched[Any]:
-            kind = kinds[name]
-            self.read[kind] += 1
-            await nobody_waits()
-            answer = self.reading.get(kind)
-            found: Fetched[Any] = complete(()) if answer is None else await answer(ref.id)
-            return found
-
-        return reader
+    async def read(self, kind: Kind, ref: PatientRef) -> Fetched[Any]:
+        self.reads[kind] += 1
+        await nobody_waits()
+        answer = self.reading.get(kind)
+        found: Fetched[Any] = complete(()) if answer is None else await answer(ref.id)
+        return found

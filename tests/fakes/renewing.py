@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ehr.connect.opening import ClockAndWire
 from ehr.errors import EHRError
-from ehr.records.patient import PatientRef
+from ehr.records.patient import Kind, PatientRef
 from ehr.site import open_site_async
 from ehr.transport.settings import SYSTEM_CLOCK
 
@@ -35,7 +35,7 @@ async def _read(config: Path, seconds: float, reads: int) -> str:
     async with open_site_async(config, _ahead(seconds)) as site:
         _say("ready")
         await asyncio.to_thread(sys.stdin.readline)
-        found = await asyncio.gather(*(site.adapter.patient(PatientRef("ana")) for _ in range(reads)))
+        found = await asyncio.gather(*(site.read(Kind.PATIENT, PatientRef("ana")) for _ in range(reads)))
         site.adapter._parts.authenticator.check()  # type: ignore[attr-defined]  # what the login itself ended with
         return " ".join(sorted({one.state.name for one in found}))
 

@@ -87,7 +87,7 @@ async def log_in(config: Path) -> LoginReport:
 
 async def read(config: Path, seconds: float = 0) -> State:
     async with open_site_async(config, around(seconds)) as site:
-        found = await site.adapter.patient(PatientRef("ana"))
+        found = await site.read(Kind.PATIENT, PatientRef("ana"))
         site.adapter._parts.authenticator.check()  # type: ignore[attr-defined]  # what the login itself ended with
         return found.state
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.repository.sources import PACKAGES, ROOT
+from tests.repository.sources import PACKAGES, ROOT, python_files, tree
 
 
 def test_the_import_contracts_hold() -> None:
@@ -20,6 +21,35 @@ def test_the_import_contracts_hold() -> None:
         pytest.skip("import-linter is not installed; it comes with the extra 'dev'")
     seen = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert seen.returncode == 0, seen.stdout[-3000:] + seen.stderr[-1000:]
+
+
+def imports() -> dict[str, set[str]]:
+    """For each module, the modules that it names in an import, wherever that stands."""
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in python_files()
+    }
+    named: dict[str, set[str]] = {}
+    for module, file in files.items():
+        found: set[str] = set()
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {path if path in files else str(node.module) for path in whole}
+        named[module] = (found & files.keys()) - {module}
+    return named
+
+
+def test_no_modules_name_each_other_in_a_circle() -> None:
+    """Imports inside functions and for type checkers count: whoever reads one module of a circle reads all of it."""
+    circle: list[str] = []
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle == []
 
 
 @pytest.fixture(params=PACKAGES)

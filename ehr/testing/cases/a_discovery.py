@@ -21,10 +21,10 @@ from ehr.testing.synthetic import ANA, CANARIES, PERSON, condition
 SMART = "smart-configuration"
 
 
-async def _finds_ana(stage: CaseContext, **ehr: Any) -> None:
+async def _finds_ana(context: CaseContext, **ehr: Any) -> None:
     """The whole way from discovery to a record."""
-    stage.people(condition("c1"))
-    async with stage.open(**ehr) as site:
+    context.people(condition("c1"))
+    async with context.open(**ehr) as site:
         match = await site.find(PERSON)
         expect(isinstance(match, Matched), f"the person was not found: {match!r}")
         found = await site.conditions(match.require())
@@ -32,96 +32,98 @@ async def _finds_ana(stage: CaseContext, **ehr: Any) -> None:
 
 
 @case(1, needs=needs.signed_login)
-async def disc_smart_configuration_used(stage: CaseContext) -> None:
+async def disc_smart_configuration_used(context: CaseContext) -> None:
     """The token endpoint is the one that smart-configuration announces."""
-    stage.ehr.reskin(token_path="/announced/by/discovery/token")  # noqa: S106 - a path, not a secret
-    await _finds_ana(stage)
-    expect(bool(stage.ehr.asked(SMART)), "smart-configuration was not asked for")
-    expect(bool(stage.ehr.logins()), "the announced token endpoint was not used")
+    context.ehr.reskin(token_path="/announced/by/discovery/token")  # noqa: S106 - a path, not a secret
+    await _finds_ana(context)
+    expect(bool(context.ehr.asked(SMART)), "smart-configuration was not asked for")
+    expect(bool(context.ehr.logins()), "the announced token endpoint was not used")
 
 
 @case(2, needs=needs.signed_login)
-async def disc_relative_endpoint_resolved_against_base(stage: CaseContext) -> None:
+async def disc_relative_endpoint_resolved_against_base(context: CaseContext) -> None:
     """A relative endpoint is resolved against the FHIR base."""
-    skin = stage.ehr.skin
+    skin = context.ehr.skin
     relative = relpath(skin.token_path, skin.fhir_path)
-    stage.ehr.amends(SMART, lambda document: document | {"token_endpoint": relative})
-    await _finds_ana(stage)
+    context.ehr.amends(SMART, lambda document: document | {"token_endpoint": relative})
+    await _finds_ana(context)
 
 
 @case(3, needs=needs.signed_login)
-async def disc_missing_optional_members_tolerated(stage: CaseContext) -> None:
+async def disc_missing_optional_members_tolerated(context: CaseContext) -> None:
     """A smart-configuration with a token endpoint and nothing else is enough."""
-    stage.ehr.amends(SMART, lambda document: {"token_endpoint": document["token_endpoint"]})
-    await _finds_ana(stage)
+    context.ehr.amends(SMART, lambda document: {"token_endpoint": document["token_endpoint"]})
+    await _finds_ana(context)
 
 
 @case(4, needs=needs.signed_login)
-async def disc_scopes_supported_not_treated_as_exhaustive(stage: CaseContext) -> None:
+async def disc_scopes_supported_not_treated_as_exhaustive(context: CaseContext) -> None:
     """A scope that scopes_supported does not list is asked for and used all the same."""
-    stage.ehr.amends(SMART, lambda document: document | {"scopes_supported": ["openid", "fhirUser"]})
-    await _finds_ana(stage)
+    context.ehr.amends(SMART, lambda document: document | {"scopes_supported": ["openid", "fhirUser"]})
+    await _finds_ana(context)
 
 
 @case(5, level="should", needs=needs.signed_login)
-async def disc_falls_back_to_capability_statement_oauth_uris(stage: CaseContext) -> None:
+async def disc_falls_back_to_capability_statement_oauth_uris(context: CaseContext) -> None:
     """Without smart-configuration, the CapabilityStatement says where to log in."""
-    stage.ehr.fails(Fault(Status(404), When(endpoint="discovery")))
-    await _finds_ana(stage)
+    context.ehr.fails(Fault(Status(404), When(endpoint="discovery")))
+    await _finds_ana(context)
 
 
 @case(6, needs=needs.signed_login)
-async def disc_explicit_config_overrides_discovery(stage: CaseContext) -> None:
+async def disc_explicit_config_overrides_discovery(context: CaseContext) -> None:
     """A token endpoint in the pod file wins over the announced one."""
-    stage.ehr.amends(SMART, lambda document: document | {"token_endpoint": f"{stage.elsewhere.origin}/token"})
-    await _finds_ana(stage, auth=stage.auth(token_url=stage.ehr.token_url))
-    stage.nothing_went_elsewhere()
+    context.ehr.amends(
+        SMART, lambda document: document | {"token_endpoint": f"{context.elsewhere.origin}/token"}
+    )
+    await _finds_ana(context, auth=context.auth(token_url=context.ehr.token_url))
+    context.nothing_went_elsewhere()
 
 
 @case(7, needs=needs.signed_login)
-async def disc_rejects_http_endpoints(stage: CaseContext) -> None:
+async def disc_rejects_http_endpoints(context: CaseContext) -> None:
     """An announced endpoint without TLS is refused, and nothing is sent there."""
-    bare = stage.ehr.token_url.replace("https://", "http://")
-    stage.ehr.amends(SMART, lambda document: document | {"token_endpoint": bare})
+    bare = context.ehr.token_url.replace("https://", "http://")
+    context.ehr.amends(SMART, lambda document: document | {"token_endpoint": bare})
     with raises(ConfigurationError, "an announced http endpoint"):
-        async with stage.open():
+        async with context.open():
             pass
-    equal(len(stage.ehr.logins()), 0, "requests to the token endpoint")
+    equal(len(context.ehr.logins()), 0, "requests to the token endpoint")
 
 
 @case(8, needs=needs.signed_login)
-async def disc_html_or_404_gives_typed_error(stage: CaseContext) -> None:
+async def disc_html_or_404_gives_typed_error(context: CaseContext) -> None:
     """Where discovery brings nothing usable, an error of ours says so."""
-    stage.ehr.amends("metadata", lambda document: document | {"rest": [{"mode": "server"}]})
+    context.ehr.amends("metadata", lambda document: document | {"rest": [{"mode": "server"}]})
     for broken in (Status(404), Body("html"), Body("truncated"), Body("empty")):
-        stage.ehr.fails(Fault(broken, When(endpoint="discovery")))
+        context.ehr.fails(Fault(broken, When(endpoint="discovery")))
         with raises(EHRError, f"discovery answered with {type(broken).__name__}"):
-            async with stage.open():
+            async with context.open():
                 pass
-    equal(len(stage.ehr.logins()), 0, "requests to the token endpoint")
+    equal(len(context.ehr.logins()), 0, "requests to the token endpoint")
 
 
 @case(9)
-async def conf_base_and_enterprise_url_are_honoured(stage: CaseContext) -> None:
+async def conf_base_and_enterprise_url_are_honoured(context: CaseContext) -> None:
     """Every request lies under the configured base, or goes to the login that belongs to it."""
     base = "/hospital/own base/FHIR/R4".replace(" ", "-")
-    stage.ehr.reskin(fhir_path=base)
-    await _finds_ana(stage)
+    context.ehr.reskin(fhir_path=base)
+    await _finds_ana(context)
     outside = [
         one
-        for one in stage.ehr.requests
-        if not one.path.startswith(f"{base}/") and one not in stage.ehr.logins()
+        for one in context.ehr.requests
+        if not one.path.startswith(f"{base}/") and one not in context.ehr.logins()
     ]
     equal(len(outside), 0, "requests outside the configured base")
-    stage.nothing_went_elsewhere()
+    context.nothing_went_elsewhere()
 
 
 @case(10)
-async def conf_unknown_provider_or_missing_key_fails_early_naming_key(stage: CaseContext) -> None:
+async def conf_unknown_provider_or_missing_key_fails_early_naming_key(context: CaseContext) -> None:
     """A wrong pod file is refused before anything is sent, and the message names the key."""
     for key in ("provider", "base_url", "auth"):
-        settings = stage.settings(**{key: None})
-        file = stage.folder / "pod.yaml"
+        settings = context.settings(**{key: None})
+        file = context.folder / "pod.yaml"
         file.write_text(json.dumps(settings), encoding="utf-8")
         try:
             read_site_file(file)
@@ -130,48 +132,48 @@ async def conf_unknown_provider_or_missing_key_fails_early_naming_key(stage: Cas
         else:
             expect(False, f"a pod file without {key} was accepted")
     with raises(ConfigurationError, "an unknown provider"):
-        async with open_site_async(stage.pod_file(provider="no such provider")):
+        async with open_site_async(context.pod_file(provider="no such provider")):
             pass
-    equal(len(stage.ehr.requests), 0, "requests")
+    equal(len(context.ehr.requests), 0, "requests")
 
 
 @case(11)
-async def conf_trailing_slash_and_case_equivalent(stage: CaseContext) -> None:
+async def conf_trailing_slash_and_case_equivalent(context: CaseContext) -> None:
     """A slash at the base's end and the case of scheme and host make no difference."""
-    stage.people(condition("c1"))
+    context.people(condition("c1"))
     paths: list[list[str]] = []
-    base = stage.ehr.base_url
-    host = stage.ehr.origin.partition("://")[2]
+    base = context.ehr.base_url
+    host = context.ehr.origin.partition("://")[2]
     for written in (base, f"{base}/", base.replace("https", "HTTPS").replace(host, host.upper())):
-        stage.ehr.requests.clear()
-        async with stage.open(base_url=written) as site:
+        context.ehr.requests.clear()
+        async with context.open(base_url=written) as site:
             equal((await site.conditions(ANA)).state, State.OK, "state of the conditions")
-        paths.append([one.path for one in stage.ehr.requests])
+        paths.append([one.path for one in context.ehr.requests])
     equal(paths[1], paths[0], "paths asked for with a slash at the base's end")
     equal(paths[2], paths[0], "paths asked for with capital letters in scheme and host")
 
 
 @case(12, needs=needs.resource("AllergyIntolerance"))
-async def caps_absent_type_is_unsupported_not_empty(stage: CaseContext) -> None:
+async def caps_absent_type_is_unsupported_not_empty(context: CaseContext) -> None:
     """A type that the server does not offer is UNSUPPORTED, never EMPTY."""
-    stage.people()
+    context.people()
 
     def without_allergies(document: dict[str, Any]) -> dict[str, Any]:
         offered = document["rest"][0]["resource"]
         document["rest"][0]["resource"] = [one for one in offered if one["type"] != "AllergyIntolerance"]
         return document
 
-    stage.ehr.amends("metadata", without_allergies)
-    async with stage.open() as site:
-        found = await site.adapter.allergies(ANA)
+    context.ehr.amends("metadata", without_allergies)
+    async with context.open() as site:
+        found = await site.allergies(ANA)
         equal(found.state, State.UNSUPPORTED, "state of a type that is not offered")
         equal(site.adapter.supports(Kind.ALLERGY).answer, "no", "support of that kind")
 
 
 @case(13, level="should")
-async def caps_server_claims_more_than_profile_is_safe(stage: CaseContext) -> None:
+async def caps_server_claims_more_than_profile_is_safe(context: CaseContext) -> None:
     """What a server claims beyond the profile changes nothing of what is sent."""
-    stage.people(condition("c1"))
+    context.people(condition("c1"))
     asked: list[list[list[tuple[str, str]]]] = []
 
     def more(document: dict[str, Any]) -> dict[str, Any]:
@@ -183,22 +185,22 @@ async def caps_server_claims_more_than_profile_is_safe(stage: CaseContext) -> No
         return document
 
     for claims in (False, True):
-        stage.ehr.requests.clear()
+        context.ehr.requests.clear()
         if claims:
-            stage.ehr.amends("metadata", more)
-        async with stage.open() as site:
+            context.ehr.amends("metadata", more)
+        async with context.open() as site:
             equal((await site.conditions(ANA)).state, State.OK, "state of the conditions")
         # Searches that are sent side by side may come in any order.
-        asked.append(sorted(one.params for one in stage.ehr.searches("Condition")))
+        asked.append(sorted(one.params for one in context.ehr.searches("Condition")))
     equal(asked[1], asked[0], "parameters of the search")
 
 
 @case(14, needs=needs.signed_login)
-async def probe_reports_scope_gaps_without_phi(stage: CaseContext) -> None:
+async def probe_reports_scope_gaps_without_phi(context: CaseContext) -> None:
     """A probe names the types that were not granted, and nothing about patients."""
-    stage.ehr.grants = ("system/Patient.rs", "system/Condition.rs")
-    stage.people(condition("c1"))
-    async with stage.open() as site:
+    context.ehr.grants = ("system/Patient.rs", "system/Condition.rs")
+    context.people(condition("c1"))
+    async with context.open() as site:
         report = await site.probe()
     scopes = next((check for check in report.checks if check.name == "scopes"), None)
     expect(scopes is not None and scopes.result != "ok", "the probe reports no gap of scopes")

@@ -26,10 +26,10 @@ _STORE = "logins/login.store"
 _STATE_CHARACTERS = 21  # 122 bits in letters of six
 
 
-def browser_of(stage: CaseContext, **more: Any) -> ConsentingPerson:
+def browser_of(context: CaseContext, **more: Any) -> ConsentingPerson:
     """A browser at this EHR, and somebody in it."""
-    stage.people(condition("c1"))
-    return ConsentingPerson(lambda: stage.wire(), **more)
+    context.people(condition("c1"))
+    return ConsentingPerson(lambda: context.wire(), **more)
 
 
 def auth(**more: Any) -> dict[str, Any]:
@@ -37,34 +37,34 @@ def auth(**more: Any) -> dict[str, Any]:
     return {"browser": {"client_id": APP_ID} | more}
 
 
-def kept(stage: CaseContext, key: bytes = b"k" * 43) -> dict[str, Any]:
+def kept(context: CaseContext, key: bytes = b"k" * 43) -> dict[str, Any]:
     """The same with a store, whose key lies elsewhere."""
-    folder = stage.folder / hashlib.sha256(key).hexdigest()[:8]
-    for one in (folder, stage.folder / "logins"):
+    folder = context.folder / hashlib.sha256(key).hexdigest()[:8]
+    for one in (folder, context.folder / "logins"):
         one.mkdir(mode=0o700, exist_ok=True)
     file = folder / "store.key"
     if not file.exists():
         write_owner_only(file, key)
-    return auth(store={"file": str(stage.folder / _STORE), "key": {"file": str(file)}})
+    return auth(store={"file": str(context.folder / _STORE), "key": {"file": str(file)}})
 
 
-async def logged_in(stage: CaseContext, browser: ConsentingPerson) -> Path:
+async def logged_in(context: CaseContext, browser: ConsentingPerson) -> Path:
     """Log in, and keep it; the store's file."""
-    around = stage.around(person=browser.person)
-    await log_in_at(stage.pod_file(auth=kept(stage)), around, browser.person)
-    return stage.folder / _STORE
+    around = context.around(person=browser.person)
+    await log_in_at(context.pod_file(auth=kept(context)), around, browser.person)
+    return context.folder / _STORE
 
 
 @case(24, needs=needs.browser_login)
-async def auth_pkce_s256_and_aud_sent(stage: CaseContext) -> None:
+async def auth_pkce_s256_and_aud_sent(context: CaseContext) -> None:
     """A login asks for a code with PKCE S256 and names the FHIR base; the verifier fits, and is never used twice."""
-    browser = browser_of(stage)
+    browser = browser_of(context)
     for _ in range(2):
-        async with stage.open(browser.person, auth=auth()) as site:
+        async with context.open(browser.person, auth=auth()) as site:
             equal((await site.conditions(ANA)).state, State.OK, "state after a login with a browser")
-    for asked, login in zip(browser.asked, stage.ehr.logins(), strict=True):
+    for asked, login in zip(browser.asked, context.ehr.logins(), strict=True):
         equal((asked["response_type"], asked["code_challenge_method"]), ("code", "S256"), "kind of login")
-        equal(asked["aud"].rstrip("/"), stage.ehr.base_url, "aud")
+        equal(asked["aud"].rstrip("/"), context.ehr.base_url, "aud")
         digest = hashlib.sha256(login.form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         equal(asked["code_challenge"], challenge, "challenge of the verifier that was sent")
@@ -79,10 +79,10 @@ async def auth_pkce_s256_and_aud_sent(stage: CaseContext) -> None:
 
 
 @case(25, needs=needs.browser_login)
-async def auth_state_mismatch_or_reuse_rejected(stage: CaseContext) -> None:
+async def auth_state_mismatch_or_reuse_rejected(context: CaseContext) -> None:
     """An answer with another state, without one, or of an earlier login is refused before a code is used."""
-    browser = browser_of(stage)
-    async with stage.open(browser.person, auth=auth()):
+    browser = browser_of(context)
+    async with context.open(browser.person, auth=auth()):
         pass
     equal(browser.statuses, [200], "what the browser was told")
     earlier = dict(_query(browser.answers[0]))
@@ -91,13 +91,13 @@ async def auth_state_mismatch_or_reuse_rejected(stage: CaseContext) -> None:
         lambda said: {name: value for name, value in said.items() if name != "state"},
         lambda said: earlier,
     )
-    before = len(stage.ehr.logins())
+    before = len(context.ehr.logins())
     for number, change in enumerate(wrong):
         browser.change = change
         with raises(LoginRefused, f"wrong state {number + 1}"):
-            async with stage.open(browser.person, auth=auth()):
+            async with context.open(browser.person, auth=auth()):
                 pass
-    equal(len(stage.ehr.logins()) - before, 0, "token requests after an answer that does not belong")
+    equal(len(context.ehr.logins()) - before, 0, "token requests after an answer that does not belong")
 
 
 def _query(address: str) -> list[tuple[str, str]]:
@@ -106,84 +106,84 @@ def _query(address: str) -> list[tuple[str, str]]:
 
 
 @case(26, needs=needs.browser_login)
-async def auth_ehr_launch_unknown_iss_refused_before_contact(stage: CaseContext) -> None:
+async def auth_ehr_launch_unknown_iss_refused_before_contact(context: CaseContext) -> None:
     """A login that names another issuer than this EHR's is refused before anybody is asked for a token."""
-    browser = browser_of(stage)
-    for iss in (stage.elsewhere.origin, f"{stage.ehr.origin}.elsewhere.example", "", "not an address"):
+    browser = browser_of(context)
+    for iss in (context.elsewhere.origin, f"{context.ehr.origin}.elsewhere.example", "", "not an address"):
         browser.change = lambda said, iss=iss: said | {"iss": iss}  # type: ignore[misc]  # bound now
         with raises(LoginRefused, "an answer of another issuer"):
-            async with stage.open(browser.person, auth=auth()):
+            async with context.open(browser.person, auth=auth()):
                 pass
-    equal(len(stage.ehr.logins()), 0, "token requests after an answer of another issuer")
-    stage.nothing_went_elsewhere()
+    equal(len(context.ehr.logins()), 0, "token requests after an answer of another issuer")
+    context.nothing_went_elsewhere()
 
 
 @case(30, level="should", on=("socket",), needs=needs.browser_login)
-async def auth_cross_process_refresh_serialised(stage: CaseContext) -> None:
+async def auth_cross_process_refresh_serialised(context: CaseContext) -> None:
     """Programs that share a login renew it one after the other: the refresh token is used once."""
-    await logged_in(stage, browser_of(stage))
-    stage.clock.seconds += 7200
-    before = len(stage.ehr.logins())
+    await logged_in(context, browser_of(context))
+    context.clock.seconds += 7200
+    before = len(context.ehr.logins())
 
     async def used() -> State:
-        async with stage.open(
-            auth=kept(stage)
+        async with context.open(
+            auth=kept(context)
         ) as site:  # opens the store's file anew, as another program does
             return (await site.conditions(ANA)).state
 
     states = await asyncio.gather(*(used() for _ in range(3)))
     equal(set(states), {State.OK}, "states")
-    equal(len(stage.ehr.logins()) - before, 1, "renewals")
+    equal(len(context.ehr.logins()) - before, 1, "renewals")
 
 
 @case(31, needs=needs.browser_login)
-async def auth_rotated_refresh_token_persisted_before_use(stage: CaseContext) -> None:
+async def auth_rotated_refresh_token_persisted_before_use(context: CaseContext) -> None:
     """A rotated refresh token is kept before the access token beside it is used, so that a crash loses no login."""
-    file = await logged_in(stage, browser_of(stage))
+    file = await logged_in(context, browser_of(context))
     copies: list[bytes] = []
 
     def crashes(received: Received) -> None:
         copies.append(file.read_bytes())
 
-    stage.ehr.says("Condition", crashes)
+    context.ehr.says("Condition", crashes)
     for _ in range(2):
-        stage.clock.seconds += 7200
-        async with stage.open(auth=kept(stage)) as site:
+        context.clock.seconds += 7200
+        async with context.open(auth=kept(context)) as site:
             equal((await site.conditions(ANA)).state, State.OK, "state after a renewal")
         write_owner_only(file, copies[-1])  # what was there when the new token was first used
-    used = [login.form["refresh_token"] for login in stage.ehr.logins() if "refresh_token" in login.form]
+    used = [login.form["refresh_token"] for login in context.ehr.logins() if "refresh_token" in login.form]
     equal((len(used), len(set(used))), (2, 2), "renewals, and different refresh tokens")
 
 
 @case(37, on=("mocks",), needs=needs.browser_login)
-async def auth_token_store_permissions_and_encryption(stage: CaseContext) -> None:
+async def auth_token_store_permissions_and_encryption(context: CaseContext) -> None:
     """A kept login is its owner's alone, sealed under a key that lies elsewhere, and useless without it."""
-    browser = browser_of(stage)
-    async with stage.open(browser.person, auth=auth()) as site:
+    browser = browser_of(context)
+    async with context.open(browser.person, auth=auth()) as site:
         await site.conditions(ANA)
-    expect(not (stage.folder / _STORE).exists(), "a login was kept without a key")
-    file = await logged_in(stage, browser)
+    expect(not (context.folder / _STORE).exists(), "a login was kept without a key")
+    file = await logged_in(context, browser)
     equal(stat.S_IMODE(file.stat().st_mode), 0o600, "mode of the file")
-    stage.clock.seconds += 7200
-    async with stage.open(auth=kept(stage)) as site:
+    context.clock.seconds += 7200
+    async with context.open(auth=kept(context)) as site:
         equal((await site.conditions(ANA)).state, State.OK, "state after a renewal")
     content = file.read_bytes()
-    tokens = {one.headers.get("authorization", "").rpartition(" ")[2] for one in stage.ehr.data()} - {""}
-    tokens |= {login.form["refresh_token"] for login in stage.ehr.logins() if "refresh_token" in login.form}
+    tokens = {one.headers.get("authorization", "").rpartition(" ")[2] for one in context.ehr.data()} - {""}
+    tokens |= {login.form["refresh_token"] for login in context.ehr.logins() if "refresh_token" in login.form}
     expect(len(tokens) >= 3, "fewer tokens were seen than expected")
     expect(not any(token.encode() in content for token in tokens), "a token can be read in the file")
     with raises((AuthError, ConfigurationError), "another key"):
-        async with stage.open(auth=kept(stage, b"another key, of the same kind and length")) as site:
+        async with context.open(auth=kept(context, b"another key, of the same kind and length")) as site:
             await site.conditions(ANA)
     beside = file.parent / "beside.key"
     write_owner_only(beside, b"k" * 43)
     with raises(ConfigurationError, "a key beside the store"):
         near = auth(store={"file": str(file), "key": {"file": str(beside)}})
-        async with stage.open(auth=near):
+        async with context.open(auth=near):
             pass
     spoilt = bytearray(content)
     spoilt[-1] ^= 1
     write_owner_only(file, bytes(spoilt))
     with raises((AuthError, ConfigurationError), "a file that was changed"):
-        async with stage.open(auth=kept(stage)) as site:
+        async with context.open(auth=kept(context)) as site:
             await site.conditions(ANA)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
-from ehr.providers.adapter import Window
-from ehr.records.codes import Code
+from ehr.people.identity import Matched, Person
 from ehr.records.fetched import Kind, State
+from ehr.records.patient import PatientRef
 from ehr.sandbox.faults import Remark, WrongTotal
 from ehr.testing import capabilities as needs
 from ehr.testing.case import case
@@ -18,6 +17,7 @@ from ehr.testing.server import searchset
 from ehr.testing.synthetic import (
     ANA,
     PERSON,
+    WHO,
     condition,
     ids,
     observation,
@@ -33,13 +33,13 @@ _SHAPING = {"_count", "_getpages", "_page", "_bundletype", "_sort", "_format", "
 
 
 @case(77, needs=needs.fan_out)
-async def search_required_params_always_sent(stage: CaseContext) -> None:
+async def search_required_params_always_sent(context: CaseContext) -> None:
     """What the vendor requires is on every search, with every value that it keeps apart."""
-    stage.people(condition("c1"), observation("o1"))
-    async with stage.open() as site:
+    context.people(condition("c1"), observation("o1"))
+    async with context.open() as site:
         await site.query([PERSON], list(_KINDS))
-    for resource, (name, values) in stage.profile.fan_out.items():
-        searches = [dict(one.params) for one in stage.ehr.searches(resource)]
+    for resource, (name, values) in context.profile.fan_out.items():
+        searches = [dict(one.params) for one in context.ehr.searches(resource)]
         if not searches:
             continue
         equal([one for one in searches if name not in one], [], f"{resource} searches without {name}")
@@ -50,16 +50,14 @@ async def search_required_params_always_sent(stage: CaseContext) -> None:
 
 
 @case(78)
-async def search_unsupported_sort_modifier_not_sent(stage: CaseContext) -> None:
+async def search_unsupported_sort_modifier_not_sent(context: CaseContext) -> None:
     """No parameter, sort or modifier is sent that the profile does not have."""
-    stage.people(condition("c1"), *procedures(2), observation("o1"))
-    async with stage.open() as site:
+    context.people(condition("c1"), *procedures(2), observation("o1"))
+    async with context.open() as site:
         await site.query([PERSON], list(_KINDS))
-        await site.adapter.conditions(ANA, codes=[Code("icd10cm", "E11.9")])
-        await site.adapter.observations(ANA, window=Window(date(2024, 1, 1), date(2026, 1, 1)))
-    profile = stage.profile
+    profile = context.profile
     for resource, allowed in profile.search_parameters.items():
-        for one in stage.ehr.searches(resource):
+        for one in context.ehr.searches(resource):
             for name, _ in one.params:
                 stem, colon, modifier = name.partition(":")
                 known = stem in allowed or stem in _SHAPING or stem == profile.page_parameter
@@ -70,35 +68,35 @@ async def search_unsupported_sort_modifier_not_sent(stage: CaseContext) -> None:
 
 
 @case(79)
-async def search_filters_reapplied_locally(stage: CaseContext) -> None:
-    """Codes and dates are compared here too, because servers ignore filters in silence."""
-    stage.people()
-    conditions = stage.dressed(condition("c1", "E11.9"), condition("c2", "I10"))
-    values = stage.dressed(observation("o1", effectiveDateTime="2010-01-01"), observation("o2"))
-    stage.ehr.says("Condition", lambda _: searchset(*conditions))
-    stage.ehr.says("Observation", lambda _: searchset(*values))
-    async with stage.open() as site:
-        coded = await site.adapter.conditions(ANA, codes=[Code("icd10cm", "E11.9")])
-        recent = await site.adapter.observations(ANA, window=Window(date(2024, 1, 1), date(2026, 1, 1)))
-        none = await site.adapter.conditions(ANA, codes=[Code("icd10cm", "Z99.9")])
-    equal(ids(coded.items), ["c1"], "conditions with the code")
-    equal(ids(recent.items), ["o2"], "observations in the window")
-    equal((none.state, none.items), (State.EMPTY, ()), "conditions with a code that nobody has")
+async def search_filters_reapplied_locally(context: CaseContext) -> None:
+    """Who and whose is compared here too, because servers ignore filters in silence."""
+    everyone = context.dressed(patient(), patient("kit-other", "Otherfamily", "Other", "1961-07-08"))
+    records = context.dressed(*procedures(2), *procedures(3, "kit-other"))
+    for end in ("Patient", "Patient/_search", "Patient/$match"):
+        context.ehr.says(end, lambda _: searchset(*everyone))
+    context.ehr.says(TYPE, lambda _: searchset(*records))
+    async with context.open() as site:
+        match = await site.find(PERSON)
+        nobody = await site.find(Person(family="Otherfamily", given="Other", birth_date="1961-07-09"))
+        found = await site.procedures(match.require())
+    equal(match.require(), PatientRef(WHO), "who was found among everyone")
+    expect(not isinstance(nobody, Matched), "somebody with another birth date was found")
+    equal(ids(found.items), ["p1", "p2"], "records of one patient among everyone's")
 
 
 @case(80)
-async def search_ignored_patient_param_detected_by_self_link_and_subject(stage: CaseContext) -> None:
+async def search_ignored_patient_param_detected_by_self_link_and_subject(context: CaseContext) -> None:
     """Where the server ignores whose records are asked for, nobody else's are kept, and the state says it."""
-    everyone = stage.dressed(*procedures(2), *procedures(3, "kit-other"))
-    own = stage.dressed(*procedures(2))
-    self_link = f"{stage.ehr.base_url}/{TYPE}"
+    everyone = context.dressed(*procedures(2), *procedures(3, "kit-other"))
+    own = context.dressed(*procedures(2))
+    self_link = f"{context.ehr.base_url}/{TYPE}"
     for answer in (
         searchset(*everyone, self_=self_link),
         searchset(*everyone),
         searchset(*own, self_=self_link),
     ):
-        stage.ehr.says(TYPE, lambda _, answer=answer: answer)  # type: ignore[misc]  # bound now
-        async with stage.open() as site:
+        context.ehr.says(TYPE, lambda _, answer=answer: answer)  # type: ignore[misc]  # bound now
+        async with context.open() as site:
             found = await site.procedures(ANA)
         expect(not found.complete, "the whole population was read as one patient's complete record")
         expect(set(ids(found.items)) <= {"p1", "p2"}, "somebody else's records were kept")
@@ -106,51 +104,51 @@ async def search_ignored_patient_param_detected_by_self_link_and_subject(stage: 
 
 
 @case(81)
-async def search_outcome_warning_entry_is_not_data_nor_error(stage: CaseContext) -> None:
+async def search_outcome_warning_entry_is_not_data_nor_error(context: CaseContext) -> None:
     """A warning among the entries is noted, and changes nothing."""
-    paged(stage)
+    paged(context)
     for severity in ("information", "warning"):
-        found = await read(stage, on(Remark("information" if severity == "information" else "warning")))
+        found = await read(context, on(Remark("information" if severity == "information" else "warning")))
         equal((found.state, ids(found.items)), (State.OK, ALL), f"what was read beside a remark ({severity})")
         expect(bool(found.issues), "the remark was not noted")
 
 
 @case(82)
-async def search_outcome_error_entry_makes_partial(stage: CaseContext) -> None:
+async def search_outcome_error_entry_makes_partial(context: CaseContext) -> None:
     """An error among the entries makes the collection a part."""
-    paged(stage)
+    paged(context)
     for severity in ("error", "fatal"):
-        found = await read(stage, on(Remark("error" if severity == "error" else "fatal"), 2))
+        found = await read(context, on(Remark("error" if severity == "error" else "fatal"), 2))
         equal(found.state, State.PARTIAL, f"state beside a remark ({severity})")
         equal(ids(found.items), ALL, "what was read")
-    stage.ehr.says(TYPE, lambda _: searchset(outcome("error")))
-    alone = await read(stage)
+    context.ehr.says(TYPE, lambda _: searchset(outcome("error")))
+    alone = await read(context)
     expect(not alone.complete, f"an error without any match reads as {alone.state.name}")
 
 
 @case(83)
-async def search_include_entries_not_counted_as_matches(stage: CaseContext) -> None:
+async def search_include_entries_not_counted_as_matches(context: CaseContext) -> None:
     """What is included beside the matches is not a match, of whatever type."""
-    match, beside = stage.dressed(procedure("p1"), procedure("p2"))
+    match, beside = context.dressed(procedure("p1"), procedure("p2"))
     included: list[dict[str, Any]] = [
         {"resource": beside, "search": {"mode": "include"}},
         {"resource": practitioner("kit-doctor", "Doctor"), "search": {"mode": "include"}},
         {"resource": patient(), "search": {"mode": "include"}},
     ]
-    stage.ehr.says(TYPE, lambda _: searchset(match, *included, total=1))
-    async with stage.open() as site:
+    context.ehr.says(TYPE, lambda _: searchset(match, *included, total=1))
+    async with context.open() as site:
         found = await site.procedures(ANA)
     equal((found.state, ids(found.items)), (State.OK, ["p1"]), "what was read")
 
 
 @case(84)
-async def search_total_missing_or_wrong_ignored(stage: CaseContext) -> None:
+async def search_total_missing_or_wrong_ignored(context: CaseContext) -> None:
     """A total is an estimate: without it, or with a wrong one, every page is read and kept."""
-    paged(stage)
+    paged(context)
     for total in (None, 0, 1):
-        found = await read(stage, on(WrongTotal(total)))
+        found = await read(context, on(WrongTotal(total)))
         equal((found.state, ids(found.items)), (State.OK, ALL), f"what was read with a total of {total}")
-    (one,) = stage.dressed(procedure("p1"))
-    stage.ehr.says(TYPE, lambda _: searchset(one, total=999))
-    async with stage.open() as site:
+    (one,) = context.dressed(procedure("p1"))
+    context.ehr.says(TYPE, lambda _: searchset(one, total=999))
+    async with context.open() as site:
         equal(ids((await site.procedures(ANA)).items), ["p1"], "what was read with a total of 999")

@@ -26,61 +26,61 @@ TYPE = "Procedure"
 METADATA = "http://169.254.169.254/latest/meta-data/"
 
 
-async def through(stage: CaseContext, link: str) -> Fetched[Any]:
+async def through(context: CaseContext, link: str) -> Fetched[Any]:
     """The procedures, whose first page has this next link."""
-    (one,) = stage.dressed(procedure("p1"))
-    stage.ehr.requests.clear()
-    stage.ehr.says(TYPE, lambda _: searchset(one, next=link))
-    async with stage.open() as site:
+    (one,) = context.dressed(procedure("p1"))
+    context.ehr.requests.clear()
+    context.ehr.says(TYPE, lambda _: searchset(one, next=link))
+    async with context.open() as site:
         return await site.procedures(ANA)
 
 
-async def refused(stage: CaseContext, links: Iterable[str]) -> None:
+async def refused(context: CaseContext, links: Iterable[str]) -> None:
     """None of the links is followed, and the collection says that it is not all."""
     for number, link in enumerate(links):
-        found = await through(stage, link)
+        found = await through(context, link)
         expect(not found.complete, f"hostile link {number + 1} was passed over in silence")
         equal(ids(found.items), ["p1"], f"what was read before hostile link {number + 1}")
-        searches = [one for one in stage.ehr.data() if TYPE in one.path or "admin" in one.path]
+        searches = [one for one in context.ehr.data() if TYPE in one.path or "admin" in one.path]
         first = len({dict(one.params).get("category") for one in searches})
         equal(len(searches), first, f"requests with hostile link {number + 1}")
-        stage.nothing_went_elsewhere()
+        context.nothing_went_elsewhere()
 
 
 @case(124)
-async def sec_token_not_sent_to_other_host_port_scheme(stage: CaseContext) -> None:
+async def sec_token_not_sent_to_other_host_port_scheme(context: CaseContext) -> None:
     """A link to another host, port or scheme is not followed, with or without the token."""
-    base, elsewhere = stage.ehr.base_url, stage.elsewhere.origin
-    path = f"{stage.ehr.skin.fhir_path}/{TYPE}?page=2"
-    host = stage.ehr.origin.partition("://")[2].partition(":")[0]
+    base, elsewhere = context.ehr.base_url, context.elsewhere.origin
+    path = f"{context.ehr.skin.fhir_path}/{TYPE}?page=2"
+    host = context.ehr.origin.partition("://")[2].partition(":")[0]
     links = [
         f"{elsewhere}{path}",
         f"{base.replace('https:', 'http:')}/{TYPE}?page=2",
         f"https://{host}:9{path}",
         f"//{elsewhere.partition('://')[2]}{path}",
     ]
-    await refused(stage, links)
+    await refused(context, links)
 
 
 @case(125)
-async def sec_base_url_as_substring_in_foreign_url_blocked(stage: CaseContext) -> None:
+async def sec_base_url_as_substring_in_foreign_url_blocked(context: CaseContext) -> None:
     """A foreign address that contains our base somewhere is a foreign address."""
-    base, elsewhere = stage.ehr.base_url, stage.elsewhere.origin
-    host = stage.ehr.origin.partition("://")[2]
+    base, elsewhere = context.ehr.base_url, context.elsewhere.origin
+    host = context.ehr.origin.partition("://")[2]
     links = [
         f"{elsewhere}/x?y={base}/{TYPE}",
         f"{elsewhere}/{base}/{TYPE}",
         f"{elsewhere}#{base}/{TYPE}",
         f"https://{host.partition(':')[0]}.elsewhere.example/{TYPE}",
     ]
-    await refused(stage, links)
+    await refused(context, links)
 
 
 @case(126)
-async def sec_userinfo_encoded_dot_backslash_urls_blocked(stage: CaseContext) -> None:
+async def sec_userinfo_encoded_dot_backslash_urls_blocked(context: CaseContext) -> None:
     """An address that two readers could read in two ways is refused."""
-    base, origin = stage.ehr.base_url, stage.ehr.origin
-    foreign = stage.elsewhere.origin.partition("://")[2]
+    base, origin = context.ehr.base_url, context.ehr.origin
+    foreign = context.elsewhere.origin.partition("://")[2]
     links = [
         f"https://{origin.partition('://')[2]}@{foreign}/{TYPE}",
         f"https://user:word@{base.partition('://')[2]}/{TYPE}",
@@ -93,95 +93,95 @@ async def sec_userinfo_encoded_dot_backslash_urls_blocked(stage: CaseContext) ->
         f"{base}/{TYPE}\r\nX-Injected: 1",
         f"{base};@{foreign}/{TYPE}",
     ]
-    await refused(stage, links)
+    await refused(context, links)
 
 
 @case(127)
-async def sec_redirects_not_followed_headers_not_leaked(stage: CaseContext) -> None:
+async def sec_redirects_not_followed_headers_not_leaked(context: CaseContext) -> None:
     """A redirect is an answer, not an instruction: neither token nor header follows it."""
-    stage.people(*procedures(2))
-    target = f"{stage.elsewhere.base_url}/{TYPE}"
+    context.people(*procedures(2))
+    target = f"{context.elsewhere.base_url}/{TYPE}"
     for status in (301, 302, 303, 307, 308):
-        stage.ehr.fails(Fault(Status(status, location=target), When(resource_type=TYPE)))
-        async with stage.open() as site:
+        context.ehr.fails(Fault(Status(status, location=target), When(resource_type=TYPE)))
+        async with context.open() as site:
             found = await site.procedures(ANA)
         expect(not found.complete, f"HTTP {status} reads as {found.state.name}")
-    if stage.ehr.login:
-        stage.ehr.fails(Fault(Status(307, location=target), When(endpoint="token")))
-        async with stage.open() as site:
+    if context.ehr.login:
+        context.ehr.fails(Fault(Status(307, location=target), When(endpoint="token")))
+        async with context.open() as site:
             with raises(EHRError, "a token endpoint that redirects"):
                 await site.procedures(ANA)
-    stage.nothing_went_elsewhere()
+    context.nothing_went_elsewhere()
 
 
 @case(128)
-async def sec_private_and_metadata_addresses_blocked_for_attachments(stage: CaseContext) -> None:
+async def sec_private_and_metadata_addresses_blocked_for_attachments(context: CaseContext) -> None:
     """An attachment that points to another machine is not fetched: not from the cloud's metadata, not from inside."""
-    stage.people()
+    context.people()
     addresses = [
         METADATA,
         "https://169.254.169.254/latest/",
         "https://[::ffff:169.254.169.254]/",
         "http://localhost/",
         "https://10.0.0.1/x.pdf",
-        f"{stage.elsewhere.origin}/x.pdf",
+        f"{context.elsewhere.origin}/x.pdf",
         "file:///etc/hostname",
     ]
-    async with stage.open() as site:
+    async with context.open() as site:
         for number, url in enumerate(addresses):
             content = DocumentContent(attachment=Attachment(content_type="application/pdf", url=url))
             document = DocumentReference(id=f"d{number}", status="current", content=(content,))
             with raises(EHRError, f"attachment {number + 1} on another machine"):
                 async with site.adapter.open_document(document) as stream:
                     [piece async for piece in stream]
-    stage.nothing_went_elsewhere()
+    context.nothing_went_elsewhere()
 
 
 @case(129, on=("socket",))
-async def sec_tls_verification_cannot_be_disabled(stage: CaseContext) -> None:
+async def sec_tls_verification_cannot_be_disabled(context: CaseContext) -> None:
     """A certificate of an unknown authority is refused, and no setting changes that."""
-    stage.people()
-    around = replace(stage.surroundings, wire=None)
-    settings = stage.settings()
+    context.people()
+    around = replace(context.surroundings, wire=None)
+    settings = context.settings()
     with raises(ConnectionFailed, "an unknown authority"):
         async with open_site_async(SiteFile.model_validate(settings), around):
             pass
-    equal(len(stage.ehr.requests), 0, "requests to a server that was not verified")
+    equal(len(context.ehr.requests), 0, "requests to a server that was not verified")
     for key in ("verify", "verify_tls", "insecure", "tls_verify", "ssl_verify", "check_hostname"):
         off: Any = {key: False}
         with raises(ValidationError, f"a setting {key}"):
-            SiteFile.model_validate(stage.settings(**off))
-    known = SiteFile.model_validate(stage.settings(ca_file=str(stage.ca_file)))
+            SiteFile.model_validate(context.settings(**off))
+    known = SiteFile.model_validate(context.settings(ca_file=str(context.ca_file)))
     async with open_site_async(known, around) as site:
         equal((await site.procedures(ANA)).state, State.EMPTY, "state with the authority in the pod file")
 
 
 @case(130, on=("socket",))
-async def sec_oversize_and_compression_bomb_stopped_streaming(stage: CaseContext) -> None:
+async def sec_oversize_and_compression_bomb_stopped_streaming(context: CaseContext) -> None:
     """A body that is too long, or unpacks to something too long, is stopped while it is read."""
-    stage.limits = Limits(json_bytes=256 * 1024)
-    stage.people(*procedures(1))
+    context.limits = Limits(json_bytes=256 * 1024)
+    context.people(*procedures(1))
     for packed in (False, True):
-        stage.ehr.fails(Fault(Oversize(2 * 1024 * 1024, packed=packed), When(resource_type=TYPE)))
-        async with stage.open() as site:
+        context.ehr.fails(Fault(Oversize(2 * 1024 * 1024, packed=packed), When(resource_type=TYPE)))
+        async with context.open() as site:
             found = await site.procedures(ANA)
         expect(not found.complete and not found.items, f"a body that is too long reads as {found.state.name}")
-        stage.ehr.fails()
-        async with stage.open() as site:
+        context.ehr.fails()
+        async with context.open() as site:
             equal((await site.procedures(ANA)).state, State.OK, "state of the next answer")
 
 
 @case(131)
-async def sec_deep_json_and_huge_entry_count_stopped(stage: CaseContext) -> None:
+async def sec_deep_json_and_huge_entry_count_stopped(context: CaseContext) -> None:
     """JSON that is too deep, or has too many entries, is refused, and the program goes on."""
-    stage.limits = Limits(entries=20)
-    stage.people(*procedures(2))
-    stage.ehr.fails(Fault(Body("deep"), When(resource_type=TYPE)))
-    async with stage.open() as site:
+    context.limits = Limits(entries=20)
+    context.people(*procedures(2))
+    context.ehr.fails(Fault(Body("deep"), When(resource_type=TYPE)))
+    async with context.open() as site:
         deep = await site.procedures(ANA)
         expect(not deep.complete, f"deep JSON reads as {deep.state.name}")
-        stage.ehr.fails()
-        many = searchset(*stage.dressed(*procedures(21)))
-        stage.ehr.says(TYPE, lambda _: many)
+        context.ehr.fails()
+        many = searchset(*context.dressed(*procedures(21)))
+        context.ehr.says(TYPE, lambda _: many)
         long = await site.procedures(ANA)
         expect(not long.complete, f"too many entries read as {long.state.name}")

@@ -25,15 +25,15 @@ _MOST_ATTEMPTS = 10
 
 
 @case(132)
-async def rel_429_honours_retry_after_seconds_and_date(stage: CaseContext) -> None:
+async def rel_429_honours_retry_after_seconds_and_date(context: CaseContext) -> None:
     """The wait that a server asks for is kept, as seconds and as a date."""
-    stage.people(*procedures(1))
-    async with stage.open() as site:
+    context.people(*procedures(1))
+    async with context.open() as site:
         for wish, seconds in ((7, 7.0), (timedelta(seconds=20), 19.0)):
-            stage.ehr.fails(Fault(Status(429, retry_after=wish), When(resource_type=TYPE), times=1))
-            before = stage.clock.seconds
+            context.ehr.fails(Fault(Status(429, retry_after=wish), When(resource_type=TYPE), times=1))
+            before = context.clock.seconds
             equal((await site.procedures(ANA)).state, State.OK, "state after the wait")
-            waited = stage.clock.seconds - before
+            waited = context.clock.seconds - before
             expect(
                 seconds <= waited <= seconds + 5,
                 f"{waited:.1f} s were waited; about {seconds:.0f} were asked for",
@@ -41,112 +41,113 @@ async def rel_429_honours_retry_after_seconds_and_date(stage: CaseContext) -> No
 
 
 @case(133)
-async def rel_retry_after_absurd_is_clamped_or_deferred(stage: CaseContext) -> None:
+async def rel_retry_after_absurd_is_clamped_or_deferred(context: CaseContext) -> None:
     """An absurd wish to wait, or one that cannot be read, holds nobody up for long."""
-    stage.people(*procedures(1))
-    async with stage.open() as site:
+    context.people(*procedures(1))
+    async with context.open() as site:
         for wish in ("999999999", "-5", "soon", "NaN", "1e9", ""):
-            stage.ehr.fails(Fault(Status(429, retry_after=wish), When(resource_type=TYPE), times=1))
-            before = stage.clock.seconds
+            context.ehr.fails(Fault(Status(429, retry_after=wish), When(resource_type=TYPE), times=1))
+            before = context.clock.seconds
             found = await site.procedures(ANA)
-            waited = stage.clock.seconds - before
-            expect(waited <= stage.limits.longest_wait_s * 1.1, f"{waited:.0f} s were waited")
+            waited = context.clock.seconds - before
+            expect(waited <= context.limits.longest_wait_s * 1.1, f"{waited:.0f} s were waited")
             expect(found.state in (State.OK, State.UNAVAILABLE, State.QUOTA), f"state: {found.state.name}")
 
 
 @case(134)
-async def rel_429_pauses_whole_host(stage: CaseContext) -> None:
+async def rel_429_pauses_whole_host(context: CaseContext) -> None:
     """When a server says that it is too much, nobody asks it until the wait is over."""
-    stage.people(*procedures(1))
-    stage.ehr.fails(Fault(Status(429, retry_after=30), When(resource_type=TYPE), times=1))
-    async with stage.open(rate={"concurrency": 1}) as site:
+    context.people(*procedures(1))
+    context.ehr.fails(Fault(Status(429, retry_after=30), When(resource_type=TYPE), times=1))
+    async with context.open(rate={"concurrency": 1}) as site:
         await asyncio.gather(
             site.procedures(ANA), *(site.conditions(PatientRef(f"kit-{n}")) for n in range(5))
         )
-    told = next(number for number, one in enumerate(stage.ehr.requests) if one.status == 429)
-    early = [one for one in stage.ehr.requests[told + 1 :] if one.at - stage.ehr.requests[told].at < 30]
+    told = next(number for number, one in enumerate(context.ehr.requests) if one.status == 429)
+    early = [one for one in context.ehr.requests[told + 1 :] if one.at - context.ehr.requests[told].at < 30]
     equal(len(early), 0, "requests before the wait was over")
-    expect(len(stage.ehr.requests) > told + 5, "the others were not asked for after the wait")
+    expect(len(context.ehr.requests) > told + 5, "the others were not asked for after the wait")
 
 
 @case(135)
-async def rel_5xx_retried_then_unavailable(stage: CaseContext) -> None:
+async def rel_5xx_retried_then_unavailable(context: CaseContext) -> None:
     """A server in trouble is asked again some times, and then is unavailable, not empty."""
-    stage.people(*procedures(2))
-    async with stage.open() as site:
+    context.people(*procedures(2))
+    async with context.open() as site:
         for status in (500, 502, 503, 504):
-            stage.ehr.fails(Fault(Status(status), When(resource_type=TYPE), times=2))
+            context.ehr.fails(Fault(Status(status), When(resource_type=TYPE), times=2))
             equal((await site.procedures(ANA)).state, State.OK, f"state after two answers of HTTP {status}")
-        before = len(stage.ehr.searches(TYPE))
-        stage.ehr.fails(Fault(Status(503), When(resource_type=TYPE)))
+        before = len(context.ehr.searches(TYPE))
+        context.ehr.fails(Fault(Status(503), When(resource_type=TYPE)))
         found = await site.procedures(ANA)
     equal((found.state, found.items), (State.UNAVAILABLE, ()), "state of a server in trouble")
-    tries = len(stage.ehr.searches(TYPE)) - before
+    tries = len(context.ehr.searches(TYPE)) - before
     expect(2 <= tries <= _MOST_ATTEMPTS, f"{tries} tries; expected 2 to {_MOST_ATTEMPTS}")
     expect(
-        sorted(stage.clock.slept) != [] and stage.clock.seconds > 1, "nothing was waited between the tries"
+        sorted(context.clock.slept) != [] and context.clock.seconds > 1,
+        "nothing was waited between the tries",
     )
 
 
 @case(136)
-async def rel_4xx_not_retried(stage: CaseContext) -> None:
+async def rel_4xx_not_retried(context: CaseContext) -> None:
     """An answer that asking again cannot change is taken as it is."""
-    stage.people(*procedures(2))
-    async with stage.open() as site:
+    context.people(*procedures(2))
+    async with context.open() as site:
         for status in (400, 403, 404, 405, 410, 422):
-            stage.ehr.fails(Fault(Status(status), When(resource_type=TYPE)))
-            before = len(stage.ehr.searches(TYPE))
+            context.ehr.fails(Fault(Status(status), When(resource_type=TYPE)))
+            before = len(context.ehr.searches(TYPE))
             found = await site.procedures(ANA)
-            equal(len(stage.ehr.searches(TYPE)) - before, 1, f"tries after HTTP {status}")
+            equal(len(context.ehr.searches(TYPE)) - before, 1, f"tries after HTTP {status}")
             expect(not found.complete, f"HTTP {status} reads as {found.state.name}")
 
 
 @case(137)
-async def rel_non_idempotent_not_retried(stage: CaseContext) -> None:
+async def rel_non_idempotent_not_retried(context: CaseContext) -> None:
     """What may change something on the server is sent once at most."""
-    around = stage.surroundings
-    operations = [("POST", f"DocumentReference/{name}") for name in stage.profile.never_retry]
+    around = context.surroundings
+    operations = [("POST", f"DocumentReference/{name}") for name in context.profile.never_retry]
     async with Transport(
-        stage.ehr.base_url,
+        context.ehr.base_url,
         clock=around.clock,
         inner=around.wire,
-        never_retry=stage.profile.never_retry,
+        never_retry=context.profile.never_retry,
     ) as transport:
         for method, path in (*operations, ("PUT", "Patient/x"), ("POST", "Patient"), ("DELETE", "Patient/x")):
             end = path.rpartition("/")[2]
-            stage.ehr.says(end, lambda _: said({}, 503))
-            before = len(stage.ehr.requests)
+            context.ehr.says(end, lambda _: said({}, 503))
+            before = len(context.ehr.requests)
             with suppress(EHRError):
                 await transport.request(method, path, json={"resourceType": "Patient"})
-            equal(len(stage.ehr.requests) - before, 1, f"times that {method} …/{end} was sent")
+            equal(len(context.ehr.requests) - before, 1, f"times that {method} …/{end} was sent")
 
 
 @case(138, on=("socket",))
-async def rel_timeouts_bound_every_call(stage: CaseContext) -> None:
+async def rel_timeouts_bound_every_call(context: CaseContext) -> None:
     """A server that never answers holds nobody for ever: not at discovery, not at the login, not at a search."""
-    stage.limits = Limits(connect_s=1, read_s=0.1, write_s=0.1, total_s=0.3, attempts=1)
-    stage.people(*procedures(1))
+    context.limits = Limits(connect_s=1, read_s=0.1, write_s=0.1, total_s=0.3, attempts=1)
+    context.people(*procedures(1))
     began = time.monotonic()
     endpoints: tuple[Endpoint, ...] = ("discovery", "metadata", "token", "search")
     for endpoint in endpoints:
         when = When(endpoint=endpoint)
-        stage.ehr.fails(Fault(Hang(), when))
+        context.ehr.fails(Fault(Hang(), when))
         try:
-            async with stage.open() as site:
+            async with context.open() as site:
                 found = await site.procedures(ANA)
-                right = endpoint == "metadata" or not stage.ehr.login
+                right = endpoint == "metadata" or not context.ehr.login
                 expect(
                     not found.complete or right, f"a server that hangs at {endpoint} gave a complete record"
                 )
         except EHRError:
             pass
-        stage.ehr.app.held.release()
+        context.ehr.app.held.release()
     took = time.monotonic() - began
     expect(took < 60, f"{took:.0f} s with time-outs of 0.3 s")
 
 
 @case(139)
-async def rel_rate_limit_respected_under_load(stage: CaseContext) -> None:
+async def rel_rate_limit_respected_under_load(context: CaseContext) -> None:
     """No more requests are in flight, and no more a second, than profile and site allow."""
     flying = most = 0
 
@@ -157,34 +158,34 @@ async def rel_rate_limit_respected_under_load(stage: CaseContext) -> None:
         await asyncio.sleep(0.002)
         flying -= 1
 
-    stage.ehr.says(TYPE, counted)
+    context.ehr.says(TYPE, counted)
     refs = [PatientRef(f"kit-{number}") for number in range(30)]
-    async with stage.open() as site:
+    async with context.open() as site:
         await asyncio.gather(*(site.procedures(ref) for ref in refs))
-    allowed = stage.profile.rate.concurrency
+    allowed = context.profile.rate.concurrency
     expect(1 < most <= allowed, f"{most} requests in flight; the profile allows {allowed}")
-    stage.ehr.requests.clear()
-    begun = stage.clock.seconds
-    async with stage.open(rate={"requests_per_s": 4, "concurrency": 2}) as site:
+    context.ehr.requests.clear()
+    begun = context.clock.seconds
+    async with context.open(rate={"requests_per_s": 4, "concurrency": 2}) as site:
         most = 0
         await asyncio.gather(*(site.procedures(ref) for ref in refs))
     expect(most <= 2, f"{most} requests in flight; the site allows 2")
-    took = stage.clock.seconds - begun
-    least = (len(stage.ehr.requests) - 2) / 4
-    expect(took >= least, f"{len(stage.ehr.requests)} requests in {took:.1f} s; the site allows 4 a second")
+    took = context.clock.seconds - begun
+    least = (len(context.ehr.requests) - 2) / 4
+    expect(took >= least, f"{len(context.ehr.requests)} requests in {took:.1f} s; the site allows 4 a second")
 
 
 @case(140, level="should")
-async def rel_breaker_opens_and_recovers(stage: CaseContext) -> None:
+async def rel_breaker_opens_and_recovers(context: CaseContext) -> None:
     """A server that fails again and again is left alone for a while, and asked again later."""
-    stage.people(*procedures(1))
-    async with stage.open() as site:
-        stage.ehr.fails(Fault(Status(500), When(resource_type=TYPE)))
+    context.people(*procedures(1))
+    async with context.open() as site:
+        context.ehr.fails(Fault(Status(500), When(resource_type=TYPE)))
         states = {(await site.procedures(PatientRef(f"kit-{n}"))).state for n in range(20)}
         equal(states, {State.UNAVAILABLE}, "states of a server that fails")
-        before = len(stage.ehr.requests)
+        before = len(context.ehr.requests)
         equal((await site.procedures(ANA)).state, State.UNAVAILABLE, "state while it is left alone")
-        equal(len(stage.ehr.requests), before, "requests while it is left alone")
-        stage.ehr.fails()
-        stage.clock.seconds += stage.limits.breaker_pause_s + 1
+        equal(len(context.ehr.requests), before, "requests while it is left alone")
+        context.ehr.fails()
+        context.clock.seconds += context.limits.breaker_pause_s + 1
         equal((await site.procedures(ANA)).state, State.OK, "state when it is asked again")

@@ -14,7 +14,6 @@ import ehr.auth.browser
 import ehr.auth.discovery
 import ehr.auth.signed_jwt
 import ehr.auth.tokens
-import ehr.connect.access
 from ehr.auth.authenticator import Authenticator
 from ehr.auth.browser import Issuer, Launch
 from ehr.auth.renewal import BrowserLogin
@@ -62,7 +61,7 @@ def _without_audience(address: str, **named: Any) -> str:
 SPOILT: dict[str, tuple[int, Spoilt]] = {
     "one jti for all assertions": (
         17,
-        part(ehr.connect.access, "BackendJWT", partial(BackendJWT, new_id=lambda: "one-and-the-same-id")),
+        part(ehr.auth.signed_jwt, "BackendJWT", partial(BackendJWT, new_id=lambda: "one-and-the-same-id")),
     ),
     "assertions good for an hour": (16, part(ehr.auth.signed_jwt, "LIFE_S", 3600)),
     "a login for each of many requests": (29, part(Authenticator, "__init__", _each_for_itself)),

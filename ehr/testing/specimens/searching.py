@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import ehr.fhir.entries
+import ehr.fhir.find
 import ehr.fhir.outcome
 import ehr.fhir.paging
 import ehr.fhir.session
@@ -16,9 +17,12 @@ from ehr.fhir.collect import Collection
 from ehr.fhir.outcome import SearchFailed, judge
 from ehr.fhir.paging import walk
 from ehr.fhir.read import read_page
-from ehr.providers.generic import GenericAdapter
+from ehr.people.identity import Grade, Matched, MatchResult, Person
+from ehr.people.matching import choose
 from ehr.records.fetched import State
-from ehr.testing.specimens.specimen import Spoilt, part
+from ehr.records.patient import PatientRef
+from ehr.records.people import Patient
+from ehr.testing.specimens.specimen import Spoilt, part, parts
 
 
 async def _first_page(route: Any, query: Any) -> AsyncGenerator[Any, None]:
@@ -57,6 +61,13 @@ def _every_remark_is_an_error(outcome: Any, profile: Any) -> Any:
     return verdict
 
 
+def _whoever_comes(person: Person, candidates: Sequence[Patient], **named: Any) -> MatchResult:
+    if not candidates:
+        return choose(person, candidates, **named)
+    one = candidates[0]
+    return Matched(PatientRef(str(one.id)), one, Grade.B, ("birth_date", "family", "given"))
+
+
 SPOILT: dict[str, tuple[int, Spoilt]] = {
     "the first page only": (66, part(ehr.fhir.session, "walk", _first_page)),
     "a search that fails midway read as whole": (72, part(ehr.fhir.session, "collect", _as_if_whole)),
@@ -68,7 +79,13 @@ SPOILT: dict[str, tuple[int, Spoilt]] = {
     "another patient's entries kept": (108, part(ehr.fhir.entries, "_patient_fault", lambda *given: None)),
     "a whole page lost for one bad entry": (102, part(ehr.fhir.paging, "read_page", _all_or_nothing)),
     "the first of two values taken": (105, part(ehr.records.clinical, "one_choice", lambda *given: None)),
-    "filters left to the server": (79, part(GenericAdapter, "_narrowed", lambda self, found, *rest: found)),
+    "filters left to the server": (
+        79,
+        parts(
+            part(ehr.fhir.find, "choose", _whoever_comes),
+            part(ehr.fhir.entries, "_patient_fault", lambda *given: None),
+        ),
+    ),
     "an expired paging session given up": (
         71,
         part(ehr.fhir.outcome, "is_expired", lambda status, codes, profile: False),

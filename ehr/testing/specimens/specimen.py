@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from ehr.providers.generic import AdapterParts
 from ehr.providers.registry import Provider
+from ehr.records.patient import Kind, PatientRef
 from ehr.testing.harness import ProviderHarness
 
 Spoilt = Callable[[ProviderHarness], AbstractContextManager[ProviderHarness]]
@@ -60,7 +61,7 @@ def parts(*spoils: Spoilt) -> Spoilt:
 
 
 class _Wrapped:
-    """An adapter whose reading methods go through another function."""
+    """An adapter whose ``read`` goes through another function."""
 
     def __init__(self, inner: Any, through: Callable[..., Awaitable[Any]]) -> None:
         self._inner = inner
@@ -73,27 +74,17 @@ class _Wrapped:
         await self._inner.aclose()
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if name not in _READING:
-            return found
+        return getattr(self._inner, name)
 
-        async def read(*given: Any, **named: Any) -> Any:
-            return await self._through(found, *given, **named)
-
-        return read
-
-
-_READING = frozenset(
-    {"patient", "conditions", "procedures", "medications", "allergies", "observations", "encounters",
-     "appointments", "reports", "imaging", "documents", "immunizations", "orders", "practitioner"}
-)  # fmt: skip
+    async def read(self, kind: Kind, ref: PatientRef) -> Any:
+        return await self._through(self._inner.read, kind, ref)
 
 
 def wrapped(new: Callable[[], Callable[..., Awaitable[Any]]]) -> Spoilt:
     """A specimen that changes what a good adapter reads.
 
     Args:
-        new: makes, for each time that the specimen is used, a function that is given the good method and its
+        new: makes, for each time that the specimen is used, a function that is given the good ``read`` and its
             arguments.
     """
 

@@ -40,18 +40,18 @@ async def _catchers(
     done: Callable[[Specimen], None],
 ) -> dict[str, tuple[int, ...]]:
     found = {}
-    with ServerPool() as hall:
+    with ServerPool() as pool:
         for specimen in specimens:
             found[specimen.name] = tuple(
-                [case.number for case in cases(specimen) if await _catches(case, specimen, hall)]
+                [case.number for case in cases(specimen) if await _catches(case, specimen, pool)]
             )
             done(specimen)
     return found
 
 
-async def _catches(case: Case, specimen: Specimen, hall: ServerPool) -> bool:
+async def _catches(case: Case, specimen: Specimen, pool: ServerPool) -> bool:
     harness = shipped_harness(specimen.provider)
     if case.not_applicable(harness.profile) is not None:
         return False
     with specimen.spoilt(harness) as bad:
-        return await play(case, bad, case.backends[0], hall) is not None
+        return await play(case, bad, case.backends[0], pool) is not None

@@ -13,7 +13,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from ehr.auth.authenticator import UNCURED_LEFT, Authenticator
+from ehr.auth.authenticator import TOKENS_REFUSED_LEFT, Authenticator
 from ehr.auth.external import Anonymous, ExternalCallable
 from ehr.auth.keys import Algorithm
 from ehr.auth.tokens import Flow, Token
@@ -80,8 +80,8 @@ async def test_a_server_that_refuses_every_token_it_gives_ends_the_logins(
     ehr: Sandbox, transport: Transport, auth: Authenticator
 ) -> None:
     ehr.faults = [Fault(RevokeToken())]
-    seen = [(await ask(transport, auth)).status for _ in range(UNCURED_LEFT)]
-    assert seen == [401] * UNCURED_LEFT
+    seen = [(await ask(transport, auth)).status for _ in range(TOKENS_REFUSED_LEFT)]
+    assert seen == [401] * TOKENS_REFUSED_LEFT
     before = ehr.witness.count("token")
     with pytest.raises(LoginRefused, match="then refuses them"):
         await ask(transport, auth)
@@ -92,7 +92,7 @@ async def test_one_forbidden_address_does_not_end_the_logins(
     ehr: Sandbox, transport: Transport, auth: Authenticator
 ) -> None:
     ehr.faults = [Fault(Status(401), When(resource_type="Condition"))]
-    for _ in range(UNCURED_LEFT + 1):
+    for _ in range(TOKENS_REFUSED_LEFT + 1):
         assert (await ask(transport, auth, "Condition/c1")).status == 401
         assert (await ask(transport, auth)).status == 200
 
@@ -122,7 +122,7 @@ async def test_an_expired_token_is_never_sent(
 async def test_a_refusal_is_asked_for_once_and_remembered(
     ehr: Sandbox, transport: Transport, auth: Authenticator
 ) -> None:
-    ehr.app.desk._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
+    ehr.app.server._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
     answers = await asyncio.gather(*(ask(transport, auth) for _ in range(20)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {LoginRefused}
     assert len({id(answer) for answer in answers}) == 20
@@ -290,17 +290,17 @@ async def test_a_server_that_wants_a_login_is_told_apart_from_one_that_forbids(s
         async with Transport(ehr.base_url, allow_http_loopback=True) as transport:
             auth = Authenticator(Anonymous(), monotonic=lambda: 0.0)
             ehr.faults = [Fault(Status(403))]
-            for _ in range(UNCURED_LEFT):
+            for _ in range(TOKENS_REFUSED_LEFT):
                 assert (await ask(transport, auth)).status == 403
             auth.check()
             ehr.faults = [Fault(Status(401))]
-            for _ in range(UNCURED_LEFT - 1):
+            for _ in range(TOKENS_REFUSED_LEFT - 1):
                 assert (await ask(transport, auth)).status == 401
             auth.check()
             ehr.faults = []
             await ask(transport, auth)  # what was answered in between starts the count anew
             ehr.faults = [Fault(Status(401))]
-            for _ in range(UNCURED_LEFT):
+            for _ in range(TOKENS_REFUSED_LEFT):
                 auth.check()
                 assert (await ask(transport, auth)).status == 401
             with pytest.raises(LoginRefused, match="wants a login"):
@@ -397,7 +397,7 @@ async def test_no_text_form_log_or_pickle_shows_a_token(
 async def test_no_exception_of_a_login_shows_an_assertion(
     ehr: Sandbox, transport: Transport, auth: Authenticator
 ) -> None:
-    ehr.app.desk._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
+    ehr.app.server._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
     with pytest.raises(LoginRefused) as refused:
         await ask(transport, auth)
     text = "".join(traceback.format_exception(refused.value)) + repr(vars(refused.value))

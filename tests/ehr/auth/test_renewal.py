@@ -34,7 +34,7 @@ def ehr(store: Store, time: FakeClock) -> Iterator[Sandbox]:
 
 def login_at(ehr: Sandbox, time: FakeClock) -> StoredLogin:
     """A login as the sandbox gives it."""
-    door = ehr.app.reception
+    door = ehr.app.login_routes
     assert door is not None
     import base64
     import hashlib

@@ -185,8 +185,8 @@ async def test_a_login_for_one_patient_reaches_nobody_else(
         assert report.one_patient
         assert browser.said()["scope"].split()[0] == "launch/patient"
         async with open_site_async(path, around(time)) as site:
-            found = await site.adapter.patient(PatientRef("ana"))
-            other = await site.adapter.patient(PatientRef("bob"))
+            found = await site.read(Kind.PATIENT, PatientRef("ana"))
+            other = await site.read(Kind.PATIENT, PatientRef("bob"))
         assert {found.state, other.state} == {State.OK, State.EMPTY}
 
 
@@ -237,7 +237,7 @@ async def test_a_person_logs_in_at_epic_in_the_same_way(
         path.write_text(text.replace("  allow_http", f"  headers: {{client_id: {APP}}}\n  allow_http"))
         assert (await log_in(path, time)).kept
         async with open_site_async(path, around(time)) as site:
-            assert (await site.adapter.patient(PatientRef("ana"))).state is State.OK
+            assert (await site.read(Kind.PATIENT, PatientRef("ana"))).state is State.OK
         ehr.witness.assert_tokens_stayed_home()
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from ehr.fhir.outcome import SearchFailed
 from ehr.fhir.paging import Budget
 from ehr.records.fetched import Fetched, State, complete, joined
 from ehr.records.patient import Condition, PatientRef
@@ -194,7 +193,6 @@ async def test_a_part_that_an_outage_left_is_to_be_asked_again(status: int, agai
     }
     found = await search(pages)
     assert (found.state, found.again) == (State.PARTIAL, again)
-    assert found.keep([]).again is again
     assert joined([complete(found.items), found]).again is again
 
 
@@ -300,20 +298,6 @@ async def test_repeats_do_not_make_up_for_missing_entries() -> None:
         "Condition?page=2": bundle(condition("a"), total=2),
     }
     assert (await search(unstable)).state is State.PARTIAL
-
-
-async def test_the_iterator_gives_pages_and_raises_at_a_failure() -> None:
-    server = Server(
-        {"Condition": bundle(condition("a"), next="Condition?page=2"), "Condition?page=2": answer({}, 500)}
-    )
-    seen = []
-    async with opened(server) as session:
-        with pytest.raises(SearchFailed) as caught:
-            async for page in session.pages(Condition, patient=P1):
-                seen += [record.id for record in page.records]
-    assert seen == ["a"]
-    assert caught.value.meaning is State.UNAVAILABLE
-    assert caught.value.state == "UNAVAILABLE"
 
 
 def _page_of(count: int, filler: str) -> str:

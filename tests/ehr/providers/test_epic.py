@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import pytest
 
 from ehr.errors import ConfigurationError, QuotaSpent, Unavailable
 from ehr.people.identity import Ambiguous, Grade, Matched, NotFound, Person, Undetermined
-from ehr.providers.adapter import CohortRef, Window
+from ehr.providers.adapter import CohortRef
+from ehr.providers.epic import EpicAdapter
 from ehr.records.care import DocumentContent
-from ehr.records.patient import Attachment, DocumentReference, PatientRef, State
+from ehr.records.patient import Attachment, DocumentReference, Observation, PatientRef, State
 from ehr.sandbox import ExpireSession, Fault, Remark, Sandbox, Status, When
 from ehr.sandbox.skin import Skin, skin_named
 from ehr.site import ClockAndWire, Site, open_site_async
@@ -292,7 +292,9 @@ async def test_pages_that_are_filtered_after_they_were_cut_are_read_to_the_end(t
     time = FakeClock()
     with Sandbox(hospital(), paged(2), clients=clients(), clock=time.now) as running:
         async with opened(running, tmp_path, time) as site:
-            found = await site.adapter.observations(AMY, window=Window(date(2009, 6, 1), date(2012, 1, 1)))
+            span = [("date", "ge2009-05-31"), ("date", "le2012-01-02")]
+            assert isinstance(site.adapter, EpicAdapter)
+            found = await site.adapter._session.search(Observation, span, patient=AMY)
             assert {one.id for one in found.require()} == {"o10", "o11"}
             assert found.pages > 6
 

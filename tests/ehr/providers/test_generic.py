@@ -1,4 +1,4 @@
-"""The generic adapter: windows and codes applied again here, practitioners, documents, support."""
+"""The generic adapter: practitioners, documents, support."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,14 @@ from ehr.errors import (
     LoginRefused,
     ReadError,
 )
-from ehr.providers.adapter import Window
 from ehr.providers.generic import AdapterParts, GenericAdapter, generic_adapter
 from ehr.providers.registry import provider
-from ehr.reading.cohort import READERS
-from ehr.records.codes import Code
 from ehr.records.patient import RESOURCES, DocumentReference, Kind, PatientRef, State
 from ehr.sandbox import Body, Fault, Sandbox, Status, When
 from ehr.sandbox.skin import skin_named
 from ehr.sandbox.store import store_of
 from ehr.site import open_site_async
-from tests.ehr.sandbox.synthetic import condition, observation, patient
+from tests.ehr.sandbox.synthetic import condition, patient
 from tests.ehr.site_folder import Folder, clients
 
 ANA = PatientRef("ana")
@@ -43,18 +39,6 @@ PDF = b"%PDF-1.7 \x00\xff bytes"
 def visit(key: str, start: str, status: str, who: str) -> dict[str, Any]:
     actors = [{"actor": {"reference": "Patient/ana"}}, {"actor": {"reference": f"Practitioner/{who}"}}]
     return {"resourceType": "Appointment", "id": key, "status": status, "start": start, "participant": actors}
-
-
-def encounter(key: str, start: str, end: str | None) -> dict[str, Any]:
-    period = {"start": start, **({} if end is None else {"end": end})}
-    return {
-        "resourceType": "Encounter",
-        "id": key,
-        "status": "finished",
-        "class": {"code": "AMB"},
-        "subject": {"reference": "Patient/ana"},
-        "period": period,
-    }
 
 
 def doctor(key: str) -> dict[str, Any]:
@@ -69,11 +53,6 @@ HELD = [
     condition("c1", "ana", "H35.3131", "2020-01-15"),
     condition("c2", "ana", "I10", "2018"),
     {key: value for key, value in condition("c3", "ana", "E11.9", "2019").items() if key != "onsetDateTime"},
-    *(observation(f"o{day}", "ana", f"2024-01-0{day}") for day in range(1, 6)),
-    encounter("e1", "2023-01-01", "2023-06-01"),
-    encounter("e2", "2023-05-05", "2023-05-06"),
-    encounter("e3", "2020-01-01", None),
-    encounter("e4", "2019-01-01", "2019-02-01"),
     *(doctor(key) for key in ("gp", "early", "late")),
     # As text the first would be the newest.
     visit("a1", "2024-03-01T23:00:00-08:00", "fulfilled", "late"),
@@ -111,44 +90,11 @@ def ids(found: Any) -> set[str]:
     return {record.id for record in found.require()}
 
 
-# --- narrowing ---------------------------------------------------------------------------------------------
-
-
-async def test_codes_are_compared_here_whatever_the_server_did(ehr: GenericAdapter) -> None:
-    wanted = [Code("icd10cm", "I10"), Code("icd10cm", "H35.3131")]
-    assert ids(await ehr.conditions(ANA, codes=wanted)) == {"c1", "c2"}
-    none = await ehr.conditions(ANA, codes=[Code("snomed", "I10")])
-    assert none.state is State.EMPTY
-
-
-async def test_a_window_keeps_what_may_lie_in_it_and_what_has_no_date(ehr: GenericAdapter) -> None:
-    window = Window(date(2018, 7, 1), date(2019, 12, 31))
-    assert ids(await ehr.conditions(ANA, window=window)) == {"c2", "c3"}  # 2018 may be July, c3 is undated
-    assert ids(await ehr.conditions(ANA, window=Window())) == {"c1", "c2", "c3"}
-
-
-async def test_a_window_includes_both_its_days(ehr: GenericAdapter) -> None:
-    window = Window(date(2024, 1, 2), date(2024, 1, 4))
-    assert ids(await ehr.observations(ANA, window=window)) == {"o2", "o3", "o4"}
-
-
-async def test_a_stay_counts_if_any_of_it_lies_in_the_window(ehr: GenericAdapter) -> None:
-    window = Window(date(2023, 5, 5), date(2023, 5, 5))
-    assert ids(await ehr.encounters(ANA, window=window)) == {"e1", "e2", "e3"}  # e3 has not ended
-
-
-@pytest.mark.parametrize(
-    "window", [Window(date.min, date.max), Window(None, date.max), Window(date.min, None)]
-)
-async def test_a_window_may_reach_to_the_ends_of_the_calendar(ehr: GenericAdapter, window: Window) -> None:
-    assert len(ids(await ehr.observations(ANA, window=window))) == 5
-
-
 # --- practitioners -----------------------------------------------------------------------------------------
 
 
 async def test_the_practitioner_is_of_the_newest_kept_visit_by_the_clock(ehr: GenericAdapter) -> None:
-    assert ids(await ehr.practitioner(ANA)) == {"late"}
+    assert ids(await ehr.read(Kind.PRACTITIONER, ANA)) == {"late"}
 
 
 async def test_without_a_kept_visit_the_record_names_the_practitioner(
@@ -157,18 +103,18 @@ async def test_without_a_kept_visit_the_record_names_the_practitioner(
     held = [one for one in HELD if one["resourceType"] != "Appointment"]
     with Sandbox(store_of(held), clients=clients()) as other:
         async with adapter_of(other, tmp_path) as ehr:
-            assert ids(await ehr.practitioner(ANA)) == {"gp"}
+            assert ids(await ehr.read(Kind.PRACTITIONER, ANA)) == {"gp"}
 
 
 async def test_without_the_visits_a_practitioner_is_not_certain(
     ehr: GenericAdapter, running: Sandbox
 ) -> None:
     running.faults = [Fault(Status(403), When(resource_type="Appointment"))]
-    found = await ehr.practitioner(ANA)
+    found = await ehr.read(Kind.PRACTITIONER, ANA)
     assert found.state is State.PARTIAL
     assert [record.id for record in found.items] == ["gp"]
     running.faults = [Fault(Status(403), When(resource_type=kind)) for kind in ("Appointment", "Patient")]
-    assert (await ehr.practitioner(ANA)).state is State.FORBIDDEN
+    assert (await ehr.read(Kind.PRACTITIONER, ANA)).state is State.FORBIDDEN
 
 
 # --- documents ---------------------------------------------------------------------------------------------
@@ -256,35 +202,35 @@ async def test_what_the_server_does_not_offer_is_unsupported_and_not_empty(
         ehr._session.capability = dataclasses.replace(capability, types=info.types - {"Condition"})
         assert ehr.supports(Kind.CONDITION).answer == "no"
         assert "neither the profile nor the server" in (ehr.supports(Kind.CONDITION).reason or "")
-        assert (await ehr.conditions(ANA)).state is State.UNSUPPORTED
+        assert (await ehr.read(Kind.CONDITION, ANA)).state is State.UNSUPPORTED
 
 
 async def test_what_was_not_granted_cannot_be_read(tmp_path: Path) -> None:
     with Sandbox(store_of(HELD), clients=clients("system/Patient.rs", narrows=True)) as running:
         async with adapter_of(running, tmp_path) as ehr:
-            await ehr.patient(ANA)
+            await ehr.read(Kind.PATIENT, ANA)
             assert ehr.supports(Kind.CONDITION).answer == "no"
             assert "scopes" in (ehr.supports(Kind.CONDITION).reason or "")
-            assert (await ehr.conditions(ANA)).state is State.FORBIDDEN
+            assert (await ehr.read(Kind.CONDITION, ANA)).state is State.FORBIDDEN
             assert ehr.supports(Kind.PATIENT).answer != "no"
 
 
 async def test_several_types_of_one_kind_are_one_answer(ehr: GenericAdapter, running: Sandbox) -> None:
-    assert (await ehr.medications(ANA)).state is State.EMPTY
-    assert (await ehr.orders(ANA)).state is State.EMPTY
+    assert (await ehr.read(Kind.MEDICATION, ANA)).state is State.EMPTY
+    assert (await ehr.read(Kind.ORDER, ANA)).state is State.EMPTY
     running.faults = [Fault(Status(403), When(resource_type="MedicationStatement"))]
-    assert (await ehr.medications(ANA)).state is State.FORBIDDEN
+    assert (await ehr.read(Kind.MEDICATION, ANA)).state is State.FORBIDDEN
 
 
 async def test_a_refused_login_is_an_error_from_every_method_and_leaves_no_task(
     running: Sandbox, tmp_path: Path
 ) -> None:
     async with adapter_of(running, tmp_path) as ehr:
-        running.app.desk._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
+        running.app.server._clients.clear()  # type: ignore[union-attr]  # the client is no longer registered
         before = asyncio.all_tasks()
-        for work in (ehr.patient(ANA), ehr.medications(ANA), ehr.practitioner(ANA), ehr.conditions(ANA)):
+        for kind in (Kind.PATIENT, Kind.MEDICATION, Kind.PRACTITIONER, Kind.CONDITION):
             with pytest.raises(LoginRefused):
-                await work
+                await ehr.read(kind, ANA)
         assert asyncio.all_tasks() == before
     assert running.witness.count("token") == 1
 
@@ -324,4 +270,4 @@ async def test_a_type_that_the_server_lacks_is_a_gap_unless_others_repeat_it(
         store_of([patient("ana", "Lopez", "Ana", "1990-01-01")]), ways, clients=clients()
     ) as running:
         async with adapter_of(running, tmp_path) as ehr:
-            assert (await READERS[kind](ehr, ANA)).state is state
+            assert (await ehr.read(kind, ANA)).state is state

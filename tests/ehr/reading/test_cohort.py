@@ -93,7 +93,7 @@ async def test_a_person_in_several_rows_is_asked_once_and_stands_in_each() -> No
     assert [reading.row.number for reading in found] == list(range(1, len(names) + 1))
     columns = [reading.record.columns["place"] for reading in found if reading.record]
     assert columns == [str(n) for n in range(1, len(names) + 1)]  # each row keeps its own columns
-    assert ehr.read[Kind.CONDITION] == len(set(names))
+    assert ehr.reads[Kind.CONDITION] == len(set(names))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_a_doubtful_match_never_yields_data(match: MatchResult) -> None:
     (reading,) = await everything(ehr, rows("a"))
     assert reading.match is match
     assert reading.record is None
-    assert not ehr.read
+    assert not ehr.reads
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ async def test_being_cancelled_leaves_no_task() -> None:
     run = asyncio.create_task(everything(ehr, rows("a", "b", "a", "c")))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert ehr.read[Kind.CONDITION] == 3
+    assert ehr.reads[Kind.CONDITION] == 3
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
@@ -308,7 +308,7 @@ async def test_a_kind_asked_twice_is_read_once_and_the_person_comes_with_the_mat
     ehr = FakeEHR()
     kinds = [Kind.CONDITION, Kind.CONDITION, Kind.PATIENT]
     reading = await read_one(ehr.adapter, rows("a")[0], kinds)
-    assert ehr.read == {Kind.CONDITION: 1}
+    assert ehr.reads == {Kind.CONDITION: 1}
     assert reading.record is not None
     assert set(reading.record.kinds) == {Kind.CONDITION, Kind.PATIENT}
     assert isinstance(reading.match, Matched)

@@ -36,7 +36,7 @@ async def read(
 
     rows = [Row(number, Person(id=f"p{number}")) for number in range(1, COUNT + 1)]
     ehr, patience = FakeEHR(finding=finding), OutageWait(longest_s, time.clock)
-    found = [one async for one in read_cohort(ehr.adapter, rows, [Kind.CONDITION], patience=patience)]
+    found = [one async for one in read_cohort(ehr.adapter, rows, [Kind.CONDITION], outage_wait=patience)]
     assert [one.row.number for one in found] == list(range(1, COUNT + 1))
     return sum(one.record is not None for one in found), tried, time.seconds
 
@@ -76,7 +76,7 @@ async def test_one_patient_who_always_brings_the_host_down_waits_no_longer_than_
 
     rows = [Row(1, Person(id="bad")), *(Row(number, Person(id=f"p{number}")) for number in range(2, 900))]
     ehr = FakeEHR(finding=finding)
-    found = [one async for one in read_cohort(ehr.adapter, rows, [], patience=OutageWait(60, time.clock))]
+    found = [one async for one in read_cohort(ehr.adapter, rows, [], outage_wait=OutageWait(60, time.clock))]
     assert isinstance(found[0].match, Undetermined) and found[0].again
     assert ehr.asked.count("bad") <= 61
 
@@ -90,7 +90,7 @@ async def test_who_was_read_in_part_is_not_asked_again_at_once() -> None:
     time, ehr = FakeClock(), FakeEHR(reading={Kind.CONDITION: refused})
     kinds, rows = [Kind.CONDITION, Kind.APPOINTMENT], [Row(1, Person(id="a"))]
     patience = OutageWait(60, time.clock)
-    (found,) = [one async for one in read_cohort(ehr.adapter, rows, kinds, patience=patience)]
+    (found,) = [one async for one in read_cohort(ehr.adapter, rows, kinds, outage_wait=patience)]
     assert found.record is not None and found.again
     assert found.record.kinds[Kind.APPOINTMENT].complete
     assert time.slept == []
@@ -104,5 +104,5 @@ async def test_any_other_failure_is_the_answer_at_once() -> None:
 
     rows = [Row(1, Person(id="a"))]
     ehr = FakeEHR(finding=finding)
-    found = [one async for one in read_cohort(ehr.adapter, rows, [], patience=OutageWait(60, time.clock))]
+    found = [one async for one in read_cohort(ehr.adapter, rows, [], outage_wait=OutageWait(60, time.clock))]
     assert (len(found), found[0].again, time.slept) == (1, True, [])

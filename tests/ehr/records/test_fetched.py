@@ -62,12 +62,6 @@ def test_complete_counts_what_it_got() -> None:
     assert (fetched.state, fetched.received, fetched.fetched_at) == (State.OK, 2, THEN)
 
 
-def test_a_filter_keeps_completeness() -> None:
-    assert complete(["a", "b"]).keep(["a"]).state is State.OK
-    assert complete(["a"]).keep([]).state is State.EMPTY
-    assert Fetched(("a",), State.PARTIAL).keep([]).state is State.PARTIAL
-
-
 def test_issues_are_added() -> None:
     first, second = Issue("a"), Issue("b", Severity.ERROR)
     assert complete(["x"]).with_issues([first]).with_issues([second]).issues == (first, second)

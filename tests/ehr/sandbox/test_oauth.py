@@ -259,7 +259,7 @@ async def test_without_a_good_token_nothing_is_read(
     for value in ("", "Bearer", "Bearer x", f"Basic {token}", f"Bearer {token}x"):
         answer = await client.get(f"{app.base_url}/Patient/ana", headers={"authorization": value})
         assert answer.status_code == 401
-    app.desk.revoke_all()  # type: ignore[union-attr]  # this app has a login
+    app.server.revoke_all()  # type: ignore[union-attr]  # this app has a login
     assert (await client.get(f"{app.base_url}/Patient/ana", headers=bearer)).status_code == 401
 
 

@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 from ehr.sandbox import SandboxApp, Skin, build_app, skin_named, store_of
-from ehr.sandbox.answers import Answer
 from ehr.sandbox.handlers import Service
-from ehr.sandbox.routes import Request
+from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.skin import OutcomeCode, Searching, Situation
 from tests.ehr.sandbox.synthetic import FakeClock, condition, patient, small_store
 

@@ -176,7 +176,7 @@ async def test_each_sign_of_too_much_halves_it(sign: str) -> None:
     ):
         assert (await transport.request("GET", "Patient/1")).status == 200
         host = transport._exchange.rates.host(transport.origin.authority)
-        assert host.places.allowed == 4
+        assert host.limit.allowed == 4
         assert transport.counters["halvings"] == 1
 
 
@@ -184,5 +184,5 @@ async def test_each_sign_of_too_much_halves_it(sign: str) -> None:
 async def test_other_trouble_is_no_sign_of_too_much(status: int) -> None:
     async with client(Scripted([says(status), says()])) as transport:
         await transport.request("GET", "Patient/1")
-        assert transport._exchange.rates.host(transport.origin.authority).places.allowed == 8
+        assert transport._exchange.rates.host(transport.origin.authority).limit.allowed == 8
         assert "halvings" not in transport.counters
