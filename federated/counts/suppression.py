@@ -1,20 +1,27 @@
-"""What a pod suppresses of its counts, so that no small one can be computed from the rest.
+"""What a pod holds back of its counts, so that no small one can be computed from the rest (7.4, rules 1 and 2).
 
-A *group* is a list of counts that add up to a published total. `protected` hides within one group: every hidden count
-looks the same, whether it is small or only protects a small one, so the reader cannot tell which is which. In a
-funnel many groups share patients: an eligible patient is also one who passed each criterion, and who is lost at the
-first step has failed the first criterion. So the rule of `held_back` is stated with patients and not with groups:
+`suppression.protected` hides within one group that adds up. Here many groups share patients: an eligible patient is
+also one who passed each criterion, and who is lost at the first step has failed the first criterion. So the rule is
+stated with patients and not with groups:
 
-    A small count may only be suppressed together with all that would change if one patient had been counted
+    A small count may only be held back together with all that would change if one patient had been counted
     elsewhere, so that everything that is shown would be the same.
 
 For each count of 1 to k - 1 there is such a patient, and with them another table of patients that shows the same and
 has another count there. This *what-if* is the proof that the count cannot be computed, whatever is subtracted from
-what. It holds for differences that are counts themselves (`CountCells.differences`) too. And what is suppressed of a
+what. It holds for differences that are counts themselves (`CountCells.differences`) too. And what is held back of a
 group that adds up is never small in all, so no small number of patients can be told apart by subtraction.
 
 Which what-if is taken is the pod's secret and the same in each answer: a reader who knows this rule, but not the
-secret, cannot tell from what is suppressed which of it is small.
+secret, cannot tell from what is held back which of it is small.
+
+Counts that may be shown to others: no small number, and none that subtraction gives back (7.4, rules 1 and 2).
+
+A *group* is a list of counts that add up to a published total. Every hidden count of a group looks the same,
+whether it is small or only protects a small one, so the reader cannot tell which is which.
+
+Each group and the funnel are safe on their own. Groups that share patients (the first step of a funnel loses
+whom the first criterion fails) can narrow each other: what is released together is for the policy to choose.
 """
 
 from __future__ import annotations
@@ -158,6 +165,9 @@ def _one_verdict_away(profile: Profile) -> list[Profile]:
 
 
 def _possible(one: WhatIf, counts: Sequence[int]) -> bool:
+    # Two, not one: an empty cell would be shown, so the reader knows that a cell held back has somebody in it, and a
+    # what-if that takes its only one is none to them. With "at least 1" counts of one patient can be solved for in
+    # whole numbers, about one table in 200 of few patients; with "at least 3" more is held back than is needed.
     return all(counts[position] >= 1 for position in bits_of(one.gains)) and all(
         counts[position] >= 2 for position in bits_of(one.loses)
     )

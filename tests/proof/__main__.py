@@ -9,6 +9,7 @@ python -m tests.proof --only dropouts --minutes 10
 python -m tests.proof --only thousand-pods
 python -m tests.proof --only kills
 python -m tests.proof --only task-kills
+python -m tests.proof --only marked-tests        every test with the marker ``proof``
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ PARTS = (
     "thousand-pods",
     "kills",
     "task-kills",
+    "marked-tests",
 )
 
 
@@ -100,6 +102,10 @@ def main(given: Sequence[str] | None = None) -> int:
         from tests.proof import task_kills
 
         held["task-kills"] = task_kills.run(chosen.seed)
+    if "marked-tests" in parts:
+        from tests.proof import marked_tests
+
+        held["marked-tests"] = marked_tests.run()
     for part, holds in held.items():
         sys.stderr.write(f"{part}: {'holds' if holds else 'DOES NOT HOLD'}; see docs/proof/{part}.md\n")
     return 0 if all(held.values()) else 1

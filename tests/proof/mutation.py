@@ -24,7 +24,7 @@ _DECIDING = (
     "decide/test_three_values.py",
     "decide/test_quantities.py",
     "decide/test_unknown.py",
-    "decide/test_time.py",
+    "decide/test_time*.py",
     "decide/test_evidence*.py",
     "decide/test_laterality.py",
     "trial/test_units.py",

@@ -10,6 +10,9 @@ from tests.proof import page
 from tests.proof.mutator import Key
 from tests.proof.samples import Sample, Survivor, digest
 
+BY_HAND = Path(__file__).with_name("by_hand.md")
+"""What was tried besides the samples, and what was found: the end of the page that is about `PAGE_OF_IT`."""
+PAGE_OF_IT = "mutation"
 _KILLED = "a test notices it now"
 _GONE = "its line is no longer there"
 _OPEN = "**not yet judged**"
@@ -157,6 +160,7 @@ def write(
             _modules(samples, reasons),
             "## Survivors",
             _survivors(samples, reasons),
+            *([BY_HAND.read_text(encoding="utf-8").rstrip()] if name == PAGE_OF_IT else ()),
         ],
         folder,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,32 @@ def test_every_module_has_tests_that_must_notice(module: str) -> None:
 def test_every_file_of_tests_that_is_named_is_there() -> None:
     named = {pattern for patterns in TARGETS.values() for pattern in patterns}
     assert sorted(pattern for pattern in named if not any(ROOT.glob(pattern))) == []
+
+
+TRIAL = """
+import sys
+from pathlib import Path
+from tests.proof.mutator import mutants
+from tests.proof.trials_of_mutants import baseline, load_libraries, run_all
+
+load_libraries()
+root, module, test = Path(sys.argv[1]), sys.argv[2], [sys.argv[3]]
+text = (root / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+one = next(each for each in mutants(module, text) if each.kind == "returns nothing")
+tried = run_all(root, [(one, test, 60.0)], 1, lambda *_: None)
+print(baseline(root, test, 60.0).how, *(verdict.how for _, verdict in tried))
+"""
+
+
+def test_a_changed_module_is_the_one_that_is_tested(tmp_path: Path) -> None:
+    """Also one of a package that brings a plug-in of pytest, whose modules pytest loads in its own way."""
+    module, test = "ehr.people.names", tmp_path / "test_loaded.py"
+    lines = [f"import {module} as it", "", "", "def test_it():"]
+    lines += ["    assert type(it.__spec__.loader).__name__ != '_Finder'", ""]
+    test.write_text("\n".join(lines), encoding="utf-8")
+    command = [sys.executable, "-c", TRIAL, str(ROOT), module, str(test)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["survived", "failed"]
 
 
 def test_a_sample_is_the_same_for_one_seed_and_drawn_over_all_modules() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof import mutation, mutation_page, samples
+from tests.proof import mutation, mutation_page, page, samples
 from tests.proof.mutator import mutants
 from tests.proof.samples import Sample, Survivor
 
@@ -54,6 +54,14 @@ def test_a_page_tells_mutants_that_no_sample_had_met_from_others(tmp_path: Path)
     assert "Of its 4 mutants no earlier sample had tried 3; of these 2 were killed (66.7%)." in text
     mutation_page.write("shop", [second], REASONS, 0.9, tmp_path)
     assert "no earlier sample" not in (tmp_path / "shop.md").read_text(encoding="utf-8")
+
+
+def test_what_was_tried_by_hand_stays_on_its_page(tmp_path: Path) -> None:
+    words = mutation_page.BY_HAND.read_text(encoding="utf-8")
+    for name in ("mutation", "shop"):
+        mutation_page.write(name, [FIRST], REASONS, 0.9, tmp_path)
+        assert (tmp_path / f"{name}.md").read_text(encoding="utf-8").endswith(words) is (name == "mutation")
+    assert (page.FOLDER / "mutation.md").read_text(encoding="utf-8").endswith(words)
 
 
 def test_samples_are_kept_and_only_the_same_one_is_replaced(tmp_path: Path) -> None:

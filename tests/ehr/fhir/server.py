@@ -15,6 +15,7 @@ import httpx
 from ehr.config import ProviderProfile
 from ehr.fhir.session import FhirSession
 from ehr.transport.client import Transport
+from ehr.transport.settings import Limits
 from tests.fakes.clock import FakeClock
 
 BASE = "https://ehr.example/api/r4"
@@ -91,11 +92,11 @@ def _again(answer: httpx.Response) -> httpx.Response:
 async def opened(
     server: Server, profile: ProviderProfile = PROFILE, **options: Any
 ) -> AsyncIterator[FhirSession]:
-    """A session over the real transport; changes to the profile go by ``change``."""
+    """A session over the real transport; changes to the profile go by ``change``, limits of it by ``limits``."""
     change = options.pop("change", {})
-    auth = options.pop("auth", None)
-    clock = FakeClock().clock
-    async with Transport(BASE, inner=httpx.MockTransport(server.handle), clock=clock) as transport:
+    auth, limits = options.pop("auth", None), options.pop("limits", Limits())
+    clock, inner = FakeClock().clock, httpx.MockTransport(server.handle)
+    async with Transport(BASE, inner=inner, clock=clock, limits=limits) as transport:
         yield FhirSession(
             transport,
             auth,

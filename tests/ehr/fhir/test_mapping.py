@@ -429,6 +429,7 @@ async def test_many_bad_entries_are_an_error() -> None:
     assert (await fetch(Condition, *good, *bad)).state is State.ERROR
     assert (await fetch(Condition, *good, *bad, quarantine_rate=0.5)).state is State.PARTIAL
     assert (await fetch(Condition, *bad[:4], good[0])).state is State.PARTIAL
+    assert (await fetch(Condition, *bad[:5], good[0])).state is State.ERROR
 
 
 async def test_vendors_slips_are_repaired_and_counted() -> None:

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from ehr.fhir.paging import Budget
-from ehr.records.fetched import Fetched, State, complete, joined
+from ehr.records.fetched import Fetched, Severity, State, complete, joined
 from ehr.records.patient import Condition, PatientRef
+from ehr.transport.settings import Limits
 from tests.ehr.fhir.server import BASE, Server, answer, bundle, condition, entry, opened, outcome
 
 P1 = PatientRef("p1")
@@ -53,6 +54,8 @@ async def test_a_repeat_with_a_higher_version_replaces_the_first() -> None:
         ({"lastUpdated": "2020-01-01T00:00:00Z"}, {"lastUpdated": "2021-01-01T00:00:00Z"}, "second"),
         ({"lastUpdated": "2021-01-01T00:00:00Z"}, {"lastUpdated": "2020-01-01T00:00:00Z"}, "first"),
         (None, {"versionId": "2"}, "first"),
+        ({"versionId": "9"}, {"versionId": "W/10", "lastUpdated": "2021-01-01T00:00:00Z"}, "second"),
+        ({"lastUpdated": "2021-01-01T00:00:00Z"}, {"lastUpdated": "2021-01-01T00:00:00Z"}, "first"),
     ]:
         old = condition("a", meta=first, onsetString="first")
         new = condition("a", meta=second, onsetString="second")
@@ -125,6 +128,70 @@ async def test_pages_that_bring_nothing_new_end_the_search() -> None:
     assert codes(found) == ["paging:no-progress"]
 
 
+async def test_empty_pages_between_new_entries_do_not_add_up() -> None:
+    """Vendors filter after paging: only pages without news in a row say that a search leads nowhere."""
+    brings = [["a"], [], [], ["b"], [], [], ["c"], [], [], ["d"]]
+    pages = {
+        f"Condition?page={number}": bundle(*map(condition, names), next=f"Condition?page={number + 1}")
+        for number, names in enumerate(brings)
+    }
+    last = {f"Condition?page={len(brings)}": bundle(condition("e"))}
+    found = await search(
+        {"Condition": pages["Condition?page=0"]} | pages | last, budget=Budget(unproductive=3)
+    )
+    assert (found.state, ids(found), codes(found)) == (State.OK, ["a", "b", "c", "d", "e"], [])
+
+
+async def test_a_link_back_to_the_first_page_is_noticed_before_it_is_followed() -> None:
+    """It was asked for by its parameters and not by a link, and is an address like any other."""
+
+    def pages(request: httpx.Request) -> httpx.Response:
+        if "page" in request.url.params:
+            return bundle(condition("b"), next=f"{BASE}/Condition?patient=p1&_count=100")
+        return bundle(condition("a"), next="Condition?page=2")
+
+    server = Server({"Condition": pages})
+    async with opened(server) as session:
+        found = await session.search(Condition, patient=P1)
+    assert server.asked == ["Condition?patient=p1&_count=100", "Condition?page=2"]
+    assert (found.state, ids(found), codes(found)) == (State.PARTIAL, ["a", "b"], ["paging:loop"])
+
+
+async def test_only_the_first_page_is_compared_with_what_was_asked() -> None:
+    """The own address of a later page names where it is, and no parameters."""
+    found = await search(
+        {
+            "Condition": bundle(
+                condition("a"), next="Condition?page=2", self_=f"{BASE}/Condition?patient=p1"
+            ),
+            "Condition?page=2": bundle(condition("b"), self_=f"{BASE}/Condition?page=2"),
+        }
+    )
+    assert (found.state, codes(found)) == (State.OK, [])
+
+
+async def test_a_request_of_a_search_ends_by_the_deadline_of_the_session() -> None:
+    sent = []
+    for deadline_s in (None, 0.1):
+        server = Server({"Condition": answer({}, 503)})
+        async with opened(server, deadline_s=deadline_s) as session:
+            assert (await session.search(Condition, patient=P1)).state is State.UNAVAILABLE
+        sent.append(len(server.requests))
+    assert sent[1] < sent[0]
+
+
+async def test_pages_of_one_type_keep_to_the_rate_of_the_type() -> None:
+    pages = {
+        "Condition": bundle(condition("a"), next="Condition?page=2"),
+        "Condition?page=2": bundle(next="Condition?page=3"),
+        "Condition?page=3": bundle(),
+    }
+    async with opened(Server(pages), limits=Limits(class_requests_per_s=0.1)) as session:
+        began = session.clock.monotonic()
+        await session.search(Condition, patient=P1)
+        assert session.clock.monotonic() - began >= 20
+
+
 EXPIRED = {"change": {"outcome_states": {"4113": "RESTART"}}}
 
 
@@ -150,6 +217,21 @@ async def test_an_expired_paging_session_is_begun_again_once(gone: httpx.Respons
     found = await search(twice, **EXPIRED)
     assert (found.state, ids(found)) == (State.PARTIAL, ["a"])
     assert "paging:session-expired" in codes(found)
+    assert found.again is True
+
+
+async def test_what_came_before_a_restart_counts_for_nothing() -> None:
+    """Neither as a repeat nor as an entry that could not be read, in whatever order it comes again."""
+    bad = [condition(f"bad{number}", code="x") for number in range(3)]
+    gone = [answer({}, 410), bundle(condition("c"), total=6)]
+    first = bundle(condition("a"), condition("b"), condition("a"), *bad, next="Condition?page=2")
+    other = bundle(condition("b"), condition("a"), *bad, next="Condition?page=2")
+    found = await search({"Condition": [first, other], "Condition?page=2": gone}, quarantine_rate=0.5)
+    assert (found.state, ids(found)) == (State.PARTIAL, ["b", "a", "c"])
+    assert (found.received, found.quarantined, found.repeats) == (6, 3, 0)
+    mended = bundle(condition("b"), condition("a"), next="Condition?page=2")
+    found = await search({"Condition": [first, mended], "Condition?page=2": [*gone[:1], bundle()]})
+    assert (found.state, ids(found)) == (State.OK, ["b", "a"])
 
 
 @pytest.mark.parametrize(
@@ -176,6 +258,12 @@ async def test_a_failure_midway_leaves_a_part_and_never_a_whole(failure: Any) ->
     assert found.issues
 
 
+async def test_a_search_that_failed_is_not_blamed_for_a_low_count_too() -> None:
+    cut = bundle(condition("a"), next="Condition?page=2", total=9)
+    found = await search({"Condition": cut, "Condition?page=2": answer({}, 403)})
+    assert (found.state, codes(found)) == (State.PARTIAL, ["http-403"])
+
+
 async def test_a_total_beside_nothing_is_no_empty_record() -> None:
     for pages in ({"Condition": bundle(total=3)}, {"Condition": bundle(total=1, next="Condition?page=2")}):
         found = await search(pages | {"Condition?page=2": bundle()})
@@ -196,6 +284,43 @@ async def test_a_part_that_an_outage_left_is_to_be_asked_again(status: int, agai
     assert joined([complete(found.items), found]).again is again
 
 
+async def test_a_part_with_an_entry_that_nobody_can_read_is_asked_again_after_an_outage_too() -> None:
+    pages = {
+        "Condition": bundle(condition("a"), condition("bad", code="x"), next="Condition?page=2"),
+        "Condition?page=2": answer({}, 503),
+    }
+    assert (await search(pages)).again is True
+    assert (await search(pages | {"Condition?page=2": bundle()})).again is False
+
+
+async def test_one_of_several_searches_that_an_outage_cut_is_asked_again() -> None:
+    """Where a vendor wants each category by itself, the parts become one answer, and none of it is lost."""
+    whole = bundle(condition("a"), condition("b"))
+    pages = {
+        "Condition?patient=p1&category=x&_count=100": whole,
+        "Condition?patient=p1&category=y&_count=100": bundle(condition("b"), next="Condition?page=2"),
+        "Condition?page=2": answer({}, 503),
+    }
+    apart = {"fan_out": {"Condition": ("category", ("x", "y"))}}
+    found = await search(pages, change=apart)
+    assert (found.state, ids(found), found.repeats) == (State.PARTIAL, ["a", "b"], 1)
+    assert found.again is True
+    found = await search(pages | {"Condition?page=2": bundle(condition("c"))}, change=apart)
+    assert (found.state, ids(found), found.again) == (State.OK, ["a", "b", "c"], False)
+
+
+async def test_records_without_an_id_are_all_kept() -> None:
+    """Nobody can tell whether they are repeats, so none is taken for one."""
+    nameless = [condition(None, onsetString=text) for text in "pqr"]
+    pages = {
+        "Condition": bundle(condition("a"), *nameless[:2], condition("a"), next="Condition?page=2"),
+        "Condition?page=2": bundle(nameless[2]),
+    }
+    found = await search(pages)
+    assert (ids(found), found.repeats) == (["a", None, None, None], 1)
+    assert [record.onset_string for record in found.items] == [None, "p", "q", "r"]
+
+
 async def test_a_link_to_another_host_is_refused_and_nothing_is_sent() -> None:
     for link in (
         "https://evil.example/api/r4/Condition?page=2",
@@ -211,6 +336,7 @@ async def test_a_link_to_another_host_is_refused_and_nothing_is_sent() -> None:
             found = await session.search(Condition, patient=P1)
         assert (found.state, ids(found)) == (State.PARTIAL, ["a"])
         assert codes(found) == ["security:foreign-next-link"]
+        assert found.issues[0].severity is Severity.SECURITY
         assert len(server.requests) == 1
 
 

@@ -331,6 +331,14 @@ async def test_a_self_link_without_the_patient_says_that_it_was_ignored(applied:
         assert (await session.search(Condition, patient=P1)).state is State.ERROR
 
 
+async def test_the_patient_may_be_ignored_under_either_name() -> None:
+    subject = {"search_parameters": {"Condition": frozenset({"subject"})}}
+    answers = {"Condition": bundle(condition(), self_=SELF + "?_count=100")}
+    async with opened(Server(answers), change=subject) as session:
+        found = await session.search(Condition, patient=P1)
+    assert (found.state, codes(found)) == (State.PARTIAL, ["security:patient-parameter-ignored"])
+
+
 @pytest.mark.parametrize(
     "applied", ["?patient=p1", "?subject=Patient%2Fp1", "?patient:Patient=p1&_count=5", "?_getpages=abc"]
 )

@@ -104,6 +104,19 @@ def test_a_patient_whose_server_failed_is_asked_again(path: Path) -> None:
     assert b'"n":1' not in path.read_bytes()  # nothing is kept of what counts for nothing
 
 
+def test_a_stored_row_whose_server_fails_at_the_next_start_is_asked_once_more(path: Path) -> None:
+    """Its old result must not come back; and that it waits is written down once."""
+    fill(path)
+    second = opened(path)
+    second.add([Done(2, "other", {"n": 9}, again=True)])
+    size = path.stat().st_size
+    second.add([Done(2, "other", {"n": 9}, again=True)])
+    assert path.stat().st_size == size
+    assert b'"n":9' not in path.read_bytes()
+    second.close(finished=False)
+    assert set(opened_only(path).done) == {1, 3}
+
+
 def test_all_rows_of_one_person_are_stored_or_none(path: Path) -> None:
     first = opened(path)
     first.add([Done(1, "k1", {"n": 1}), Done(900, "k900", {"n": 9})])
@@ -164,6 +177,20 @@ def test_a_file_of_another_run_is_put_aside_and_not_mixed_in(path: Path, head: b
     assert set(opened_only(path).done) == {2}
 
 
+def test_what_is_no_progress_is_put_aside_even_without_an_end_of_line(path: Path) -> None:
+    """Only the cut beginning of a head is thrown away; anything else may be somebody's."""
+    path.parent.mkdir()
+    for others in (b"my notes", b'{"run"; my notes'):
+        path.write_bytes(others)
+        assert not opened_only(path).resumes
+        assert path.with_name(path.name + PUT_ASIDE).read_bytes() == others
+    for cut in (b"", b'{"ru', b'{"run": {"tri'):
+        path.write_bytes(cut)
+        assert not opened_only(path).resumes
+        assert not path.exists()
+    assert path.with_name(path.name + PUT_ASIDE).read_bytes() == b'{"run"; my notes'
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -185,6 +212,10 @@ def test_a_line_that_makes_no_sense_is_left_out(path: Path, line: bytes) -> None
 
 def test_the_file_is_its_owner_s_alone(path: Path) -> None:
     fill(path)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    opened_only(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -226,6 +257,59 @@ def test_what_is_written_is_brought_to_the_disk_now_and_then(
         made.add([Done(row, f"k{row}", {"n": row})])
         assert len(path.read_bytes().splitlines()) == row + 1
     assert len(synced) == 3
+
+
+def test_two_runs_never_write_into_one_file(path: Path) -> None:
+    """Whether the other one has the file now, or began and stopped since this one looked."""
+    late = opened_only(path)
+    running = opened(path)
+    running.add([Done(1, "k1", {"n": 1})])
+    with pytest.raises(ConfigurationError, match="another run"):
+        opened_only(path)
+    with pytest.raises(ConfigurationError, match="another run"):
+        late.start({})
+    running.close(finished=False)
+    stored = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="another run"):
+        late.start({})
+    assert path.read_bytes() == stored
+    resuming = opened_only(path)
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="another run"):
+        resuming.start({})
+
+
+@pytest.mark.parametrize("new", [None, b""])
+def test_a_file_that_goes_away_before_it_is_locked_is_not_gone_on_with(
+    path: Path, new: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had the lock has finished: its patients are in its results, and their file is gone."""
+    fill(path)
+    real = checkpoint.fcntl.flock
+
+    def finished(handle: int, how: int) -> None:
+        path.unlink()
+        if new is not None:
+            path.write_bytes(new)
+        real(handle, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.fcntl, "flock", finished)
+        late = opened_only(path)
+    assert (late.resumes, late.done) == (False, {})
+
+
+@pytest.mark.timeout(20)
+def test_no_link_and_no_pipe_is_read_as_progress(path: Path, tmp_path: Path) -> None:
+    fill(path)
+    stored = path.rename(tmp_path / "elsewhere")
+    path.symlink_to(stored)
+    with pytest.raises(ConfigurationError, match="a link, or no plain file"):
+        opened_only(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError, match="a link, or no plain file"):
+        opened_only(path)
 
 
 def test_a_full_disk_at_the_start_leaves_nothing_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

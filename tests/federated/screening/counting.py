@@ -86,7 +86,9 @@ class Reader:
 
     def bounds(self, pod: int, place: int) -> tuple[int, int]:
         """The smallest and the largest number that a cell of a pod can have."""
-        row = self._row(pod, self.inside[place])
+        return self._between(self._row(pod, self.inside[place]))
+
+    def _between(self, row: np.ndarray) -> tuple[int, int]:
         ends = []
         for sign in (1, -1):
             found = milp(
@@ -102,4 +104,21 @@ class Reader:
         for place, count in enumerate(true):
             if 0 < count < smallest and len(set(self.bounds(pod, place))) == 1:
                 found.append(self.cells.names[place])
+        return found
+
+    def given_away(self, pod: int, smallest: int, true: Sequence[int]) -> list[tuple[list[str], list[str]]]:
+        """The small numbers of a pod that only one number fits: cells, differences that are counts of patients
+        themselves, and what is held back of a group that adds up; each as the names added and those taken."""
+        hidden = self.published[pod].hidden
+        asked = [(1 << place, 0) for place in range(1, len(true))]
+        asked += [*self.cells.differences, *((group & hidden, 0) for group in self.cells.partitions)]
+        found = []
+        for parts in asked:
+            added, taken = ([place for place in range(len(true)) if part >> place & 1] for part in parts)
+            number = sum(true[place] for place in added) - sum(true[place] for place in taken)
+            if not 0 < number < smallest:
+                continue
+            row = self.inside[added].sum(axis=0) - self.inside[taken].sum(axis=0)
+            if len(set(self._between(self._row(pod, row)))) == 1:
+                found.append(([self.cells.names[p] for p in added], [self.cells.names[p] for p in taken]))
         return found
