@@ -23,13 +23,11 @@ from pathlib import Path
 from federated.counts.differencing import MEMBER_BYTES, Counted, too_close
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused
 from federated.owner.policy import Policy
-from federated.store import Ledger
+from federated.store import Store, StoreKind
 from secure_agg import PodPolicy
 from secure_agg.privacy import epsilon as epsilon_of
 
 FILE = "budgets.db"
-APPLICATION = 0x7456_4201
-VERSION = 1
 _TABLES = (
     "create table used (model text primary key, predictions integer not null check (predictions >= 0)) strict",
     "create table shares (model text not null, task blob not null, granted integer not null, "
@@ -47,6 +45,17 @@ _TABLES = (
 _OPENED = (
     "create table if not exists opened (question blob not null, cohort blob not null, counts text not null, "
     "primary key (question, cohort, counts)) strict"
+)
+_UNUSABLE = (
+    f"{FILE} in the pod's state folder {{how}}; every task is refused. Bring it back from a backup together "
+    "with the files beside it; what was spent since the backup is then forgotten."
+)
+_KIND = StoreKind(
+    application=0x7456_4201,
+    version=1,
+    tables=_TABLES,
+    unusable=_UNUSABLE,
+    unwritable=_UNUSABLE.format(how="cannot be written"),
 )
 
 
@@ -124,16 +133,20 @@ class BudgetLedger:
     Args:
         folder: the pod's state folder; made if it is missing.
         quotas: predictions by model, over all tasks; a model without one has no limit.
+        read_only: only look, also while the pod runs.
 
     Raises:
         ConfigurationError: the file is damaged, foreign, or gone. Every task must then be refused.
     """
 
-    def __init__(self, folder: Path, quotas: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, quotas: Mapping[str, int] | None = None, *, read_only: bool = False
+    ) -> None:
         self.quotas = dict(quotas or {})
-        self._ledger = Ledger(folder / FILE, _TABLES, APPLICATION, VERSION)
-        with self._ledger.transaction() as db:
-            db.execute(_OPENED)  # a ledger of an earlier release lacks it
+        self._ledger = Store(folder / FILE, _KIND, read_only=read_only)
+        if not read_only:
+            with self._ledger.transaction() as db:
+                db.execute(_OPENED)  # a ledger of an earlier release lacks it
 
     def close(self) -> None:
         """Let go of the file; may be called again."""

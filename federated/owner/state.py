@@ -1,30 +1,35 @@
 """What a pod must remember over a crash: the tasks that it has accepted, and every masked round that it has entered.
 
 One SQLite file in the pod's state folder, written through to the disk before anything that depends on it is sent. A
-file that cannot be read, or that is gone although there was one (``pod.id`` says so), stops the pod: one that began
-afresh could release a round twice.
+file that cannot be read, that is gone although there was one (``pod.id`` says so), or that is another pod's stops the
+pod: with it a round could be released twice.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ehr.auth.keys import write_owner_only
-from federated.errors import ConfigurationError
-from federated.store import one_process, owner_only
+from federated.store import Store, StoreKind
 from secure_agg import PodJournal, SecureAggError, read_journal
 
-FILE, MARK = "pod.db", "pod.id"
-VERSION = 1
-_TABLES = (
-    "create table masked (id integer primary key check (id = 1), journal blob not null) strict",
-    "create table tasks (hash blob primary key, spec blob not null, signature blob not null, "
-    "accepted text not null, state text not null, reason text not null) strict",
+FILE = "pod.db"
+_KIND = StoreKind(
+    application=0x7456_5001,
+    version=1,
+    tables=(
+        "create table masked (id integer primary key check (id = 1), journal blob not null) strict",
+        "create table tasks (hash blob primary key, spec blob not null, signature blob not null, "
+        "accepted text not null, state text not null, reason text not null) strict",
+    ),
+    unusable=f"{FILE} in the state folder {{how}}; the pod takes part in nothing. Bring back this pod's own {FILE} "
+    "with its pod.id from a backup, or give the pod a new identity and an empty state folder.",
+    unwritable=f"{FILE} in the pod's state folder cannot be written; nothing was sent.",
+    alone="another process of this pod is running",
+    adopts=True,
+    journal_mode="delete",  # whoever copies the file after a kill has every round that was promised
 )
 
 
@@ -53,27 +58,23 @@ class PodState:
 
     Args:
         folder: the state folder; made if it is missing.
+        key: the pod's public key, where the caller knows it; the file is bound to it.
         read_only: only look, also while the pod runs.
 
     Raises:
-        ConfigurationError: it cannot be read or is gone, or another process of this pod is running; every later write
-            may raise it too, where the disk is full.
+        ConfigurationError: it cannot be read, is gone or another pod's, or another process of this pod is running;
+            every later call may raise it too, where the disk is full or fails.
     """
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
-        self._lock: sqlite3.Connection | None = None
+    def __init__(self, folder: Path, key: bytes | None = None, *, read_only: bool = False) -> None:
         self._storing = threading.Lock()
-        if not read_only:
-            self._lock = one_process(folder / "pod.lock", "another process of this pod is running")
+        self._store = Store(folder / FILE, _KIND, key=key, read_only=read_only)
         try:
-            self._db, self._journal = _opened(folder, read_only=read_only)
-        except (OSError, sqlite3.Error, SecureAggError):
-            if self._lock is not None:
-                self._lock.close()
-            raise ConfigurationError(
-                f"{FILE} in the state folder is gone or cannot be read; the pod takes part in nothing. Bring back "
-                "the file of a backup, or give the pod a new identity and an empty state folder."
-            ) from None
+            rows = self._store.rows("select journal from masked")
+            self._journal = read_journal(rows[0][0]) if rows else PodJournal()
+        except SecureAggError:
+            self._store.close()
+            raise self._store.unusable("is damaged") from None
 
     @property
     def journal(self) -> PodJournal:
@@ -89,67 +90,28 @@ class PodState:
                 if known is None or not known.released:
                     records[record.spec_hash] = record
             merged = PodJournal(records=tuple(records.values()))
-            self._write("insert or replace into masked values (1, ?)", (merged.to_bytes(),))
+            self._store.write("insert or replace into masked values (1, ?)", merged.to_bytes())
             self._journal = merged
 
     def accept(self, task: AcceptedTask) -> None:
         """Remember a task before the pod says that it takes part."""
         row = (task.hash, task.spec, task.signature, task.accepted, task.state, task.reason)
-        self._write("insert or ignore into tasks values (?, ?, ?, ?, ?, ?)", row)
+        self._store.write("insert or ignore into tasks values (?, ?, ?, ?, ?, ?)", *row)
 
     def ended(self, task: bytes, state: str, reason: str) -> None:
         """Remember that a task has ended."""
-        self._write("update tasks set state = ?, reason = ? where hash = ?", (state, reason, task))
-
-    def _write(self, statement: str, row: tuple[Any, ...]) -> None:
-        try:
-            self._db.execute(statement, row)
-        except sqlite3.Error:
-            raise ConfigurationError(
-                f"{FILE} in the pod's state folder cannot be written; nothing was sent."
-            ) from None
+        self._store.write("update tasks set state = ?, reason = ? where hash = ?", state, reason, task)
 
     def task(self, task: bytes) -> AcceptedTask | None:
         """A task by its hash."""
-        row = self._db.execute("select * from tasks where hash = ?", (task,)).fetchone()
-        return None if row is None else AcceptedTask(*row)
+        rows = self._store.rows("select * from tasks where hash = ?", task)
+        return AcceptedTask(*rows[0]) if rows else None
 
     def tasks(self) -> Iterator[AcceptedTask]:
         """All tasks, oldest first."""
-        for row in self._db.execute("select * from tasks order by accepted, hash").fetchall():
+        for row in self._store.rows("select * from tasks order by accepted, hash"):
             yield AcceptedTask(*row)
 
     def close(self) -> None:
         """Let go of the file; may be called again."""
-        self._db.close()
-        if self._lock is not None:
-            self._lock.close()
-
-
-def _opened(folder: Path, *, read_only: bool) -> tuple[sqlite3.Connection, PodJournal]:
-    known = (folder / MARK).exists()
-    if not read_only:
-        owner_only(folder / FILE)
-    db = sqlite3.connect(folder / FILE, isolation_level=None, timeout=10, check_same_thread=False)
-    try:
-        _prepare(db, may_begin=not (read_only or known))
-        if not (read_only or known):
-            write_owner_only(folder / MARK, f"There must be a {FILE} beside this file.\n".encode())
-        row = db.execute("select journal from masked").fetchone()
-        return db, PodJournal() if row is None else read_journal(row[0])
-    except BaseException:
-        db.close()
-        raise
-
-
-def _prepare(db: sqlite3.Connection, *, may_begin: bool) -> None:
-    db.execute("pragma synchronous = full")
-    version = db.execute("pragma user_version").fetchone()[0]
-    if version == 0 and may_begin and not db.execute("select 1 from sqlite_master").fetchone():
-        db.execute("begin immediate")
-        for statement in _TABLES:
-            db.execute(statement)
-        db.execute(f"pragma user_version = {VERSION}")
-        db.execute("commit")
-    elif version != VERSION:
-        raise sqlite3.DatabaseError
+        self._store.close()

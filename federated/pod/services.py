@@ -215,9 +215,8 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
             around.observe,
         )
         peers = {**policy.peers, federation.name: identity.public}
-        pod = Pod(
-            federation.name, identity, policy.modellers, peers, premises, PodState(state), clock=around.clock
-        )
+        memory = PodState(state, identity.public)
+        pod = Pod(federation.name, identity, policy.modellers, peers, premises, memory, clock=around.clock)
         held.pop_all()
         return pod
 
@@ -269,7 +268,7 @@ def pod_status(path: Path) -> dict[str, Any]:
         raise ConfigurationError("the pod has no state yet: it has never been run.")
     folder = path.parent / federation.state
     state = PodState(folder, read_only=True)
-    budgets = BudgetLedger(folder, file.policy.budgets.inferences)
+    budgets = BudgetLedger(folder, file.policy.budgets.inferences, read_only=True)
     try:
         tasks = [
             {

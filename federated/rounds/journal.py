@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import math
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,27 +24,36 @@ from typing import Any, Literal
 import msgspec
 
 from federated.errors import ConfigurationError
-from federated.store import one_process, owner_only
+from federated.store import Store, StoreKind, is_begun
 
-VERSION = 1
 DATABASE = "task.db"
 
 Buffer = bytes | bytearray | memoryview
 EventKind = Literal["message", "lost", "late", "sum"]
 RoundState = Literal["open", "done", "failed"]
 
-_TABLES = """
-create table about (name text primary key, value blob not null) strict;
-create table pods (name text primary key, code text not null, sentence text not null) strict;
-create table rounds (
-    seq integer primary key, purpose text not null, number integer not null, started real not null,
-    plan blob not null, state text not null, outcome blob not null
-) strict;
-create table events (
-    id integer primary key autoincrement, seq integer not null, kind text not null, pod text not null,
-    at real not null, data blob not null
-) strict;
-"""
+_UNWRITABLE = (
+    "the log of the task cannot be written: its disk is full, or its folder is gone or read-only. What was "
+    "done before is kept; make room, and the same command goes on."
+)
+_KIND = StoreKind(
+    application=0x7456_5401,
+    version=1,
+    tables=(
+        "create table about (name text primary key, value blob not null) strict",
+        "create table pods (name text primary key, code text not null, sentence text not null) strict",
+        "create table rounds (seq integer primary key, purpose text not null, number integer not null, "
+        "started real not null, plan blob not null, state text not null, outcome blob not null) strict",
+        "create table events (id integer primary key autoincrement, seq integer not null, kind text not null, "
+        "pod text not null, at real not null, data blob not null) strict",
+    ),
+    unusable="the log in the task's folder {how}; nothing was run. Keep it, and give another folder.",
+    unwritable=_UNWRITABLE,
+    alone="another process works on this task",
+    durable=False,  # a message that a power cut took is asked for again; see above
+    marked=False,  # a folder that was emptied is a new task's; what lies there says itself whose task it is
+    adopts=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,90 +118,51 @@ class Journal:
         self.quiet_s = math.inf if folder is None else _quiet_s(folder)
         self._blobs: dict[str, Buffer] = {}
         self._known: dict[int, LoggedRound] | None = None
-        self._lock: sqlite3.Connection | None = None
-        try:
-            if folder is not None and not read_only:
-                self._lock = one_process(folder / "task.lock", "another process works on this task")
-            self._db = self._opened(read_only)
-        except (OSError, sqlite3.Error):
-            if self._lock is not None:
-                self._lock.close()
-            raise ConfigurationError(
-                "the folder of the task holds a log that cannot be read or written; nothing was run. Keep it, and "
-                "give another folder."
-            ) from None
+        place = None if folder is None else folder / DATABASE
+        self._store = Store(place, _KIND, read_only=read_only)
 
     @property
     def durable(self) -> bool:
         """Whether it outlives this process."""
         return self.folder is not None
 
-    def _opened(self, read_only: bool) -> sqlite3.Connection:
-        if self.folder is not None and not read_only:
-            owner_only(self.folder / DATABASE)
-        place = "file::memory:" if self.folder is None else (self.folder / DATABASE).absolute().as_uri()
-        # Who only looks must not change when the file was last written.
-        db = sqlite3.connect(place + "?mode=ro" * read_only, isolation_level=None, timeout=10, uri=True)
-        try:
-            known = db.execute("pragma user_version").fetchone()[0]
-            if known == 0 and not read_only and not db.execute("select 1 from sqlite_master").fetchone():
-                db.execute("pragma journal_mode = wal")
-                with _Transaction(db):
-                    for statement in _TABLES.split(";"):
-                        db.execute(statement)
-                    db.execute(f"pragma user_version = {VERSION}")
-            elif known != VERSION:
-                raise sqlite3.DatabaseError
-            db.execute("pragma synchronous = normal")
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
-        return db
-
     def close(self) -> None:
         """Let go of the files."""
-        self._db.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._store.close()
 
     def tell(self, name: str, value: Any) -> None:
         """Store a fact of the task."""
-        with _writing():
-            self._db.execute(
-                "insert or replace into about values (?, ?)", (name, msgspec.msgpack.encode(value))
-            )
+        self._store.write("insert or replace into about values (?, ?)", name, msgspec.msgpack.encode(value))
 
     def told(self, name: str, default: Any = None) -> Any:
         """A fact that was stored."""
-        row = self._db.execute("select value from about where name = ?", (name,)).fetchone()
-        return default if row is None else msgspec.msgpack.decode(row[0])
+        rows = self._store.rows("select value from about where name = ?", name)
+        return msgspec.msgpack.decode(rows[0][0]) if rows else default
 
     def answer(self, pod: str, code: str, sentence: str) -> None:
         """Store what a pod said to the task."""
-        with _writing():
-            self._db.execute("insert or replace into pods values (?, ?, ?)", (pod, code, sentence))
+        self._store.write("insert or replace into pods values (?, ?, ?)", pod, code, sentence)
 
     def answers(self) -> dict[str, tuple[str, str]]:
         """Pod to code and sentence, for those that have answered."""
         return {
-            name: (code, text) for name, code, text in self._db.execute("select * from pods order by name")
+            name: (code, text) for name, code, text in self._store.rows("select * from pods order by name")
         }
 
     def begin(self, this: LoggedRound) -> None:
         """Store a round before anybody is asked."""
         plan = msgspec.msgpack.encode(dict(this.plan))
         row = (this.seq, this.purpose, this.number, this.started, plan)
-        with _writing():
-            self._db.execute("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", row)
+        self._store.write("insert into rounds values (?, ?, ?, ?, ?, 'open', x'')", *row)
         if self._known is not None:
             self._known[this.seq] = replace(this, plan=msgspec.msgpack.decode(plan))
 
     def end(self, seq: int, state: RoundState, outcome: Mapping[str, Any]) -> None:
         """Store how a round ended, and forget its messages."""
         packed = msgspec.msgpack.encode(dict(outcome))
-        with _writing(), _Transaction(self._db):
-            self._db.execute("update rounds set state = ?, outcome = ? where seq = ?", (state, packed, seq))
-            self._db.execute("delete from events where seq = ?", (seq,))
+        with self._store.transaction() as db:
+            db.execute("update rounds set state = ?, outcome = ? where seq = ?", (state, packed, seq))
+            db.execute("delete from events where seq = ?", (seq,))
         if self._known is not None and seq in self._known:
             came_to = msgspec.msgpack.decode(packed)
             self._known[seq] = replace(self._known[seq], state=state, outcome=came_to)
@@ -206,7 +175,7 @@ class Journal:
         return list(self._known.values())
 
     def _read_rounds(self) -> list[LoggedRound]:
-        rows = self._db.execute(
+        rows = self._store.rows(
             "select seq, purpose, number, started, plan, state, outcome from rounds order by seq"
         )
         return [
@@ -225,12 +194,11 @@ class Journal:
     def note(self, seq: int, event: Event) -> None:
         """Store what happened in a round, before anything follows from it."""
         row = (seq, event.kind, event.pod, event.at, event.data)
-        with _writing():
-            self._db.execute("insert into events (seq, kind, pod, at, data) values (?, ?, ?, ?, ?)", row)
+        self._store.write("insert into events (seq, kind, pod, at, data) values (?, ?, ?, ?, ?)", *row)
 
     def events(self, seq: int) -> list[Event]:
         """What happened in a round, in order."""
-        rows = self._db.execute("select kind, pod, at, data from events where seq = ? order by id", (seq,))
+        rows = self._store.rows("select kind, pod, at, data from events where seq = ? order by id", seq)
         return [Event(*row) for row in rows]
 
     def store_blob(self, name: str, *parts: Buffer) -> None:
@@ -291,38 +259,16 @@ def _sync(folder: Path) -> None:
 def _writing() -> Iterator[None]:
     try:
         yield
-    except (OSError, sqlite3.Error):
-        raise ConfigurationError(
-            "the log of the task cannot be written: its disk is full, or its folder is gone or read-only. What was "
-            "done before is kept; make room, and the same command goes on."
-        ) from None
-
-
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("begin immediate")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._db.execute("commit" if kind is None else "rollback")
+    except OSError:
+        raise ConfigurationError(_UNWRITABLE) from None
 
 
 def open_existing(folder: Path) -> Journal | None:
     """The log of a folder to look at, if a task was begun there."""
-    if not (folder / DATABASE).exists() or _is_empty(folder / DATABASE):
+    if not (folder / DATABASE).exists() or not is_begun(folder / DATABASE, _KIND):
         return None
     journal = Journal(folder, read_only=True)
     if journal.told("spec") is not None:
         return journal
     journal.close()
     return None
-
-
-def _is_empty(file: Path) -> bool:
-    """Whether a kill came before the first entry."""
-    place = file.absolute().as_uri() + "?mode=ro"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(place, timeout=10, uri=True)) as db:
-        return db.execute("select 1 from sqlite_master").fetchone() is None
-    return False
