@@ -18,7 +18,7 @@ from federated.names import _PodResponseType as Code
 from federated.owner.budgets import BudgetLedger, History, TaskEntry
 from federated.owner.decide import Facts, Reason, TaskDecision, decide
 from federated.owner.disclosure import models_named, source_of
-from federated.owner.policy import Policy
+from federated.owner.policy import PolicySection
 from federated.task.signatures import check_task_signature
 from federated.task.spec import TaskDocument, TaskSpec, read_task_spec
 from federated.types.access import MODEL_INFERENCE, AccessCheckResult, ResourceLimit
@@ -32,7 +32,8 @@ class AccessContext:
 
     Attributes:
         pod, key: its name and raw public key.
-        policy: see `Policy`.
+        policy: what the owner allows.
+        modellers, peers: see `Facts`.
         budgets: see `BudgetLedger`.
         sources: names of its data sources to what kind each is.
         has_ehr: whether an EHR is connected.
@@ -42,8 +43,10 @@ class AccessContext:
 
     pod: str
     key: bytes = field(repr=False)
-    policy: Policy
+    policy: PolicySection
     budgets: BudgetLedger = field(repr=False)
+    modellers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    peers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     has_ehr: bool = False
     digest_of: Callable[[TaskDocument], str] | None = field(default=None, repr=False)
@@ -66,7 +69,7 @@ def check_access(
     """
     try:
         spec = read_task_spec(spec_bytes)
-        verdict = _identity(spec, spec_bytes, signature, gate.policy) or _decided(spec, gate, now)
+        verdict = _identity(spec, spec_bytes, signature, gate.modellers) or _decided(spec, gate, now)
         limits = _limits(spec, gate) if verdict.code is Code.ACCEPT else None
     except TaskRefused as error:
         verdict, limits = _refused(Code[error.code], "task", str(error)), None
@@ -85,11 +88,13 @@ def _refused(code: Code, rule: str, text: str) -> TaskDecision:
     return TaskDecision((Reason(code, rule, text),))
 
 
-def _identity(spec: TaskSpec, data: bytes, signature: bytes, policy: Policy) -> TaskDecision | None:
+def _identity(
+    spec: TaskSpec, data: bytes, signature: bytes, modellers: Mapping[str, bytes]
+) -> TaskDecision | None:
     """A refusal where the signature does not prove who asks; None where it does."""
     if not signature:
         return _refused(Code.NO_PROOF_OF_IDENTITY, "signature", "The task came without a signature.")
-    pinned = policy.modellers.get(spec.modeller.name)
+    pinned = modellers.get(spec.modeller.name)
     if pinned is None:
         return _refused(Code.UNAUTHORISED, "modeller", "No key is pinned for this modeller.")
     try:
@@ -125,11 +130,13 @@ def _entry(spec: TaskSpec, gate: AccessContext, now: datetime) -> TaskEntry:
 
 
 def _facts(spec: TaskSpec, gate: AccessContext, now: datetime, history: History) -> Facts:
-    quotas = gate.policy.inferences
+    quotas = gate.policy.budgets.inferences
     return Facts(
         pod=gate.pod,
         key=gate.key,
         now=now,
+        modellers=gate.modellers,
+        peers=gate.peers,
         sources=gate.sources,
         has_ehr=gate.has_ehr,
         digests=_digests(spec, gate),
@@ -159,8 +166,8 @@ def _limits(spec: TaskSpec, gate: AccessContext) -> list[ResourceLimit]:
             "resourceType": MODEL_INFERENCE,
             "resourceName": model,
             "totalUsage": gate.budgets.used(model),
-            "limit": gate.policy.inferences.get(model),
-            "modelDownloadUrl": gate.policy.model_urls.get(model),
+            "limit": gate.policy.budgets.inferences.get(model),
+            "modelDownloadUrl": None,
         }
         for model in models
     ]

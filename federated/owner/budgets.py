@@ -22,7 +22,7 @@ from pathlib import Path
 
 from federated.counts.differencing import MEMBER_BYTES, Counted, too_close
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused
-from federated.owner.policy import Policy
+from federated.owner.policy import MINIMUM_CHANGE, PolicySection
 from federated.store import Ledger
 from secure_agg import PodPolicy
 from secure_agg.privacy import epsilon as epsilon_of
@@ -347,22 +347,20 @@ def _remember(db: sqlite3.Connection, source: str, counted: Counted) -> None:
             db.execute("insert into members values (?, ?, ?)", (answer, name, b"".join(sorted(who))))
 
 
-def pod_policy(policy: Policy, rho_elsewhere: float = 0.0) -> PodPolicy:
+def pod_policy(policy: PolicySection, rho_elsewhere: float = 0.0) -> PodPolicy:
     """The rules of masked rounds, for `secure_agg`.
 
     Args:
         policy: the owner's.
         rho_elsewhere: zCDP that this pod has spent outside masked rounds; see `federated.owner.budgets`.
     """
-    budget = None
-    if policy.epsilon is not None:
-        left = max(0.0, largest_rho(policy.epsilon, policy.delta) - rho_elsewhere)
-        budget = epsilon_of(left, policy.delta)
+    budget, delta = policy.budgets.epsilon, policy.budgets.delta
+    if budget is not None:
+        budget = epsilon_of(max(0.0, largest_rho(budget, delta) - rho_elsewhere), delta)
     return PodPolicy(
         minimum_survivors=policy.minimum_survivors,
-        minimum_change=policy.minimum_change,
+        minimum_change=MINIMUM_CHANGE,
         maximum_rounds=policy.maximum_rounds,
-        semi_honest=policy.semi_honest,
         epsilon_budget=budget,
     )
 

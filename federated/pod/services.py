@@ -23,7 +23,7 @@ from federated.owner.budgets import BudgetLedger, Opened, pod_policy
 from federated.owner.config import PodFile, read_pod
 from federated.owner.decide import check_release
 from federated.owner.disclosure import source_of
-from federated.owner.policy import Policy, make_policy
+from federated.owner.policy import MINIMUM_CHANGE
 from federated.owner.state import FILE, PodState
 from federated.pod.program import Pod
 from federated.screening.trial.load import read_trial
@@ -74,8 +74,7 @@ class OwnerServices:
 
     Attributes:
         path: the pod file.
-        file: as it was read.
-        policy: what the owner allows.
+        file: as it was read; its ``policy`` is what the owner allows.
         gate: what tasks are decided with.
         budgets, audit: the ledgers.
         clock: gives the time, aware.
@@ -86,7 +85,6 @@ class OwnerServices:
 
     path: Path
     file: PodFile
-    policy: Policy
     gate: AccessContext
     budgets: BudgetLedger = field(repr=False)
     audit: Audit = field(repr=False)
@@ -123,10 +121,10 @@ class OwnerServices:
             secret,
             data=None if name is None else self._source(name),
             open_site=None if self.file.ehr is None else self._open_site,
-            smallest_cell=self.policy.smallest_cell,
-            leaves=self.policy.leaves,
+            smallest_cell=self.file.policy.smallest_cell,
+            leaves=frozenset(self.file.policy.leaves),
             admit_counts=lambda counted: self.budgets.admit_counts(
-                source_of(spec, self.gate.pod), counted, self.policy.smallest_cell
+                source_of(spec, self.gate.pod), counted, self.file.policy.smallest_cell
             ),
             folder=self.results or context.get_task_results_dir() / self.gate.pod,
             observe=self.observe,
@@ -150,17 +148,17 @@ class OwnerServices:
 
     def rounds(self, spec: TaskSpec) -> PodPolicy:
         """See `federated.pod.program.Owner.rounds`."""
-        return pod_policy(self.policy, self.budgets.rho())
+        return pod_policy(self.file.policy, self.budgets.rho())
 
     def released(self, spec: TaskSpec, what: str, facts: Mapping[str, Any]) -> None:
         """See `federated.pod.program.Owner.released`."""
-        check_release(self.policy, spec, what, max(0, int(facts.get("round", 0)) - 1))
+        check_release(self.file.policy, spec, what, max(0, int(facts.get("round", 0)) - 1))
         if "names" in facts:
             cohort = frozenset(spec.pinned[name] for name in facts["names"])
             # Whether a number is held back is no number of anybody.
             counts = {name: int(one) for name, one in facts["counts"].items() if not name.startswith(HELD)}
             opened = Opened(question(spec), cohort, counts)
-            self.budgets.admit_opening(opened, self.policy.minimum_change)
+            self.budgets.admit_opening(opened, MINIMUM_CHANGE)
         left = {name: value for name, value in facts.items() if type(value) is int}
         self.audit.note(self.clock(), AuditEvent(what, spec.hash, spec.modeller.name, left=left))
 
@@ -186,18 +184,20 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
     if federation is None:
         raise ConfigurationError('the pod file has no "federation": the pod takes nobody\'s tasks.')
     identity = read_identity(federation.key, path.parent, "federation.key")
-    policy = make_policy(file.policy, federation)
+    modellers = {federation.modeller.name: federation.modeller.public}
     state = path.parent / federation.state
     with ExitStack() as held:
-        budgets = BudgetLedger(state, policy.inferences)
+        budgets = BudgetLedger(state, file.policy.budgets.inferences)
         held.callback(budgets.close)
         audit = Audit(state)
         held.callback(audit.close)
         gate = AccessContext(
             federation.name,
             identity.public,
-            policy,
+            file.policy,
             budgets,
+            modellers,
+            federation.pinned,
             dict.fromkeys(file.data, "tables"),
             has_ehr=file.ehr is not None,
             digest_of=digest_of,
@@ -205,7 +205,6 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
         premises = OwnerServices(
             path,
             file,
-            policy,
             gate,
             budgets,
             audit,
@@ -214,10 +213,8 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
             around.results,
             around.observe,
         )
-        peers = {**policy.peers, federation.name: identity.public}
-        pod = Pod(
-            federation.name, identity, policy.modellers, peers, premises, PodState(state), clock=around.clock
-        )
+        peers = {**federation.pinned, federation.name: identity.public}
+        pod = Pod(federation.name, identity, modellers, peers, premises, PodState(state), clock=around.clock)
         held.pop_all()
         return pod
 

@@ -103,7 +103,8 @@ def test_errors_caused_by_an_argument_or_file_are_value_errors() -> None:
 def test_one_except_catches_a_wrong_pod_file_and_a_wrong_trial_file(tmp_path: Path) -> None:
     (tmp_path / "trial.yaml").write_text(
         "trialveil: 1\nid: any\ntitle: A\nversion: '1'\n"
-        "status: final\ninclusion:\n  - {id: age, text: Adults, source: nowhere, where: {age: {is: '>= 18', unit: a}}}\n"
+        "status: final\ninclusion:\n"
+        "  - {id: age, text: Adults, source: nowhere, where: {age: {is: '>= 18', unit: a}}}\n"
     )
     for trial, said in (("trial.yaml", "pod file"), ("nope.yaml", "trial file")):
         with pytest.raises(ehr.ConfigurationError, match=f"{said}: there is no such file"):
