@@ -2,13 +2,12 @@
 
     Budgets(folder, quotas)                    opens it, or refuses everything
     .reserve(model, wanted, task) -> granted   before predictions are made; several processes never exceed the quota
-    .refund(model, unused, task)               only for predictions that surely were not made
     .admit_task(task, judge) -> bool           remembers a task's nonce, day and cohort, if the judge agrees
     .charge_privacy(...)                       before something with noise is released
     .admit_counts(source, counted, smallest)   before counts are released
 
 Everything is on the disk before the call returns, so a kill can only lose predictions, never make them twice.
-Nothing is ever taken back but by `BudgetLedger.refund`.
+Nothing is ever taken back.
 """
 
 from __future__ import annotations
@@ -164,25 +163,6 @@ class BudgetLedger:
                     (model, task, granted),
                 )
         return granted
-
-    def refund(self, model: str, unused: int, task: bytes = b"") -> None:
-        """Give back predictions that surely were not made, such as those of a file that could not be opened.
-
-        Never for predictions that a crash may have interrupted.
-
-        Raises:
-            InvalidArgument: the task has no so many left.
-        """
-        with self._ledger.transaction() as db:
-            share = "select granted - refunded from shares where model = ? and task = ?"
-            row = db.execute(share, (model, task)).fetchone()
-            if unused < 1 or row is None or unused > row[0]:
-                raise InvalidArgument(f"unused is {unused}; expected 1 to what this task was granted")
-            db.execute(
-                "update shares set refunded = refunded + ? where model = ? and task = ?",
-                (unused, model, task),
-            )
-            db.execute("update used set predictions = predictions - ? where model = ?", (unused, model))
 
     def used(self, model: str) -> int:
         """Predictions that were reserved so far, over all tasks."""

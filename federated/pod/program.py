@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +26,6 @@ from federated.task.signatures import check_task_signature
 from federated.task.spec import TaskSpec, moment, read_task_spec, task_hash
 from federated.types import AccessCheckResult
 from secure_agg import PodPolicy, PodSetup, Signer
-
-logger = logging.getLogger(__name__)
 
 _KEPT_AFTER = timedelta(days=1)
 """How long after its end a task can still be told its last model."""
