@@ -82,7 +82,7 @@ class ConnectionOwner(Protocol):
         """
         ...
 
-    def took(self, header: FrameHeader, parcel: Envelope) -> None:
+    def took(self, header: FrameHeader, envelope: Envelope) -> None:
         """A message is here."""
         ...
 

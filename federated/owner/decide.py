@@ -36,7 +36,7 @@ class Facts:
         now: aware.
         sources: names of its data sources to what kind each is, such as "tables".
         has_ehr: whether an EHR is connected.
-        digests: what each document of the task really is, by name, reckoned in this pod; see `TaskDocument.digest`.
+        digests: what each document of the task really is, by name, computed in this pod; see `TaskDocument.digest`.
         nonce_used: whether another task has come under the same nonce.
         begun_today: other tasks that began today.
         cohorts: who was invited (raw keys) to this modeller's earlier tasks over the same data.

@@ -102,13 +102,13 @@ class Pod:
     task_ended: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
     """Set when a modeller has said that a task is over, or this pod has refused one."""
 
-    async def handle(self, parcel: Envelope) -> Envelope:
+    async def handle(self, envelope: Envelope) -> Envelope:
         """The answer to one request; see `federated.links.link.Handler`.
 
         Raises:
             MessageRefused: it is from nobody whose key is pinned; there is no answer to that.
         """
-        message = opened(parcel, self.modellers)
+        message = opened(envelope, self.modellers)
         if message.header.recipient != self.name:
             raise MessageRefused("A message is for another pod; it was dropped.")
         try:

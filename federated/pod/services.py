@@ -75,7 +75,7 @@ class OwnerServices:
     Attributes:
         path: the pod file.
         file: as it was read; its ``policy`` is what the owner allows.
-        gate: what tasks are decided with.
+        access_context: what tasks are decided with.
         budgets, audit: the ledgers.
         clock: gives the time, aware.
         surroundings: of the EHR's client.
@@ -85,7 +85,7 @@ class OwnerServices:
 
     path: Path
     file: PodFile
-    gate: AccessContext
+    access_context: AccessContext
     budgets: BudgetLedger = field(repr=False)
     audit: Audit = field(repr=False)
     clock: Clock = utc_now
@@ -97,7 +97,7 @@ class OwnerServices:
         self, spec: TaskSpec, data: bytes, signature: bytes, now: datetime
     ) -> tuple[AccessCheckResult, str]:
         """See `federated.pod.program.Owner.admit`."""
-        access, verdict = check_access(data, signature, self.gate, now)
+        access, verdict = check_access(data, signature, self.access_context, now)
         if access["response_type"] is not _PodResponseType.ACCEPT:
             words = tuple(reason.text for reason in verdict.reasons)
             code = access["response_type"].name
@@ -113,9 +113,9 @@ class OwnerServices:
             project_id=spec.project,
             task_id=spec.hash.hex(),
         )
-        name = spec.participant(self.gate.pod).data
+        name = spec.participant(self.access_context.pod).data
         return StepContext(
-            self.gate.pod,
+            self.access_context.pod,
             spec,
             context,
             secret,
@@ -124,9 +124,9 @@ class OwnerServices:
             smallest_cell=self.file.policy.smallest_cell,
             leaves=frozenset(self.file.policy.leaves),
             admit_counts=lambda counted: self.budgets.admit_counts(
-                source_of(spec, self.gate.pod), counted, self.file.policy.smallest_cell
+                source_of(spec, self.access_context.pod), counted, self.file.policy.smallest_cell
             ),
-            folder=self.results or context.get_task_results_dir() / self.gate.pod,
+            folder=self.results or context.get_task_results_dir() / self.access_context.pod,
             observe=self.observe,
             reserve=lambda model, wanted: self.budgets.reserve(model, wanted, spec.hash),
         )
@@ -191,7 +191,7 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
         held.callback(budgets.close)
         audit = Audit(state)
         held.callback(audit.close)
-        gate = AccessContext(
+        access_context = AccessContext(
             federation.name,
             identity.public,
             file.policy,
@@ -202,10 +202,10 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
             has_ehr=file.ehr is not None,
             digest_of=digest_of,
         )
-        premises = OwnerServices(
+        services = OwnerServices(
             path,
             file,
-            gate,
+            access_context,
             budgets,
             audit,
             around.clock,
@@ -214,7 +214,7 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
             around.observe,
         )
         peers = {**federation.pinned, federation.name: identity.public}
-        pod = Pod(federation.name, identity, modellers, peers, premises, PodState(state), clock=around.clock)
+        pod = Pod(federation.name, identity, modellers, peers, services, PodState(state), clock=around.clock)
         held.pop_all()
         return pod
 
@@ -227,7 +227,7 @@ def question(spec: TaskSpec) -> bytes:
 
 
 def digest_of(document: TaskDocument) -> str:
-    """What a document of a task really is, reckoned from its text.
+    """What a document of a task really is, computed from its text.
 
     Raises:
         ConfigurationError: it is none.

@@ -113,8 +113,8 @@ class Coordinator:
     async def ask(self, pod: str, request: Envelope, number: int, *, upload: bool = False) -> Answer:
         """One pod's answer to one request; never raises for what a pod does."""
         try:
-            parcel = await self.link.ask(pod, request)
-            message = opened(parcel, {pod: self.spec.pinned[pod]}, sealed_allowed=upload)
+            envelope = await self.link.ask(pod, request)
+            message = opened(envelope, {pod: self.spec.pinned[pod]}, sealed_allowed=upload)
             header = message.header
             if (header.task, header.sender, header.recipient) != (
                 self.spec.hash,
@@ -211,7 +211,7 @@ class Coordinator:
     ) -> AsyncIterator[Answer]:
         """Answers as they come, until all are there or the time is up; all pods are asked at once."""
         asked = {
-            pod: self.ask_who_is_there((pod, parcel, number), enough) for pod, parcel in requests.items()
+            pod: self.ask_who_is_there((pod, envelope, number), enough) for pod, envelope in requests.items()
         }
         async with asking(asked) as tasks:
             async for answer in arriving(tasks, self.clock() + seconds, self.clock):
