@@ -300,7 +300,7 @@ class _Run:
 
     def _tell(self, text: str, pod: str = "") -> None:
         what = "pod" if pod else "step"
-        self._at.tell(News(what, self._exchange.number, 0, pod, text))
+        self._at.on_progress(News(what, self._exchange.number, 0, pod, text))
 
 
 def _kept(body: Buffer, state: ServerState) -> Any:

@@ -63,7 +63,7 @@ class WhatIf:
 def held_back(
     cells: CountCells, table: Mapping[Profile, int], smallest: int, secret: bytes
 ) -> tuple[list[int], int]:
-    """The counts of a pod, and which of them it holds back.
+    """The counts of a pod, and which of them it suppresses.
 
     Args:
         cells: of the trial.
@@ -72,8 +72,8 @@ def held_back(
         secret: only this pod has it, and it is the same for the same patients.
 
     Returns:
-        The exact counts, which stay in the pod, and the set of cells that are held back. The number evaluated is
-        always shown, and so is a cell with nobody in it unless all are held back.
+        The exact counts, which stay in the pod, and the set of cells that are suppressed. The number evaluated is
+        always shown, and so is a cell with nobody in it unless all are suppressed.
 
     Raises:
         InvalidArgument: ``smallest`` is below `LOWEST`, or fewer than ``smallest`` patients were evaluated.
@@ -93,7 +93,7 @@ def held_back(
 
 
 class _Rule:
-    """The search for what must be held back: from the small counts outwards until each has its what-if."""
+    """The search for what must be suppressed: from the small counts outwards until each has its what-if."""
 
     def __init__(self, cells: CountCells, counts: Sequence[int], smallest: int, secret: bytes) -> None:
         self._cells, self._counts, self._smallest = cells, counts, smallest
@@ -108,7 +108,7 @@ class _Rule:
         return 0 < sums[0] - sums[1] < self._smallest
 
     def closed(self, what_ifs: Sequence[WhatIf]) -> int:
-        """The cells to hold back; all where no what-if serves."""
+        """The cells to suppress; all where no what-if serves."""
         hidden, grown = self.primary, True
         while grown:
             grown = False
@@ -122,7 +122,7 @@ class _Rule:
         return hidden
 
     def _rests(self, hidden: int) -> list[Quantity]:
-        """What is held back of each group that adds up, where that is small in all."""
+        """What is suppressed of each group that adds up, where that is small in all."""
         rests = [(partition & hidden, 0) for partition in self._cells.partitions]
         return [rest for rest in rests if self._is_small(rest)]
 
@@ -131,15 +131,15 @@ class _Rule:
 
 
 def _cost(secret: bytes, name: str) -> float:
-    # From 1 to 5: few cells are held back, and which ones the reader cannot foresee.
+    # From 1 to 5: few cells are suppressed, and which ones the reader cannot foresee.
     digest = hashlib.sha256(b"trialveil/held-back" + secret + name.encode()).digest()
     return 1 + 4 * int.from_bytes(digest[:8]) / 2**64
 
 
 def _what_ifs(cells: CountCells, table: Mapping[Profile, int], counts: Sequence[int]) -> list[WhatIf]:
-    """Every way in which one patient could count elsewhere and all that is held back would still be somebody.
+    """Every way in which one patient could count elsewhere and all that is suppressed would still be somebody.
 
-    A cell with nobody in it is shown as such, so it gains nobody; a cell that is held back has somebody in it, so it
+    A cell with nobody in it is shown as such, so it gains nobody; a cell that is suppressed has somebody in it, so it
     does not lose its only one.
     """
     here = {profile: cells.of(profile) for profile in sorted(table)}

@@ -155,7 +155,7 @@ class OwnerServices:
         check_release(self.file.policy, spec, what, max(0, int(facts.get("round", 0)) - 1))
         if "names" in facts:
             cohort = frozenset(spec.pinned[name] for name in facts["names"])
-            # Whether a number is held back is no number of anybody.
+            # Whether a number is suppressed is no number of anybody.
             counts = {name: int(one) for name, one in facts["counts"].items() if not name.startswith(HELD)}
             opened = Opened(question(spec), cohort, counts)
             self.budgets.admit_opening(opened, MINIMUM_CHANGE)
@@ -240,7 +240,7 @@ def digest_of(document: TaskDocument) -> str:
     return digest(trial)
 
 
-async def dialled(pod: Pod, path: Path, told: Callable[[str], None]) -> None:
+async def dialled(pod: Pod, path: Path, log: Callable[[str], None]) -> None:
     """Serve the modeller of a pod file until cancelled.
 
     Raises:
@@ -251,7 +251,7 @@ async def dialled(pod: Pod, path: Path, told: Callable[[str], None]) -> None:
     if federation is None or address is None:
         raise ConfigurationError('the pod file has no "federation.modeller.address" to dial.')
     modeller = Modeller(*address, federation.modeller.public, federation.modeller.proxy_host_and_port)
-    await dial(modeller, pod.signer, pod.name, pod.handle, told=told)
+    await dial(modeller, pod.signer, pod.name, pod.handle, told=log)
 
 
 def pod_status(path: Path) -> dict[str, Any]:

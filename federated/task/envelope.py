@@ -1,4 +1,4 @@
-"""What surrounds every message between the modeller and a pod: who, to whom, of which task, the how-manieth.
+"""What surrounds every message between the modeller and a pod: who, to whom, of which task, and its number.
 
 The header is signed and holds the hash of the task and the SHA-256 of the body, so no message can serve in another
 task, for another pod, in another place or with another body. Domains keep a signature of one kind from serving as
