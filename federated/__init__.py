@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from federated import types
-    from federated.errors import FederatedError
+    from federated.errors import (
+        BudgetSpent,
+        ConfigurationError,
+        FederatedError,
+        InvalidArgument,
+        MissingExtra,
+        PolicyRefused,
+        TooFewPods,
+        UsageError,
+    )
     from federated.modeller.local_task import run_task
     from federated.modeller.task_run import TaskResult
     from federated.screening.run import Decisions, Options, screen, screen_async
@@ -16,12 +25,19 @@ if TYPE_CHECKING:
     from federated.screening.trial.load import TrialFileErrors, load_trial
 
 __all__ = [
+    "BudgetSpent",
+    "ConfigurationError",
     "Decisions",
     "FederatedError",
+    "InvalidArgument",
+    "MissingExtra",
     "Options",
+    "PolicyRefused",
     "TaskResult",
+    "TooFewPods",
     "Trial",
     "TrialFileErrors",
+    "UsageError",
     "load_trial",
     "run_task",
     "screen",
@@ -30,12 +46,19 @@ __all__ = [
 ]
 
 _MODULES = {
+    "BudgetSpent": "federated.errors",
+    "ConfigurationError": "federated.errors",
     "Decisions": "federated.screening.run",
     "FederatedError": "federated.errors",
+    "InvalidArgument": "federated.errors",
+    "MissingExtra": "federated.errors",
     "Options": "federated.screening.run",
+    "PolicyRefused": "federated.errors",
     "TaskResult": "federated.modeller.task_run",
+    "TooFewPods": "federated.errors",
     "Trial": "federated.screening.trial.criteria",
     "TrialFileErrors": "federated.screening.trial.load",
+    "UsageError": "federated.errors",
     "load_trial": "federated.screening.trial.load",
     "run_task": "federated.modeller.local_task",
     "screen": "federated.screening.run",

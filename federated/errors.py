@@ -4,8 +4,7 @@
     ├── InvalidArgument       an argument has the wrong shape (also a ValueError)
     │   └── UnknownName           no algorithm, protocol or aggregator has this name
     ├── UsageError            options of a command contradict each other (also a ValueError)
-    ├── ConfigurationError    a pod, trial, task or patients file is wrong (also a ValueError)
-    │   ├── FileRejected          with every mistake of the file
+    ├── ConfigurationError    a pod, trial, task or patients file is wrong (also an ehr.ConfigurationError)
     │   ├── NameWaits             a name that is known but not part of this release
     │   └── MissingExtra          a feature needs a package that is not installed
     ├── CheckFailed           something that must hold did not
@@ -18,13 +17,15 @@
         └── LinkLost              the other side cannot be reached
 
 Messages are our own: they name the field, the shape of what came, what was expected and what to do;
-never a value, a name, a URL or a token. What each means as exit status is in `exit_codes`.
+never a value, a name, a URL or a token. What each means as exit status is in `exit_codes`. Errors of a masked round
+are also `secure_agg`'s, where the meaning is one; they stand where they are raised, in `federated.aggregators`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
+
+import ehr.errors
 
 
 class FederatedError(Exception):
@@ -54,23 +55,8 @@ class UsageError(FederatedError, ValueError):
     """Options of a command contradict each other, or one is missing; nothing was done."""
 
 
-class ConfigurationError(FederatedError, ValueError):
-    """A pod, trial, task or patients file, or this installation, cannot do what is asked."""
-
-
-class FileRejected(ConfigurationError):
-    """A file has mistakes; all of them are listed.
-
-    Args:
-        mistakes: each as ``file:line:column: code message``.
-
-    Attributes:
-        mistakes: the same, as a tuple.
-    """
-
-    def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(mistakes)
-        super().__init__("\n".join(self.mistakes))
+class ConfigurationError(ehr.errors.ConfigurationError, FederatedError):
+    """A file of a pod, trial, task or patients, or this installation, is wrong: an `ehr.ConfigurationError` too."""
 
 
 class NameWaits(ConfigurationError):
@@ -148,7 +134,6 @@ __all__ = [
     "CheckFailed",
     "ConfigurationError",
     "FederatedError",
-    "FileRejected",
     "InvalidArgument",
     "LinkLost",
     "MessageRefused",

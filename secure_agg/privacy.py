@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from secure_agg.errors import BudgetRefused, ParameterError
+from secure_agg.errors import ParameterError
 from secure_agg.parameters import DpSpec
 
 FEW_PODS = 100
@@ -159,21 +159,6 @@ def _epsilon_at(rho: float, delta: float, log_excess: float) -> float:
     excess = math.exp(log_excess)
     order = 1 + excess
     return rho * order + (-math.log(order * delta) / excess + math.log(excess / order))
-
-
-def spend(spent: float, rho: float, limit: float) -> float:
-    """A pod's budget after one more round; zCDP adds up.
-
-    Raises:
-        BudgetRefused: the round would go beyond ``limit``.
-    """
-    if not (rho >= 0 and spent >= 0 and math.isfinite(rho)):
-        raise ParameterError("rho and what was spent are finite numbers of 0 or more.")
-    if spent + rho > limit:
-        raise BudgetRefused(
-            f"The round costs rho {rho:.6g}; {max(0.0, limit - spent):.6g} of {limit:.6g} is left. Nothing was sent."
-        )
-    return spent + rho
 
 
 def advice(pods: int, asked_epsilon: float) -> str | None:

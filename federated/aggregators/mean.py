@@ -58,7 +58,7 @@ async def modeller(coordinator: Coordinator, exchange: Exchange) -> Combined:
     requests = {pod: coordinator.request(pod, number, "compute", note, exchange.body) for pod in terms.cohort}
     found: dict[str, tuple[NDArray[Any], float]] = {}
     lost: dict[str, str] = {}
-    coordinator.tell(News("step", exchange.number, 0, "", f"computing: {len(requests)} pods"))
+    coordinator.on_progress(News("step", exchange.number, 0, "", f"computing: {len(requests)} pods"))
     least = max(spec.quorum, 1 if spec.aggregation is None else spec.aggregation.minimum_survivors)
     waits = spec.deadlines.compute
     async for answer in coordinator.ask_all(requests, number, waits, lambda: len(found) >= least):
@@ -66,7 +66,7 @@ async def modeller(coordinator: Coordinator, exchange: Exchange) -> Combined:
             found[answer.pod] = _read(answer, exchange, spec)
         except MessageRefused as error:
             lost[answer.pod] = str(error)
-            coordinator.tell(News("pod", exchange.number, 0, answer.pod, str(error)))
+            coordinator.on_progress(News("pod", exchange.number, 0, answer.pod, str(error)))
     if len(found) < least:
         sentence = f"{len(found)} of {len(requests)} pods answered; the task needs {least}. There is no mean."
         coordinator.journal.end(seq, "failed", {"reason": sentence, "released": False})

@@ -23,7 +23,6 @@ from federated.task.spec import TaskSpec
 from secure_agg import (
     BudgetRefused,
     Client,
-    CohortRefused,
     Contribution,
     InputRefused,
     PodJournal,
@@ -180,17 +179,25 @@ def _only(step: Step, store: Store) -> bytes | memoryview:
     return message
 
 
+class RoundRefused(TaskRefused, RoundPolicyRefused):
+    """This pod's own rules forbid the masked round, and nothing was sent: a `secure_agg.PolicyRefused` too."""
+
+
+class RoundTooDear(BudgetSpent, BudgetRefused):
+    """The privacy budget of this pod does not allow the masked round: a `secure_agg.BudgetRefused` too."""
+
+
 def refused(error: SecureAggError | InvalidArgument) -> PolicyRefused | BudgetSpent:
     """An error of a round as a pod says it; its words name parts and sizes, never values."""
     if isinstance(error, BudgetRefused):
-        return BudgetSpent(str(error))
+        return RoundTooDear(str(error))
     if isinstance(error, RangeError):
         # Its words say how large the largest number is: that is for the pod's owner.
         logger.warning("A masked sum was refused in this pod: %s", error)
         return TaskRefused(
             "INCOMPATIBLE_DATASOURCE", "A number lies beyond the clip of the task. Nothing was sent."
         )
-    code = "NO_ACCESS" if isinstance(error, RoundPolicyRefused | CohortRefused) else "TASK_SETUP_ERROR"
-    if isinstance(error, InputRefused | InvalidArgument):
-        code = "INCOMPATIBLE_DATASOURCE"
-    return TaskRefused(code, str(error))
+    if isinstance(error, RoundPolicyRefused):
+        return RoundRefused("NO_ACCESS", str(error))
+    wrong_input = isinstance(error, InputRefused | InvalidArgument)
+    return TaskRefused("INCOMPATIBLE_DATASOURCE" if wrong_input else "TASK_SETUP_ERROR", str(error))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import secure_agg
 from federated.aggregators.round_terms import Terms, aggregation_of, round_spec
 from federated.aggregators.values import Layout, unpack
 from federated.errors import TooFewPods
@@ -95,6 +96,19 @@ class Combined:
     report: Mapping[str, Any] = field(repr=False)
 
 
+class TooFewAnswered(TooFewPods, secure_agg.TooFewPods):
+    """Fewer pods answered in a masked round than the task needs: a `secure_agg.TooFewPods` too.
+
+    Args:
+        message: our sentence.
+        parts: as `secure_agg.TooFewPods` has them: where the round ended, and how many pods answered.
+    """
+
+    def __init__(self, message: str, parts: tuple[str, int, int, int]) -> None:
+        Exception.__init__(self, message)
+        self.parts = parts
+
+
 async def add_up(coordinator: Coordinator, exchange: Exchange) -> Combined:
     """Run one masked sum to its end, or go on with one that was open when this program was killed.
 
@@ -127,7 +141,10 @@ class _Run:
                 await self._stage()
         except SecureAggError as error:
             self._at.journal.end(self._seq, "failed", {"reason": str(error), "released": self._opening})
-            raise TooFewPods(f"{error} (round {self._exchange.number or 1}: {self._why()})") from None
+            sentence = f"{error} (round {self._exchange.number or 1}: {self._why()})"
+            if isinstance(error, secure_agg.TooFewPods):
+                raise TooFewAnswered(sentence, error.parts) from None
+            raise TooFewPods(sentence) from None
         return self._combined(self._server.result)
 
     async def _resume(self) -> None:
@@ -285,7 +302,7 @@ class _Run:
 
     def _tell(self, text: str, pod: str = "") -> None:
         what = "pod" if pod else "step"
-        self._at.tell(News(what, self._exchange.number, 0, pod, text))
+        self._at.on_progress(News(what, self._exchange.number, 0, pod, text))
 
 
 def _kept(body: Buffer, state: ServerState) -> Any:

@@ -116,11 +116,6 @@ def counts_layout(names: Sequence[str], largest: int) -> Layout:
     return Layout("counts", tuple(VectorPart(name, (), float(largest)) for name in names))
 
 
-def frame_layout(columns: Sequence[str], rows: int, bound: float | None = None) -> Layout:
-    """The numeric columns of a table with an agreed number of rows; other columns never leave."""
-    return Layout("reals", tuple(VectorPart(name, (rows,), bound) for name in columns))
-
-
 def pack(layout: Layout, values: Mapping[str, Any], clip: float) -> NDArray[Any]:
     """One vector: float32 or float64 for reals, int64 for counts.
 

@@ -144,7 +144,7 @@ async def step(
 
 
 def layout(parameters: Parameters, spec: TaskSpec) -> Layout:
-    """What this algorithm gives to a sum: the counts of the trial, and which of them are held back.
+    """What this algorithm gives to a sum: the counts of the trial, and which of them are suppressed.
 
     Raises:
         TaskRefused: as `trial_of`, or the parameters hold limits that cannot be kept.

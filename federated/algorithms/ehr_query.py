@@ -90,12 +90,12 @@ async def _queried(
     kinds: tuple[Kind, ...],
     site: Site,
     rows: Sequence[Row],
-    told: Callable[[int], object] = lambda done: None,
+    on_progress: Callable[[int], object] = lambda done: None,
 ) -> WorkerResult[QueryResult]:
     readings = []
     async for reading in site.readings(rows, kinds):
         readings.append(reading)
-        told(len(readings))
+        on_progress(len(readings))
     profile = site.adapter.profile
     return WorkerResult(QueryResult(tuple(readings), kinds, site.key, site.zone, dict(profile.code_systems)))
 

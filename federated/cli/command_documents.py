@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from federated.screening.report.document_models import Closed
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ProbeStepModel(_Document):
+class ProbeStepModel(Closed):
     """One step of a probe."""
 
     name: str
@@ -20,7 +18,7 @@ class ProbeStepModel(_Document):
     advice: str | None
 
 
-class ProbeDocument(_Document):
+class ProbeDocument(Closed):
     """What ``trialveil ehr probe --json`` prints; it holds no patient data."""
 
     schema_: Annotated[Literal["trialveil/probe/1"], Field(alias="schema")]
@@ -29,7 +27,7 @@ class ProbeDocument(_Document):
     checks: tuple[ProbeStepModel, ...]
 
 
-class ContractCase(_Document):
+class ContractCase(Closed):
     """What one contract case came to; ``reason`` says why it failed or does not apply."""
 
     number: Annotated[int, Field(ge=1)]
@@ -40,7 +38,7 @@ class ContractCase(_Document):
     backends: tuple[Literal["mocks", "socket"], ...]
 
 
-class ContractSummary(_Document):
+class ContractSummary(Closed):
     """How many cases came to what."""
 
     passed: Annotated[int, Field(ge=0)]
@@ -48,21 +46,21 @@ class ContractSummary(_Document):
     not_applicable: Annotated[int, Field(ge=0)]
 
 
-class ContractProvider(_Document):
+class ContractProvider(Closed):
     """The contract of one provider."""
 
     cases: tuple[ContractCase, ...]
     summary: ContractSummary
 
 
-class ContractDocument(_Document):
+class ContractDocument(Closed):
     """What ``trialveil ehr contract --json`` prints, and what pytest's ``--ehr-contract-report`` writes."""
 
     schema_: Annotated[Literal["trialveil/contract/1"], Field(alias="schema")]
     providers: dict[str, ContractProvider]
 
 
-class KindGranted(_Document):
+class KindGranted(Closed):
     """One kind of record, and the resource types that were not granted for it."""
 
     kind: str
@@ -70,7 +68,7 @@ class KindGranted(_Document):
     missing_types: tuple[str, ...]
 
 
-class LoginDocument(_Document):
+class LoginDocument(Closed):
     """What ``trialveil ehr login --json`` prints; it holds no patient and no token.
 
     ``kept`` says whether the login outlives the command, ``renewable`` whether it goes on without a person;
@@ -86,7 +84,7 @@ class LoginDocument(_Document):
     life_s: Annotated[float, Field(gt=0)]
 
 
-class Collection(_Document):
+class Collection(Closed):
     """The records of one kind; ``items`` are complete only where ``complete`` is true."""
 
     state: Literal[
@@ -98,7 +96,7 @@ class Collection(_Document):
     items: tuple[dict[str, Any], ...]
 
 
-class QueryDocument(_Document):
+class QueryDocument(Closed):
     """What ``trialveil ehr query`` shows or writes: one patient's records."""
 
     schema_: Annotated[Literal["trialveil/query/1"], Field(alias="schema")]
@@ -107,7 +105,7 @@ class QueryDocument(_Document):
     kinds: dict[str, Collection]
 
 
-class MistakeModel(_Document):
+class MistakeModel(Closed):
     """One mistake or warning, at its place in the file; column 0 where the file as a whole is meant."""
 
     file: str
@@ -118,7 +116,7 @@ class MistakeModel(_Document):
     message: str
 
 
-class CheckDocument(_Document):
+class CheckDocument(Closed):
     """What ``… check FILE --json`` prints; ``ok`` is true where there is no mistake but warnings."""
 
     schema_: Annotated[Literal["trialveil/check/1"], Field(alias="schema")]
@@ -126,7 +124,7 @@ class CheckDocument(_Document):
     problems: tuple[MistakeModel, ...]
 
 
-class KeyDocument(_Document):
+class KeyDocument(Closed):
     """What ``trialveil pod key --json`` and ``trialveil task key --json`` print; nothing secret.
 
     Args:
@@ -139,7 +137,7 @@ class KeyDocument(_Document):
     public: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class EngineRow(_Document):
+class EngineRow(Closed):
     """One engine of the screening benchmark; CPU seconds of evaluation, larger speed-ups are better."""
 
     engine: str
@@ -150,14 +148,14 @@ class EngineRow(_Document):
     peak_bytes: Annotated[int, Field(ge=0)]
 
 
-class ScreeningBenchmark(_Document):
+class ScreeningBenchmark(Closed):
     """What ``python benchmarks/screening.py --json`` prints."""
 
     schema_: Annotated[Literal["trialveil/screening-benchmark/1"], Field(alias="schema")]
     rows: tuple[EngineRow, ...]
 
 
-class AggregationRow(_Document):
+class AggregationRow(Closed):
     """One row of the benchmark of secure aggregation; larger shares and speed-ups are better, and 1 is the limit."""
 
     part: Literal["mask", "client", "server"]
@@ -172,7 +170,7 @@ class AggregationRow(_Document):
     peak_bytes: Annotated[int, Field(ge=0)]
 
 
-class AggregationBenchmark(_Document):
+class AggregationBenchmark(Closed):
     """What ``python benchmarks/secure_agg.py --json`` prints; ``machine`` says what was measured on."""
 
     schema_: Annotated[Literal["trialveil/secure-agg-benchmark/1"], Field(alias="schema")]
@@ -180,7 +178,7 @@ class AggregationBenchmark(_Document):
     rows: tuple[AggregationRow, ...]
 
 
-class ReadingRow(_Document):
+class ReadingRow(Closed):
     """One client of the benchmark of reading; larger shares and speed-ups are better, and 1 is the limit.
 
     All figures are null for a peer that is not installed or was not measured.
@@ -197,7 +195,7 @@ class ReadingRow(_Document):
     peak_bytes: Annotated[int, Field(ge=0)] | None
 
 
-class ReadingBenchmark(_Document):
+class ReadingBenchmark(Closed):
     """What ``python benchmarks/ehr.py --json`` prints; ``machine`` says what was measured on."""
 
     schema_: Annotated[Literal["trialveil/ehr-benchmark/1"], Field(alias="schema")]
@@ -205,14 +203,14 @@ class ReadingBenchmark(_Document):
     rows: tuple[ReadingRow, ...]
 
 
-class TokenElsewhere(_Document):
+class TokenElsewhere(Closed):
     """How many of the peers that ran sent their token to another host; which ones is not told."""
 
     peers: Annotated[int, Field(ge=0)]
     sent: Annotated[int, Field(ge=0)]
 
 
-class FaultRow(_Document):
+class FaultRow(Closed):
     """One client at one fault; null for a peer that is not installed."""
 
     fault: str
@@ -231,7 +229,7 @@ class FaultRow(_Document):
     entries: Annotated[int, Field(ge=0)] | None
 
 
-class FaultsBenchmark(_Document):
+class FaultsBenchmark(Closed):
     """What ``python benchmarks/faults.py --json`` prints."""
 
     schema_: Annotated[Literal["trialveil/faults-benchmark/1"], Field(alias="schema")]

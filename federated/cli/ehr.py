@@ -66,10 +66,9 @@ async def _probe(config: Path) -> ProbeReport:
 
 
 def _probe_document(report: ProbeReport) -> dict[str, Any]:
-    checks = [
-        {"name": c.name, "result": c.result, "detail": c.detail, "advice": c.advice} for c in report.checks
-    ]
-    return {"schema": "trialveil/probe/1", "provider": report.provider, "ok": report.ok, "checks": checks}
+    from federated.cli.command_documents import ProbeDocument, ProbeStepModel
+
+    return ProbeDocument.of(report, checks=[ProbeStepModel.of(check) for check in report.checks])
 
 
 @app.command(
@@ -153,24 +152,23 @@ def _query_document(reading: Reading) -> dict[str, Any]:
     import msgspec
 
     from ehr.reading.query import match_word
+    from federated.cli.command_documents import Collection, QueryDocument
 
     record = reading.record
     kinds = {} if record is None else record.kinds
-    return {
-        "schema": "trialveil/query/1",
-        "match": match_word(reading),
-        "match_detail": repr(reading.match),
-        "kinds": {
-            str(kind): {
-                "state": fetched.state.name,
-                "complete": fetched.complete,
-                "quarantined": fetched.quarantined,
-                "issues": [f"{issue.code} ×{issue.count}" for issue in fetched.issues],
-                "items": [msgspec.to_builtins(item) for item in fetched.items],
-            }
+    return QueryDocument.of(
+        match=match_word(reading),
+        match_detail=repr(reading.match),
+        kinds={
+            str(kind): Collection.of(
+                fetched,
+                state=fetched.state.name,
+                issues=[f"{issue.code} ×{issue.count}" for issue in fetched.issues],
+                items=[msgspec.to_builtins(item) for item in fetched.items],
+            )
             for kind, fetched in sorted(kinds.items())
         },
-    }
+    )
 
 
 def _write_private(target: Path, document: dict[str, Any]) -> None:

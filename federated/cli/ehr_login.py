@@ -101,16 +101,11 @@ def _sentences(report: LoginReport) -> list[str]:
 
 
 def _document(report: LoginReport) -> dict[str, Any]:
-    kinds = [{"kind": str(kind), "granted": True, "missing_types": []} for kind in report.granted]
+    from federated.cli.command_documents import KindGranted, LoginDocument
+
+    kinds = [KindGranted.of(kind=str(kind), granted=True, missing_types=[]) for kind in report.granted]
     kinds += [
-        {"kind": str(kind), "granted": False, "missing_types": list(types)} for kind, types in report.missing
+        KindGranted.of(kind=str(kind), granted=False, missing_types=list(types))
+        for kind, types in report.missing
     ]
-    return {
-        "schema": "trialveil/login/1",
-        "provider": report.provider,
-        "kinds": kinds,
-        "one_patient": report.one_patient,
-        "renewable": report.renewable,
-        "kept": report.kept,
-        "life_s": report.life_s,
-    }
+    return LoginDocument.of(report, kinds=kinds)

@@ -42,14 +42,18 @@ of mistake at a time.
 
 
 def classes() -> Iterator[tuple[type[Exception], int]]:
-    """Every error class with its depth in the tree, each root with what lies below it."""
+    """Every error class with its depth in the tree, each root with what lies below it; none under two roots."""
     for package in PACKAGES:
         for module in walk_packages(import_module(package).__path__, f"{package}."):
             # A program would start on import.
             if not module.name.startswith(_LEFT_OUT) and not module.name.endswith("__main__"):
                 import_module(module.name)
-    for root in ROOTS:
-        yield from _below(root, 0, set())
+    for number, root in enumerate(ROOTS):
+        yield from _below(root, 0, {kind for other in ROOTS[number + 1 :] for kind in _all_below(other)})
+
+
+def _all_below(root: type[Exception]) -> set[type[Exception]]:
+    return {root}.union(*(_all_below(kind) for kind in root.__subclasses__()))
 
 
 def _below(

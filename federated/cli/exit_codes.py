@@ -43,7 +43,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (asyncio.CancelledError, ExitCode.STOPPED),
     (errors.InvalidArgument, ExitCode.USAGE),
     (errors.UsageError, ExitCode.USAGE),
-    (errors.ConfigurationError, ExitCode.BAD_FILE),
+    (ehr.errors.ConfigurationError, ExitCode.BAD_FILE),
     (errors.CheckFailed, ExitCode.FAULT),
     (errors.SomeUnread, ExitCode.SOME_UNREAD),
     (errors.PolicyRefused, ExitCode.POLICY_REFUSED),
@@ -51,7 +51,6 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.BudgetSpent, ExitCode.BUDGET_SPENT),
     (errors.LinkLost, ExitCode.TOO_FEW_PODS),
     (errors.MessageRefused, ExitCode.POLICY_REFUSED),
-    (ehr.errors.ConfigurationError, ExitCode.BAD_FILE),
     # The base URL or an allow-list of pod.yaml does not fit what the server says.
     (ehr.errors.DestinationRefused, ExitCode.BAD_FILE),
     (ehr.errors.AuthError, ExitCode.LOGIN_REFUSED),

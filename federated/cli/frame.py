@@ -20,7 +20,6 @@ from federated.cli.exit_codes import ExitCode, exit_code_for, is_expected
 if TYPE_CHECKING:
     from types import ModuleType
 
-logger = logging.getLogger(__name__)
 
 HELP_OPTIONS = ["--help", "-h"]
 

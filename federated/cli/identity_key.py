@@ -26,6 +26,7 @@ def make_key(out: Path, shown: Path | None, *, json: bool) -> None:
         ConfigurationError: the one to show cannot be read, others can read it, or it is no identity.
     """
     from ehr.files.settings import Secret
+    from federated.cli.command_documents import KeyDocument
     from federated.task.identity_file import new_identity, read_identity
 
     if shown is not None:
@@ -34,7 +35,7 @@ def make_key(out: Path, shown: Path | None, *, json: bool) -> None:
     else:
         public = new_identity(out).hex()
     if json:
-        terminal.out_json({"schema": "trialveil/key/1", "file": str(out), "public": public})
+        terminal.out_json(KeyDocument.of(file=str(out), public=public))
         return
     if shown is None:
         terminal.out(f"wrote {out} (secret: stays here)")

@@ -13,7 +13,7 @@ from federated.cli import terminal
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from federated.rounds.coordinator import News, Tell
+    from federated.rounds.coordinator import News, OnProgress
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Board:
 
 
 @contextmanager
-def live_rounds() -> Iterator[Tell]:
+def live_rounds() -> Iterator[OnProgress]:
     """Show what happens: a live table on a terminal, one line for each round elsewhere, nothing with ``-q``."""
     board = Board()
     if terminal.state.quiet or not sys.stderr.isatty():
@@ -66,11 +66,11 @@ def live_rounds() -> Iterator[Tell]:
 
     with Live(console=terminal.console(sys.stderr), transient=True, refresh_per_second=8) as live:
 
-        def tell(news: News) -> None:
+        def on_progress(news: News) -> None:
             board.take(news)
             live.update(board.table())
 
-        yield tell
+        yield on_progress
 
 
 def _line(news: News) -> None:

@@ -28,14 +28,13 @@ class Mistake(Protocol):
     def message(self) -> str: ...
 
 
-_KEYS = ("file", "line", "column", "code", "severity", "message")
-
-
 def check_document(mistakes: Iterable[Mistake]) -> dict[str, Any]:
     """What ``--json`` prints, `documents.CheckDocument`; ``ok`` where there is nothing worse than a warning."""
-    rows = [{key: getattr(mistake, key) for key in _KEYS} for mistake in mistakes]
+    from federated.cli.command_documents import CheckDocument, MistakeModel
+
+    rows = [MistakeModel.of(mistake) for mistake in mistakes]
     ok = all(row["severity"] != "error" for row in rows)
-    return {"schema": "trialveil/check/1", "ok": ok, "problems": rows}
+    return CheckDocument.of(ok=ok, problems=rows)
 
 
 def end_of_check(files: Iterable[str], mistakes: Sequence[Mistake], *, json: bool) -> None:

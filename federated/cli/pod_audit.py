@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from federated.cli import terminal
 from federated.cli.exit_codes import ExitCode
 from federated.cli.terminal import POD, Config, Json
+from federated.screening.report.document_models import Closed
 
 if TYPE_CHECKING:
     from federated.owner.audit import AuditLine, Log
@@ -19,10 +20,8 @@ SHOWN = 12
 """Digits of a task's hash in the table."""
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(Closed):
     """One entry; see `federated.owner.audit.AuditLine`. ``hash`` is its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int
     hash: str
@@ -37,13 +36,11 @@ class AuditEntry(BaseModel):
     torn: str
 
 
-class AuditDocument(BaseModel):
+class AuditDocument(Closed):
     """What ``trialveil pod audit --json`` prints; it holds no patient data.
 
     ``entries`` is empty with ``--verify``; ``count`` and ``head`` are always those of the whole log.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_: Annotated[Literal["trialveil/audit/1"], Field(alias="schema")]
     count: int
@@ -124,14 +121,10 @@ def _row(entry: AuditLine) -> tuple[str, ...]:
 
 
 def _document(log: Log, *, with_entries: bool) -> dict[str, object]:
-    from msgspec.structs import asdict
-
     pairs = zip(log.entries, log.hashes, strict=True) if with_entries else ()
-    document = {
-        "schema": "trialveil/audit/1",
-        "count": len(log.entries),
-        "head": log.head.hash,
-        "unfinished_line": bool(log.torn),
-        "entries": [{"hash": own, **asdict(entry)} for entry, own in pairs],
-    }
-    return AuditDocument.model_validate(document).model_dump(mode="json", by_alias=True)
+    return AuditDocument.of(
+        count=len(log.entries),
+        head=log.head.hash,
+        unfinished_line=bool(log.torn),
+        entries=[AuditEntry.of(entry, hash=own) for entry, own in pairs],
+    )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from federated.screening.report.document_models import Closed
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Round(_Document):
+class Round(Closed):
     """One training round; ``metrics`` are weighted means over the survivors, null where no pod has one.
 
     ``report`` is of the sum, see `secure_agg.RoundReport`; of an unmasked mean it has the mode and the survivors.
@@ -25,7 +23,7 @@ class Round(_Document):
     report: dict[str, Any]
 
 
-class Sum(_Document):
+class Sum(Closed):
     """A sum that was made once: names to numbers, or to lists of numbers.
 
     ``metric/NAME`` is the mean over the pods that have that metric, null where none has, and ``has/NAME`` is the
@@ -41,7 +39,7 @@ class Sum(_Document):
     files: tuple[str, ...]
 
 
-class TaskResultDocument(_Document):
+class TaskResultDocument(Closed):
     """What a task came to (``result.json``); of a single pod it tells the name and whether it was in a sum."""
 
     schema_: Annotated[Literal["trialveil/task-result/1"], Field(alias="schema")]
@@ -56,7 +54,7 @@ class TaskResultDocument(_Document):
     results: dict[str, Any]
 
 
-class SumModel(_Document):
+class SumModel(Closed):
     """One sum of a task: of weights, of an update, or of counts."""
 
     seq: Annotated[int, Field(ge=1)]
@@ -67,7 +65,7 @@ class SumModel(_Document):
     metrics: dict[str, float | None]
 
 
-class TaskStatusDocument(_Document):
+class TaskStatusDocument(Closed):
     """Where a task stands (``task status --json``); ``pods`` says what each answered."""
 
     schema_: Annotated[Literal["trialveil/task-status/1"], Field(alias="schema")]
@@ -81,7 +79,7 @@ class TaskStatusDocument(_Document):
     rounds: tuple[SumModel, ...]
 
 
-class PodTask(_Document):
+class PodTask(Closed):
     """A task that a pod has accepted; ``task`` is the beginning of its hash."""
 
     task: str
@@ -91,14 +89,14 @@ class PodTask(_Document):
     reason: str
 
 
-class Used(_Document):
+class Used(Closed):
     """Predictions of one model; ``limit`` is null where there is none."""
 
     used: Annotated[int, Field(ge=0)]
     limit: int | None
 
 
-class PodStatusDocument(_Document):
+class PodStatusDocument(Closed):
     """What a pod has accepted and used (``pod status --json``); ``rounds`` are masked rounds that it has entered."""
 
     schema_: Annotated[Literal["trialveil/pod-status/1"], Field(alias="schema")]
@@ -108,7 +106,7 @@ class PodStatusDocument(_Document):
     budgets: dict[str, Used]
 
 
-class RuntimeRow(_Document):
+class RuntimeRow(Closed):
     """Rounds over one kind of link; ``overhead`` is their time over that of the bare masking, less 1.
 
     ``cpu_overhead`` is the same in CPU seconds of all threads: pods of one process work side by side where there are
@@ -124,7 +122,7 @@ class RuntimeRow(_Document):
     cpu_overhead: float
 
 
-class RuntimeExchange(_Document):
+class RuntimeExchange(Closed):
     """One request and its answer over sockets, each as large as a float32 model of so many parameters."""
 
     parameters: Annotated[int, Field(ge=1)]
@@ -132,7 +130,7 @@ class RuntimeExchange(_Document):
     times_a_bare_tls_copy: Annotated[float, Field(gt=0)]
 
 
-class RuntimeBenchmark(_Document):
+class RuntimeBenchmark(Closed):
     """What ``python benchmarks/runtime.py --json`` prints; ``machine`` says what was measured on."""
 
     schema_: Annotated[Literal["trialveil/runtime-benchmark/1"], Field(alias="schema")]

@@ -84,8 +84,10 @@ def _run(task: Path, pods: list[Path], out: Path | None, json: bool, *, must_exi
     from federated.modeller.local_task import run_task_file
 
     out = out or default_folder(task)
-    with live_rounds() as tell, terminal.says_how_to_go_on():
-        result = asyncio.run(run_task_file(task, pods, out, tell, say=terminal.say, must_exist=must_exist))
+    with live_rounds() as on_progress, terminal.says_how_to_go_on():
+        result = asyncio.run(
+            run_task_file(task, pods, out, on_progress, log=terminal.say, must_exist=must_exist)
+        )
     if json:
         terminal.out_json(result.document())
     else:

@@ -153,7 +153,7 @@ def console(stream: TextIO) -> Console:
 
 @contextmanager
 def says_how_to_go_on() -> Iterator[None]:
-    """Around work that can be stopped and gone on with: says so to whoever stops it."""
+    """Around work that can be stopped and resumed: says so to whoever stops it."""
     try:
         yield
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from federated.counts.cells import (
     profiles,
 )
 from federated.counts.differencing import Counted, shortened
-from federated.counts.summed_counts import Released, SummedCounts, Total, released
+from federated.counts.summed_counts import Released, SummedCounts, released
 from federated.screening.decide.evidence import Decision, Outcome
 from federated.screening.report.document_models import Closed, Count
 from federated.screening.report.funnel import mask_table
@@ -155,33 +155,29 @@ def document(found: SummedCounts, trial: Trial, pods: tuple[str, ...]) -> dict[s
         trial: that was asked.
         pods: names of those in the sum, sorted.
     """
-    return {
-        "schema": "trialveil/counts/1",
-        "trial": {
-            "id": trial.id,
-            "version": trial.version,
-            "title": trial.title,
-            "digest": digest(trial),
-            "unit": trial.grain,
-        },
-        "pods": list(pods),
-        "smallest_cell": found.smallest,
-        "evaluated": _number(found.total(EVALUATED)),
-        "decisions": {name: _number(found.total("decision", name)) for name in DECISIONS},
-        "criteria": {
-            name: {verdict: _number(found.total("criterion", name, verdict)) for verdict in VERDICTS}
+
+    def number(*name: str) -> dict[str, Any]:
+        return Number.of(found.total(*name))
+
+    return CountsDocument.of(
+        trial=AskedTrial.of(trial, digest=digest(trial), unit=trial.grain),
+        pods=list(pods),
+        smallest_cell=found.smallest,
+        evaluated=number(EVALUATED),
+        decisions={name: number("decision", name) for name in DECISIONS},
+        criteria={
+            name: CriterionTotals.of(**{verdict: number("criterion", name, verdict) for verdict in VERDICTS})
             for name in found.criteria
         },
-        "funnel": [
-            {"criterion": name}
-            | {part: _number(found.total("funnel", name, part)) for part in ("entering", "lost")}
+        funnel=[
+            StepTotals.of(
+                criterion=name,
+                entering=number("funnel", name, "entering"),
+                lost=number("funnel", name, "lost"),
+            )
             for name in found.criteria
         ],
-    }
-
-
-def _number(total: Total) -> dict[str, int | None]:
-    return {"at_least": total.at_least, "held_back": total.held_back}
+    )
 
 
 def csv_text(found: SummedCounts) -> str:

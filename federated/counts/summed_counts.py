@@ -1,6 +1,6 @@
 """Counts on their way out of a pod and, added up, in the modeller's program.
 
-A pod gives two vectors of one length: the counts, in which what is held back is 0, and for each count whether it is
+A pod gives two vectors of one length: the counts, in which what is suppressed is 0, and for each count whether it is
 held back (0 or 1). Both are added up under the same mask, so a total reads "at least N; m pods held back".
 """
 
@@ -27,7 +27,7 @@ class Released:
     Args:
         names: of all numbers: the cells, then `HELD` and each cell.
         numbers: int64, of the length of ``names``, 0 or more.
-        hidden: the cells that are held back, as a set.
+        hidden: the cells that are suppressed, as a set.
     """
 
     names: tuple[str, ...]
@@ -65,8 +65,8 @@ class Total:
     """One number over all pods.
 
     Args:
-        at_least: the sum of what the pods showed; exact where none held back. None where it is not shown, because it
-            or a number beside it is smaller than may be seen.
+        at_least: the sum of what the pods showed; exact where none suppressed it. None where it is not shown, because
+            it or a number beside it is smaller than may be seen.
         held_back: how many pods showed nothing here, because they have fewer people than may be seen, or to protect
             such a number.
     """

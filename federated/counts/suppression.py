@@ -1,27 +1,20 @@
-"""What a pod holds back of its counts, so that no small one can be computed from the rest (7.4, rules 1 and 2).
+"""What a pod suppresses of its counts, so that no small one can be computed from the rest.
 
-`suppression.protected` hides within one group that adds up. Here many groups share patients: an eligible patient is
-also one who passed each criterion, and who is lost at the first step has failed the first criterion. So the rule is
-stated with patients and not with groups:
+A *group* is a list of counts that add up to a published total. `protected` hides within one group: every hidden count
+looks the same, whether it is small or only protects a small one, so the reader cannot tell which is which. In a
+funnel many groups share patients: an eligible patient is also one who passed each criterion, and who is lost at the
+first step has failed the first criterion. So the rule of `held_back` is stated with patients and not with groups:
 
-    A small count may only be held back together with all that would change if one patient had been counted
+    A small count may only be suppressed together with all that would change if one patient had been counted
     elsewhere, so that everything that is shown would be the same.
 
 For each count of 1 to k - 1 there is such a patient, and with them another table of patients that shows the same and
 has another count there. This *what-if* is the proof that the count cannot be computed, whatever is subtracted from
-what. It holds for differences that are counts themselves (`CountCells.differences`) too. And what is held back of a
+what. It holds for differences that are counts themselves (`CountCells.differences`) too. And what is suppressed of a
 group that adds up is never small in all, so no small number of patients can be told apart by subtraction.
 
 Which what-if is taken is the pod's secret and the same in each answer: a reader who knows this rule, but not the
-secret, cannot tell from what is held back which of it is small.
-
-Counts that may be shown to others: no small number, and none that subtraction gives back (7.4, rules 1 and 2).
-
-A *group* is a list of counts that add up to a published total. Every hidden count of a group looks the same,
-whether it is small or only protects a small one, so the reader cannot tell which is which.
-
-Each group and the funnel are safe on their own. Groups that share patients (the first step of a funnel loses
-whom the first criterion fails) can narrow each other: what is released together is for the policy to choose.
+secret, cannot tell from what is suppressed which of it is small.
 """
 
 from __future__ import annotations
@@ -33,6 +26,10 @@ from dataclasses import dataclass
 from federated.counts.cells import CountCells, Profile, bits_of
 from federated.errors import InvalidArgument
 
+DEFAULT = 11
+"""Cells of 1 to 10 are not shown."""
+LOWEST = 5
+"""A policy may lower the limit to this, not below."""
 PAIRS = 60
 """Up to so many different lists of verdicts, one patient may also take those of any other patient."""
 
@@ -67,7 +64,7 @@ class WhatIf:
 def held_back(
     cells: CountCells, table: Mapping[Profile, int], smallest: int, secret: bytes
 ) -> tuple[list[int], int]:
-    """The counts of a pod, and which of them it holds back.
+    """The counts of a pod, and which of them it suppresses.
 
     Args:
         cells: of the trial.
@@ -76,8 +73,8 @@ def held_back(
         secret: only this pod has it, and it is the same for the same patients.
 
     Returns:
-        The exact counts, which stay in the pod, and the set of cells that are held back. The number evaluated is
-        always shown, and so is a cell with nobody in it unless all are held back.
+        The exact counts, which stay in the pod, and the set of cells that are suppressed. The number evaluated is
+        always shown, and so is a cell with nobody in it unless all are suppressed.
 
     Raises:
         InvalidArgument: ``smallest`` is below `LOWEST`, or fewer than ``smallest`` patients were evaluated.
@@ -97,7 +94,7 @@ def held_back(
 
 
 class _Rule:
-    """The search for what must be held back: from the small counts outwards until each has its what-if."""
+    """The search for what must be suppressed: from the small counts outwards until each has its what-if."""
 
     def __init__(self, cells: CountCells, counts: Sequence[int], smallest: int, secret: bytes) -> None:
         self._cells, self._counts, self._smallest = cells, counts, smallest
@@ -112,7 +109,7 @@ class _Rule:
         return 0 < sums[0] - sums[1] < self._smallest
 
     def closed(self, what_ifs: Sequence[WhatIf]) -> int:
-        """The cells to hold back; all where no what-if serves."""
+        """The cells to suppress; all where no what-if serves."""
         hidden, grown = self.primary, True
         while grown:
             grown = False
@@ -126,7 +123,7 @@ class _Rule:
         return hidden
 
     def _rests(self, hidden: int) -> list[Quantity]:
-        """What is held back of each group that adds up, where that is small in all."""
+        """What is suppressed of each group that adds up, where that is small in all."""
         rests = [(partition & hidden, 0) for partition in self._cells.partitions]
         return [rest for rest in rests if self._is_small(rest)]
 
@@ -135,15 +132,15 @@ class _Rule:
 
 
 def _cost(secret: bytes, name: str) -> float:
-    # From 1 to 5: few cells are held back, and which ones the reader cannot foresee.
+    # From 1 to 5: few cells are suppressed, and which ones the reader cannot foresee.
     digest = hashlib.sha256(b"trialveil/held-back" + secret + name.encode()).digest()
     return 1 + 4 * int.from_bytes(digest[:8]) / 2**64
 
 
 def _what_ifs(cells: CountCells, table: Mapping[Profile, int], counts: Sequence[int]) -> list[WhatIf]:
-    """Every way in which one patient could count elsewhere and all that is held back would still be somebody.
+    """Every way in which one patient could count elsewhere and all that is suppressed would still be somebody.
 
-    A cell with nobody in it is shown as such, so it gains nobody; a cell that is held back has somebody in it, so it
+    A cell with nobody in it is shown as such, so it gains nobody; a cell that is suppressed has somebody in it, so it
     does not lose its only one.
     """
     here = {profile: cells.of(profile) for profile in sorted(table)}
@@ -173,31 +170,12 @@ def _possible(one: WhatIf, counts: Sequence[int]) -> bool:
     )
 
 
-DEFAULT = 11
-"""Cells of 1 to 10 are not shown."""
-LOWEST = 5
-"""A policy may lower the limit to this, not below."""
-
-
 @dataclass(frozen=True, slots=True)
 class ShownGroup:
     """Counts as they may be shown: None is hidden. Where the total is hidden, all are."""
 
     total: int | None
     cells: tuple[int | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """Steps of a funnel as they may be shown.
-
-    Args:
-        last: 0-based position of the last original step in it.
-        possible: who is still possible after it.
-    """
-
-    last: int
-    possible: int
 
 
 def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
@@ -222,34 +200,6 @@ def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
         return ShownGroup(None, (None,) * len(cells))
     highest = min(large)
     return ShownGroup(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
-
-
-def protected_funnel(evaluated: int, lost: Sequence[int], smallest: int = DEFAULT) -> tuple[Merged, ...]:
-    """Merge steps until each shown difference, and who is left at the end, is 0 or at least ``smallest``.
-
-    Args:
-        evaluated: who entered.
-        lost: who was lost at each step; together at most ``evaluated``.
-        smallest: as in `protected`.
-
-    Returns:
-        The steps that may be shown, in order; none if the funnel is too small. What is lost after the last
-        one is not shown.
-
-    Raises:
-        InvalidArgument: as `protected`, or more are lost than entered.
-    """
-    _check([evaluated, *lost], smallest)
-    if sum(lost) > evaluated:
-        raise InvalidArgument("lost: more in all than were evaluated; expected at most as many")
-    shown: list[Merged] = []
-    pending, left = 0, evaluated
-    for place, count in enumerate(lost):
-        pending, left = pending + count, left - count
-        if (pending == 0 or pending >= smallest) and (left == 0 or left >= smallest):
-            shown.append(Merged(place, left))
-            pending = 0
-    return tuple(shown) if evaluated >= smallest else ()
 
 
 def _check(counts: Sequence[int], smallest: int) -> None:

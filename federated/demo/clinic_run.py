@@ -47,12 +47,12 @@ class Demonstration:
     files: tuple[Path, ...]
 
 
-def demonstrate(out: Path, say: Callable[[str], Any] = lambda text: None) -> Demonstration:
+def demonstrate(out: Path, log: Callable[[str], Any] = lambda text: None) -> Demonstration:
     """Run the main job on synthetic people.
 
     Args:
         out: folder of the results; made if absent.
-        say: is told each step.
+        log: hears each step.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -73,15 +73,15 @@ def demonstrate(out: Path, say: Callable[[str], Any] = lambda text: None) -> Dem
             sections = screening_policy(trial, len(CLINICS)) + federation_section(keys, clinic.name)
             patients = own / "patients.csv"
             pod_files[clinic.name] = write_pod(clinic, pods / clinic.name, ehr.base_url, patients, sections)
-            say(f"{clinic.title}: {clinic.ways.title} runs, and its pod's public key is registered with it.")
-        say(
+            log(f"{clinic.title}: {clinic.ways.title} runs, and its pod's public key is registered with it.")
+        log(
             "All pods log in, find their patients, read the records and decide; their counts are added up masked …"
         )
-        counted = count_together(trial, keys, pod_files, out, say)
+        counted = count_together(trial, keys, pod_files, out, log)
         for ehr in sandboxes:
             ehr.witness.assert_tokens_stayed_home()
-        say("Each EHR saw its own tokens only. Six other pods train a risk model together …")
-        trained = train_together(home / "lung", say)
+        log("Each EHR saw its own tokens only. Six other pods train a risk model together …")
+        trained = train_together(home / "lung", log)
     decisions = {clinic.name: Decisions(counted.runs[clinic.name]) for clinic in CLINICS}
     reports = {run.run.site.pseudonym: f"{clinic}/report.html" for clinic, run in decisions.items()}
     federation = Federation(counted.funnel, trained.discrimination, trained.server)

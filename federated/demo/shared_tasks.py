@@ -43,7 +43,7 @@ LEARNING_RATE = 0.3
 WATCHED = "lung-1"
 MODELLER = "study-office"
 
-Say = Callable[[str], Any]
+LogFunction = Callable[[str], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class CountingResult:
 
 
 def count_together(
-    trial: Trial, keys: Keys, files: Mapping[str, Path], out: Path, say: Say
+    trial: Trial, keys: Keys, files: Mapping[str, Path], out: Path, log: LogFunction
 ) -> CountingResult:
     """Let every clinic screen its patients, and add up the counts under masks.
 
@@ -115,7 +115,7 @@ def count_together(
         keys: see `Keys`.
         files: pod to pod file, with `federation_section` and `screening_policy`.
         out: each pod's own results go into a folder of its name.
-        say: is told each step.
+        log: hears each step.
     """
     (keys.folder / "trial.yaml").write_text(lock(trial), encoding="utf-8")
     body = (
@@ -130,7 +130,7 @@ def count_together(
     def around(name: str) -> PodEnvironment:
         return PodEnvironment(results=out / name, observe=lambda what, result: runs.__setitem__(name, result))
 
-    result = asyncio.run(_over(task, {name: (path, around(name)) for name, path in files.items()}, say))
+    result = asyncio.run(_over(task, {name: (path, around(name)) for name, path in files.items()}, log))
     combined = result.outcome.counts
     if combined is None:
         raise AssertionError("a task of counts ends with counts")
@@ -164,11 +164,11 @@ class _Watching:
         await self.link.close()
 
 
-async def _over(task: Path, pods: Mapping[str, tuple[Path, PodEnvironment]], say: Say) -> TaskResult:
+async def _over(task: Path, pods: Mapping[str, tuple[Path, PodEnvironment]], log: LogFunction) -> TaskResult:
     with ExitStack() as held:
         opened = {name: _opened(held, path, around) for name, (path, around) in pods.items()}
         given = prepared(
-            task, None, lambda news: say(f"{news.pod}: {news.text}") if news.what == "pod" else None
+            task, None, lambda news: log(f"{news.pod}: {news.text}") if news.what == "pod" else None
         )
         return await run_over(given, InProcess({name: pod.handle for name, pod in opened.items()}))
 
@@ -187,12 +187,12 @@ class TrainingResult:
     server: ServerView
 
 
-def train_together(folder: Path, say: Say) -> TrainingResult:
+def train_together(folder: Path, log: LogFunction) -> TrainingResult:
     """Train the risk model of `lung_study` over its six pods, and compare it.
 
     Args:
         folder: for pods, keys and results; made if it is missing.
-        say: is told each step.
+        log: hears each step.
     """
     pods = study()
     keys = make_keys(folder, [pod.name for pod in pods])
@@ -204,7 +204,7 @@ def train_together(folder: Path, say: Say) -> TrainingResult:
     models: list[Tensors] = []
     updates: list[NDArray[np.float64]] = []
     watching = asyncio.run(_trained(task, folder, keys, models, updates))
-    say(f"{ROUNDS} rounds are done; the masked uploads of {WATCHED} are drawn beside its updates.")
+    log(f"{ROUNDS} rounds are done; the masked uploads of {WATCHED} are drawn beside its updates.")
 
     def initial() -> Any:
         return made(ModelChoice("logistic_regression", _SETTINGS), _SELECTION, "steps")

@@ -153,8 +153,8 @@ class _Line:
             raise MessageRefused("The modeller's program sent something that is no request.")
         return True
 
-    def took(self, header: FrameHeader, parcel: Envelope) -> None:
-        self._later(self.service.begin, self.wire, header.request, parcel)
+    def took(self, header: FrameHeader, envelope: Envelope) -> None:
+        self._later(self.service.begin, self.wire, header.request, envelope)
 
     def ended(self, wire: Wire, reason: Exception) -> None:
         self._later(self._over, reason)

@@ -111,13 +111,13 @@ class Frame:
     pieces: tuple[memoryview, ...]
 
 
-def frame(kind: FrameKind, parcel: Envelope | None = None, request: int = 0) -> Frame:
+def frame(kind: FrameKind, envelope: Envelope | None = None, request: int = 0) -> Frame:
     """A message as it is sent; a body above 16 kB is not copied.
 
     Raises:
         MessageRefused: the head is longer than 64 kB.
     """
-    head, body = (parcel.head, memoryview(parcel.body).cast("B")) if parcel else (b"", memoryview(b""))
+    head, body = (envelope.head, memoryview(envelope.body).cast("B")) if envelope else (b"", memoryview(b""))
     if len(head) > HEAD_LIMIT:
         raise MessageRefused(f"A message has a head of {len(head)} bytes; expected at most {HEAD_LIMIT}.")
     start = _LAYOUT.pack(MAGIC, VERSION, kind, 0, request, len(head), len(body)) + head

@@ -60,8 +60,8 @@ class _Seat:
         self.hub._later(self.hub._send, self.pod)  # nobody waits any more: it is read and forgotten
         return False
 
-    def took(self, header: FrameHeader, parcel: Envelope) -> None:
-        self.hub._later(self.hub._answered, self.pod, header, parcel)
+    def took(self, header: FrameHeader, envelope: Envelope) -> None:
+        self.hub._later(self.hub._answered, self.pod, header, envelope)
 
     def ended(self, wire: Wire, reason: Exception) -> None:
         self.hub._later(self.hub._left, self, wire, reason)
@@ -227,7 +227,7 @@ class Hub:
         if seen & (seen - 1) == 0:
             logger.warning("%s (%d so far)", reason, seen)
 
-    def _answered(self, pod: str, header: FrameHeader, parcel: Envelope) -> None:
+    def _answered(self, pod: str, header: FrameHeader, envelope: Envelope) -> None:
         self._send(pod)
         ask = self._asks.get(header.request)
         if ask is None or ask.answer.done():
@@ -237,7 +237,7 @@ class Hub:
                 MessageRefused("The pod's program failed at a request; its own log says why.")
             )
         else:
-            ask.answer.set_result(parcel)
+            ask.answer.set_result(envelope)
 
 
 def _wrapped(context: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:

@@ -10,7 +10,6 @@ queue) or `GO_ON` (nothing: let the other side have its turn).
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 import ssl
@@ -35,8 +34,6 @@ from federated.links.frames import (
     read_header,
 )
 from federated.task.envelope import Envelope
-
-logger = logging.getLogger(__name__)
 
 GO_ON, READ, WRITE, IDLE = 0, selectors.EVENT_READ, selectors.EVENT_WRITE, 4
 PIECE = 256 * 1024
@@ -85,7 +82,7 @@ class ConnectionOwner(Protocol):
         """
         ...
 
-    def took(self, header: FrameHeader, parcel: Envelope) -> None:
+    def took(self, header: FrameHeader, envelope: Envelope) -> None:
         """A message is here."""
         ...
 

@@ -17,7 +17,7 @@ from federated.modeller.check import load_task
 from federated.modeller.task_run import TaskResult, TaskRun, begin, is_begun, run
 from federated.pod.program import Pod
 from federated.pod.services import open_pod
-from federated.rounds.coordinator import News, Tell
+from federated.rounds.coordinator import News, OnProgress
 from federated.task.file import TaskFile, make_spec, modeller_identity
 
 
@@ -45,39 +45,39 @@ async def run_task_file(
     path: Path,
     pods: Sequence[Path],
     out: Path | None,
-    tell: Tell,
+    on_progress: OnProgress,
     *,
-    say: Callable[[str], Any] = lambda text: None,
+    log: Callable[[str], Any] = lambda text: None,
     must_exist: bool = False,
 ) -> TaskResult:
     """The same, inside a running loop, with progress.
 
     Args:
         path, pods, out: as for `run_task`.
-        tell: is told what happens.
-        say: is told what a person may want to know, such as that a run goes on.
+        on_progress: hears what happens.
+        log: hears what a person may want to know, such as that a run goes on.
         must_exist: whether there must be an earlier start to go on with.
     """
     task = load_task(path)
     if must_exist and (out is None or not is_begun(out)):
         raise ConfigurationError('there is no earlier start in that folder; begin with "trialveil task run".')
-    given = prepared(path, out, tell, task)
+    given = prepared(path, out, on_progress, task)
     async with _link(task, given, pods) as link:
-        return await run_over(given, link, say)
+        return await run_over(given, link, log)
 
 
-async def run_over(given: TaskRun, link: Link, say: Callable[[str], Any] = lambda text: None) -> TaskResult:
+async def run_over(given: TaskRun, link: Link, log: Callable[[str], Any] = lambda text: None) -> TaskResult:
     """Run a prepared task over a link that is open."""
     begun = begin(given)
     try:
         if begun.resumes:
-            say("Going on where an earlier start stopped.")
+            log("Going on where an earlier start stopped.")
         return await run(begun, given, link)
     finally:
         begun.journal.close()
 
 
-def prepared(path: Path, out: Path | None, tell: Tell, task: TaskFile | None = None) -> TaskRun:
+def prepared(path: Path, out: Path | None, on_progress: OnProgress, task: TaskFile | None = None) -> TaskRun:
     """What is needed to run a task file.
 
     Raises:
@@ -87,7 +87,9 @@ def prepared(path: Path, out: Path | None, tell: Tell, task: TaskFile | None = N
     signer = modeller_identity(known, path.parent)
     key = signer.public.hex()
     text = read_bytes(path, "task file").decode()
-    return TaskRun(lambda now, nonce: make_spec(known, path.parent, now, nonce, key), text, signer, out, tell)
+    return TaskRun(
+        lambda now, nonce: make_spec(known, path.parent, now, nonce, key), text, signer, out, on_progress
+    )
 
 
 @asynccontextmanager
@@ -124,5 +126,5 @@ async def _listening(task: TaskFile, given: TaskRun, held: AsyncExitStack) -> Li
             f'"modeller.listen" of the task file: {error} Another start of this task may still be running.'
         ) from None
     held.push_async_callback(hub.close)
-    given.tell(News("offer", 0, 0, "", f"listening; waiting for {len(pinned)} pods"))
+    given.on_progress(News("offer", 0, 0, "", f"listening; waiting for {len(pinned)} pods"))
     return hub

@@ -41,7 +41,7 @@ async def run(
         cohort = await _offered(coordinator, signature)
         outcome = await _run_protocol(coordinator, cohort)
     except ConfigurationError:
-        raise  # the log cannot be written, or is not what it was: what stands in it is gone on with
+        raise  # the log cannot be written, or is not what it was: what stands in it is resumed later
     except FederatedError as error:
         coordinator.journal.tell("reason", str(error))
         coordinator.journal.tell("state", "failed")
@@ -100,13 +100,13 @@ async def _offered(coordinator: Coordinator, signature: bytes) -> tuple[str, ...
         for pod in spec.names
         if known.get(pod, ("",))[0] != ACCEPT  # an owner may have changed a refusal's reason since
     }
-    coordinator.tell(News("offer", 0, 0, "", f"offered to {len(requests)} pods"))
+    coordinator.on_progress(News("offer", 0, 0, "", f"offered to {len(requests)} pods"))
     async for answer in coordinator.ask_all(requests, 1, spec.deadlines.accept):
         if answer.message is None and answer.code == "LOST":
             continue
         code = ACCEPT if answer.message is not None else answer.code
         journal.answer(answer.pod, code, answer.sentence)
-        coordinator.tell(News("pod", 0, 0, answer.pod, answer.sentence or "accepted"))
+        coordinator.on_progress(News("pod", 0, 0, answer.pod, answer.sentence or "accepted"))
     return _fixed(coordinator)
 
 
@@ -146,6 +146,6 @@ async def finish(coordinator: Coordinator, reason: str, model: Buffer = b"", rou
     requests = {pod: coordinator.request(pod, number, "finish", note, model) for pod in here}
     async for answer in coordinator.ask_all(requests, number, coordinator.spec.deadlines.step):
         if answer.message is None:
-            coordinator.tell(News("pod", 0, 0, answer.pod, answer.sentence or answer.code))
-    coordinator.tell(News("end", rounds, rounds, "", reason))
+            coordinator.on_progress(News("pod", 0, 0, answer.pod, answer.sentence or answer.code))
+    coordinator.on_progress(News("end", rounds, rounds, "", reason))
     await asyncio.sleep(0)

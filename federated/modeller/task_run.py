@@ -1,4 +1,4 @@
-"""A task from its signed bytes to its results on the disk, over any link; and the same task gone on with.
+"""A task from its signed bytes to its results on the disk, over any link; and the same task resumed.
 
 The folder of a run holds the journal while it is needed, and in the end what came out: ``result.json``, and for a
 training task the last and the best model with where they come from.
@@ -23,7 +23,7 @@ from federated.modeller import program as modeller
 from federated.models.files import save
 from federated.models.interface import Tensors
 from federated.protocols.sides import RoundOutcome, TaskOutcome
-from federated.rounds.coordinator import Coordinator, Tell
+from federated.rounds.coordinator import Coordinator, OnProgress
 from federated.rounds.journal import Journal, open_existing
 from federated.screening.report import files
 from federated.screening.report.errors import OutputError
@@ -41,10 +41,10 @@ class TaskRun:
 
     Attributes:
         make: makes the task's specification; called once, at the first start, with the time and a fresh nonce.
-        identity: what must be equal for an earlier start to be gone on with: the text of the task file.
+        identity: what must be equal for an earlier start to be resumed: the text of the task file.
         signer: the modeller's identity.
         out: folder of the journal and the results; None keeps nothing.
-        tell: is told what happens.
+        on_progress: hears what happens.
         clock: gives the time, aware.
         watch: see `Coordinator.watch`.
     """
@@ -53,7 +53,7 @@ class TaskRun:
     identity: str
     signer: Signer = field(repr=False)
     out: Path | None = None
-    tell: Tell = field(default=lambda news: None, repr=False)
+    on_progress: OnProgress = field(default=lambda news: None, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
     watch: Callable[[int, Tensors], None] = field(default=lambda number, model: None, repr=False)
 
@@ -66,7 +66,7 @@ class Begun:
         spec: signed.
         signature: the modeller's.
         journal: open.
-        resumes: whether an earlier start is gone on with.
+        resumes: whether an earlier start is resumed.
     """
 
     spec: TaskSpec
@@ -115,7 +115,7 @@ async def run(begun: Begun, run: TaskRun, link: Link) -> TaskResult:
     Raises:
         PolicyRefused, TooFewPods, BudgetSpent: see `federated.modeller.program.run`.
     """
-    coordinator = Coordinator(begun.spec, run.signer, link, begun.journal, run.tell, watch=run.watch)
+    coordinator = Coordinator(begun.spec, run.signer, link, begun.journal, run.on_progress, watch=run.watch)
 
     def keep(outcome: TaskOutcome) -> None:
         if run.out is not None:
@@ -283,7 +283,7 @@ class Status:
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a folder holds a task that can be gone on with, or that has ended."""
+    """Whether a folder holds a task that can be resumed, or that has ended."""
     journal = open_existing(folder)
     if journal is not None:
         journal.close()

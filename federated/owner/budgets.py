@@ -2,13 +2,12 @@
 
     Budgets(folder, quotas)                    opens it, or refuses everything
     .reserve(model, wanted, task) -> granted   before predictions are made; several processes never exceed the quota
-    .refund(model, unused, task)               only for predictions that surely were not made
     .admit_task(task, judge) -> bool           remembers a task's nonce, day and cohort, if the judge agrees
     .charge_privacy(...)                       before something with noise is released
     .admit_counts(source, counted, smallest)   before counts are released
 
 Everything is on the disk before the call returns, so a kill can only lose predictions, never make them twice.
-Nothing is ever taken back but by `BudgetLedger.refund`.
+Nothing is ever taken back.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from federated.counts.differencing import MEMBER_BYTES, Counted, too_close
 from federated.errors import BudgetSpent, InvalidArgument, PolicyRefused
-from federated.owner.policy import Policy
+from federated.owner.policy import MINIMUM_CHANGE, PolicySection
 from federated.store import Store, StoreKind
 from secure_agg import PodPolicy
 from secure_agg.privacy import epsilon as epsilon_of
@@ -177,25 +176,6 @@ class BudgetLedger:
                     (model, task, granted),
                 )
         return granted
-
-    def refund(self, model: str, unused: int, task: bytes = b"") -> None:
-        """Give back predictions that surely were not made, such as those of a file that could not be opened.
-
-        Never for predictions that a crash may have interrupted.
-
-        Raises:
-            InvalidArgument: the task has no so many left.
-        """
-        with self._ledger.transaction() as db:
-            share = "select granted - refunded from shares where model = ? and task = ?"
-            row = db.execute(share, (model, task)).fetchone()
-            if unused < 1 or row is None or unused > row[0]:
-                raise InvalidArgument(f"unused is {unused}; expected 1 to what this task was granted")
-            db.execute(
-                "update shares set refunded = refunded + ? where model = ? and task = ?",
-                (unused, model, task),
-            )
-            db.execute("update used set predictions = predictions - ? where model = ?", (unused, model))
 
     def used(self, model: str) -> int:
         """Predictions that were reserved so far, over all tasks."""
@@ -360,22 +340,20 @@ def _remember(db: sqlite3.Connection, source: str, counted: Counted) -> None:
             db.execute("insert into members values (?, ?, ?)", (answer, name, b"".join(sorted(who))))
 
 
-def pod_policy(policy: Policy, rho_elsewhere: float = 0.0) -> PodPolicy:
+def pod_policy(policy: PolicySection, rho_elsewhere: float = 0.0) -> PodPolicy:
     """The rules of masked rounds, for `secure_agg`.
 
     Args:
         policy: the owner's.
         rho_elsewhere: zCDP that this pod has spent outside masked rounds; see `federated.owner.budgets`.
     """
-    budget = None
-    if policy.epsilon is not None:
-        left = max(0.0, largest_rho(policy.epsilon, policy.delta) - rho_elsewhere)
-        budget = epsilon_of(left, policy.delta)
+    budget, delta = policy.budgets.epsilon, policy.budgets.delta
+    if budget is not None:
+        budget = epsilon_of(max(0.0, largest_rho(budget, delta) - rho_elsewhere), delta)
     return PodPolicy(
         minimum_survivors=policy.minimum_survivors,
-        minimum_change=policy.minimum_change,
+        minimum_change=MINIMUM_CHANGE,
         maximum_rounds=policy.maximum_rounds,
-        semi_honest=policy.semi_honest,
         epsilon_budget=budget,
     )
 

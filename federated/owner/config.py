@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ehr.files.pod_file import checked, read_bytes
-from ehr.files.settings import CohortSection, EHRSection, Section, SiteFile, SiteSection
+from ehr.files.settings import CohortSection, EHRSection, Section, SiteSection
 from federated.datasources.settings import SourceSettings
 from federated.owner.federation_section import FederationSection
 from federated.owner.policy import PolicySection, or_empty
@@ -67,13 +67,6 @@ class PodFile(Section):
         if wrong is not None:
             raise ValueError(wrong)
         return self
-
-    @property
-    def hospital(self) -> SiteFile | None:
-        """The parts that `ehr.open_site` takes; None where there is no EHR."""
-        if self.ehr is None or self.site is None:
-            return None
-        return SiteFile(name=self.name, ehr=self.ehr, site=self.site, cohort=self.cohort)
 
 
 def read_pod(path: Path) -> PodFile:

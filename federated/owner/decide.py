@@ -10,14 +10,14 @@ precise reason is for the owner's log. Neither holds a key, a value or a path.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from federated.errors import TaskRefused, UnknownName
 from federated.names import _PodResponseType as Code
 from federated.owner.disclosure import Leaves, canonical, disclosure, models_named, stays
-from federated.owner.policy import Policy
+from federated.owner.policy import MINIMUM_CHANGE, PolicySection
 from federated.task import registry
 from federated.task.spec import TaskDocument, TaskSpec
 
@@ -31,10 +31,12 @@ class Facts:
 
     Attributes:
         pod, key: its own name and raw public key.
+        modellers: names to pinned raw public keys of those whose tasks are looked at.
+        peers: names to pinned raw public keys of the pods that this one agrees to add up with.
         now: aware.
         sources: names of its data sources to what kind each is, such as "tables".
         has_ehr: whether an EHR is connected.
-        digests: what each document of the task really is, by name, reckoned in this pod; see `TaskDocument.digest`.
+        digests: what each document of the task really is, by name, computed in this pod; see `TaskDocument.digest`.
         nonce_used: whether another task has come under the same nonce.
         begun_today: other tasks that began today.
         cohorts: who was invited (raw keys) to this modeller's earlier tasks over the same data.
@@ -44,6 +46,8 @@ class Facts:
     pod: str
     key: bytes = field(repr=False)
     now: datetime
+    modellers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    peers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     has_ehr: bool = False
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +91,7 @@ class TaskDecision:
         return f"{self.code.sentence} Rule: {self.reasons[0].rule}. Nothing was run."
 
 
-def decide(policy: Policy, spec: TaskSpec, facts: Facts) -> TaskDecision:
+def decide(policy: PolicySection, spec: TaskSpec, facts: Facts) -> TaskDecision:
     """Whether a task may run. Its signature is checked before, see `federated.owner.access`.
 
     A modeller that is not who the owner has pinned is told nothing else.
@@ -100,15 +104,15 @@ def decide(policy: Policy, spec: TaskSpec, facts: Facts) -> TaskDecision:
 
 
 Found = Iterator[Reason]
-Rule = Callable[[Policy, TaskSpec, Facts], Found]
+Rule = Callable[[PolicySection, TaskSpec, Facts], Found]
 
 
 def _no(rule: str, text: str, code: Code = Code.NO_ACCESS) -> Reason:
     return Reason(code, rule, text)
 
 
-def _modeller(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
-    pinned = policy.modellers.get(spec.modeller.name)
+def _modeller(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
+    pinned = facts.modellers.get(spec.modeller.name)
     if pinned is None:
         yield _no("modeller", "No key is pinned for this modeller.", Code.UNAUTHORISED)
     elif pinned != spec.modeller.public:
@@ -116,7 +120,7 @@ def _modeller(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
         yield _no("modeller", text, Code.INVALID_PROOF_OF_IDENTITY)
 
 
-def _invitation(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _invitation(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     mine = [pod for pod in spec.participants if pod.name == facts.pod]
     if not mine:
         yield _no("participants", "This pod is not invited.")
@@ -124,17 +128,16 @@ def _invitation(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
         yield _no("participants", "This pod is invited under a key that is not its own.")
 
 
-def _time(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _time(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     if facts.now >= datetime.fromisoformat(spec.expires):
         yield _no("expires", "The task has expired.", Code.TASK_TIMEOUT)
     if facts.now + CLOCK_SKEW < datetime.fromisoformat(spec.created):
         yield _no("created", "The task was made in the future; compare the two clocks.")
     if facts.nonce_used:
         yield _no("nonce", "Another task came under the same nonce.")
-    if facts.begun_today >= policy.tasks_per_day:
-        yield _no(
-            "tasks_per_day", f"{facts.begun_today} tasks began today; the limit is {policy.tasks_per_day}."
-        )
+    limit = policy.budgets.tasks_per_day
+    if facts.begun_today >= limit:
+        yield _no("tasks_per_day", f"{facts.begun_today} tasks began today; the limit is {limit}.")
 
 
 def _found(name: str, kind: str) -> str | None:
@@ -146,17 +149,22 @@ def _found(name: str, kind: str) -> str | None:
     return canonical(entry) if entry.kind == kind else None
 
 
-def _names(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _allowed(names: Iterable[str]) -> set[str]:
+    return {canonical(registry.find(name)) for name in names}
+
+
+def _names(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     protocol = _found(spec.protocol.name, "protocol")
-    if protocol is None or protocol not in policy.protocols:
+    if protocol is None or protocol not in _allowed(policy.protocols):
         yield _no("protocol", f"The protocol ({protocol or 'an unknown name'}) is not allowed.")
+    allowed = _allowed(policy.algorithms)
     for place, unit in enumerate(spec.algorithms):
         name = _found(unit.name, "algorithm")
-        if name is None or name not in policy.algorithms:
+        if name is None or name not in allowed:
             yield _no("algorithm", f"Algorithm {place + 1} ({name or 'an unknown name'}) is not allowed.")
 
 
-def _documents(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _documents(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     for place, (name, document) in enumerate(sorted(spec.documents.items())):
         allowed = policy.trials if document.kind == "trial" else policy.steps
         real = _sha256(document) if document.kind == "steps" else facts.digests.get(name)
@@ -174,20 +182,20 @@ def _sha256(document: TaskDocument) -> str:
     return hashlib.sha256(document.text.encode()).hexdigest()
 
 
-def _models(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _models(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     for place, unit in enumerate(spec.algorithms):
         named = models_named(unit)
         if named is None:
             yield _no("model", f"Algorithm {place + 1} names its model in a form that cannot be checked.")
         elif not named and disclosure(_found(unit.name, "algorithm") or "").model:
             yield _no("model", f"Algorithm {place + 1} names no model.")
-        elif not set(named) <= policy.models:
+        elif not set(named) <= set(policy.models):
             yield _no("model", f"Algorithm {place + 1} names a model or file that is not allowed.")
         elif any(facts.left.get(name, 1) <= 0 for name in named):
             yield _no("inferences", f"Algorithm {place + 1}: no predictions of its model are left.")
 
 
-def _aggregation(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _aggregation(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     chosen = spec.aggregation
     if chosen is None:
         return
@@ -195,9 +203,9 @@ def _aggregation(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
     masked = name == "SecureAggregator"
     if name is None or masked != spec.secure:
         yield _no("aggregator", "The aggregator is an unknown name.")
-    if policy.secure_aggregation and not masked:
+    if policy.secure_aggregation == "required" and not masked:
         yield _no("secure_aggregation", "The task adds up without masks; this pod asks for SecureAggregator.")
-    if masked and chosen.mode != "active" and not policy.semi_honest:
+    if masked and chosen.mode != "active":
         yield _no("mode", "The sum trusts the modeller's program to follow the protocol; this pod does not.")
     if masked and chosen.minimum_survivors < policy.minimum_survivors:
         at_least = f"this pod asks for {policy.minimum_survivors}"
@@ -225,7 +233,7 @@ def _whole(value: object) -> int:
         return 0
 
 
-def _rounds(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _rounds(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     planned = rounds_planned(spec)
     if planned > policy.maximum_rounds:
         yield _no(
@@ -234,7 +242,7 @@ def _rounds(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
         )
 
 
-def _cohort(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _cohort(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     if spec.aggregation is None:
         return
     pods = len(spec.participants)
@@ -245,19 +253,19 @@ def _cohort(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
     cohort = frozenset(spec.pinned.values())
     for earlier in facts.cohorts:
         changed = len(cohort ^ earlier)
-        if 0 < changed < policy.minimum_change:
+        if 0 < changed < MINIMUM_CHANGE:
             text = f"The cohort differs by {changed} pods from an earlier one of this modeller over the same data."
             yield _no("minimum_change", text)
             return
 
 
-def _peers(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _peers(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     if not spec.secure:
         return
     for pod in spec.participants:
-        if pod.name != facts.pod and policy.peers.get(pod.name) != pod.public:
+        if pod.name != facts.pod and facts.peers.get(pod.name) != pod.public:
             known = (
-                "under another key than the pinned one" if pod.name in policy.peers else "that is not pinned"
+                "under another key than the pinned one" if pod.name in facts.peers else "that is not pinned"
             )
             yield _no("peers", f"The task invites a pod {known}.")
 
@@ -273,31 +281,32 @@ def leaving(spec: TaskSpec) -> frozenset[Leaves]:
     return frozenset(kinds)
 
 
-def _leaves(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
-    missing = leaving(spec) - policy.leaves
+def _leaves(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
+    missing = leaving(spec) - set(policy.leaves)
     if missing:
         yield _no("leaves", f"The task lets leave what may not: {', '.join(sorted(missing))}.")
     alone = spec.aggregation is None and leaving(spec) & {"counts", "updates", "metrics"}
-    if alone and policy.secure_aggregation:
+    if alone and policy.secure_aggregation == "required":
         yield _no(
             "secure_aggregation", "The task returns this pod's own numbers; only a masked sum may leave."
         )
 
 
-def _noise(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
-    if policy.epsilon is None or not leaving(spec):
+def _noise(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
+    if policy.budgets.epsilon is None or not leaving(spec):
         return
     chosen = spec.aggregation
     if chosen is None or not spec.secure or chosen.noise <= 0 or chosen.l2_clip <= 0:
         yield _no("epsilon", "This pod has a privacy budget, and the task adds no noise under a mask.")
         return
-    if chosen.delta > policy.delta:
-        yield _no("delta", f"The task counts its privacy at a larger delta than this pod ({policy.delta:g}).")
+    delta = policy.budgets.delta
+    if chosen.delta > delta:
+        yield _no("delta", f"The task counts its privacy at a larger delta than this pod ({delta:g}).")
     if chosen.weights != "equal":
         yield _no("epsilon", "With a privacy budget every pod counts the same: a sum of rows has no noise.")
 
 
-def _data(policy: Policy, spec: TaskSpec, facts: Facts) -> Found:
+def _data(policy: PolicySection, spec: TaskSpec, facts: Facts) -> Found:
     needs = [disclosure(_found(unit.name, "algorithm") or "") for unit in spec.algorithms]
     mine = spec.participant(facts.pod).data
     if mine is not None and mine not in facts.sources:
@@ -319,7 +328,7 @@ _STAGES: tuple[tuple[Rule, ...], ...] = (
 )
 
 
-def check_release(policy: Policy, spec: TaskSpec, what: str, round_number: int = 0) -> None:
+def check_release(policy: PolicySection, spec: TaskSpec, what: str, round_number: int = 0) -> None:
     """Refuse what is about to leave, once more, whatever the runtime believes of the task.
 
     Args:
@@ -332,8 +341,8 @@ def check_release(policy: Policy, spec: TaskSpec, what: str, round_number: int =
     """
     rules = (
         (round_number < policy.maximum_rounds, "maximum_rounds"),
-        (not (what.startswith("plain") and policy.secure_aggregation), "secure_aggregation"),
-        (what.startswith("masked") or leaving(spec) <= policy.leaves, "leaves"),
+        (not (what.startswith("plain") and policy.secure_aggregation == "required"), "secure_aggregation"),
+        (what.startswith("masked") or leaving(spec) <= set(policy.leaves), "leaves"),
         (not (what.startswith("result") and spec.aggregation is not None), "secure_aggregation"),
         (what.split(" ")[0] in {"masked", "plain", "result"}, "leaves"),
     )

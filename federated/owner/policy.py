@@ -1,28 +1,26 @@
 """``policy:`` of ``pod.yaml``: what its owner allows. What is not named is not allowed, so an empty one runs nothing.
 
-Here are its shape, its rules and the value that is made of it; what it means for a task is in
-`federated.owner.decide`.
+The checked section is the policy; what it means for a task is in `federated.owner.decide`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ehr.files.settings import Section
-from federated.errors import InvalidArgument, UnknownName
-from federated.owner.disclosure import Leaves, canonical
-from federated.owner.federation_section import FederationSection
+from federated.errors import UnknownName
+from federated.owner.disclosure import Leaves
 from federated.task import registry
 from secure_agg.parameters import DEFAULT_MINIMUM_SURVIVORS, HARD_MINIMUM_SURVIVORS
 
 SMALLEST_CELL = 11
 LEAST_CELL = 5
-LEAST_PODS = 3
+MINIMUM_CHANGE = 2
+"""Pods by which two cohorts of one modeller over the same data must differ, if they differ."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
 
@@ -126,8 +124,8 @@ class PolicySection(Section):
     models: tuple[ModelName, ...] = ()
     leaves: tuple[Leaves, ...] = ()
     secure_aggregation: Literal["required", "optional"] = "required"
-    minimum_survivors: int = Field(default=5, ge=LEAST_PODS)
-    cohort_minimum: int = Field(default=5, ge=LEAST_PODS)
+    minimum_survivors: int = Field(default=DEFAULT_MINIMUM_SURVIVORS, ge=HARD_MINIMUM_SURVIVORS)
+    cohort_minimum: int = Field(default=DEFAULT_MINIMUM_SURVIVORS, ge=HARD_MINIMUM_SURVIVORS)
     smallest_cell: int = Field(default=SMALLEST_CELL, ge=LEAST_CELL)
     maximum_weight: float = Field(default=1_000_000, gt=0, allow_inf_nan=False)
     maximum_rounds: int = Field(default=100, ge=1)
@@ -139,99 +137,3 @@ class PolicySection(Section):
         if wrong is not None:
             raise ValueError(wrong)
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the owner allows. The default allows nothing.
-
-    Attributes:
-        modellers: names to pinned raw public keys of those whose tasks are looked at.
-        peers: names to pinned raw public keys of the pods that this one agrees to add up with.
-        protocols, algorithms: canonical names, see `federated.owner.disclosure.canonical`.
-        trials: digests of the trial files that may be decided here (`federated.screening.trial.lock.digest`).
-        steps: SHA-256 of the step documents that may run here, hexadecimal.
-        models: built-in names, or SHA-256 of files, hexadecimal.
-        leaves: what may leave.
-        secure_aggregation: whether everything that is added up must be masked.
-        semi_honest: whether sums are allowed that trust the modeller's program to follow the protocol.
-        minimum_survivors: fewest pods in a sum; never below 3.
-        cohort_minimum: fewest pods that a task may invite where something is added up; never below 3.
-        minimum_change: pods by which two cohorts of one modeller over the same data must differ, if they differ.
-        smallest_cell: a count of 1 to one less never leaves; never below 5.
-        maximum_weight, maximum_rounds: upper bounds.
-        epsilon: privacy loss of all tasks of this pod together; None where no noise is asked for. With it, a task
-            without noise is refused.
-        delta: at which it is counted.
-        inferences: predictions by model, over all tasks; a model without a number has no limit.
-        tasks_per_day: tasks that may begin on one day (UTC).
-        model_urls: where models are fetched from, by digest; signed addresses, so secrets.
-    """
-
-    modellers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    peers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    protocols: frozenset[str] = frozenset()
-    algorithms: frozenset[str] = frozenset()
-    trials: frozenset[str] = frozenset()
-    steps: frozenset[str] = frozenset()
-    models: frozenset[str] = frozenset()
-    leaves: frozenset[Leaves] = frozenset()
-    secure_aggregation: bool = True
-    semi_honest: bool = False
-    minimum_survivors: int = DEFAULT_MINIMUM_SURVIVORS
-    cohort_minimum: int = DEFAULT_MINIMUM_SURVIVORS
-    minimum_change: int = 2
-    smallest_cell: int = 11
-    maximum_weight: float = 1_000_000.0
-    maximum_rounds: int = 100
-    epsilon: float | None = None
-    delta: float = 1e-5
-    inferences: Mapping[str, int] = field(default_factory=dict)
-    tasks_per_day: int = 20
-    model_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        floors = {
-            "minimum_survivors": HARD_MINIMUM_SURVIVORS,
-            "cohort_minimum": HARD_MINIMUM_SURVIVORS,
-            "smallest_cell": LEAST_CELL,
-            "minimum_change": 1,
-            "maximum_rounds": 1,
-        }
-        for name, least in floors.items():
-            if getattr(self, name) < least:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; expected {least} or more")
-
-
-def make_policy(section: PolicySection, federation: FederationSection | None = None) -> Policy:
-    """The policy of a checked pod file.
-
-    Args:
-        section: its ``policy:``.
-        federation: its ``federation:``; None where the pod takes nobody's tasks.
-    """
-    modeller = None if federation is None else federation.modeller
-    return Policy(
-        modellers={} if modeller is None else {modeller.name: modeller.public},
-        peers={} if federation is None else dict(federation.pinned),
-        protocols=_canonical(section.protocols),
-        algorithms=_canonical(section.algorithms),
-        trials=frozenset(section.trials),
-        steps=frozenset(section.steps),
-        models=frozenset(section.models),
-        leaves=frozenset(section.leaves),
-        secure_aggregation=section.secure_aggregation == "required",
-        minimum_survivors=section.minimum_survivors,
-        cohort_minimum=section.cohort_minimum,
-        smallest_cell=section.smallest_cell,
-        maximum_weight=section.maximum_weight,
-        maximum_rounds=section.maximum_rounds,
-        epsilon=section.budgets.epsilon,
-        delta=section.budgets.delta,
-        inferences=dict(section.budgets.inferences),
-        tasks_per_day=section.budgets.tasks_per_day,
-    )
-
-
-def _canonical(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(canonical(registry.find(name)) for name in names)

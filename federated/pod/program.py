@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +26,6 @@ from federated.task.signatures import check_task_signature
 from federated.task.spec import TaskSpec, moment, read_task_spec, task_hash
 from federated.types import AccessCheckResult
 from secure_agg import PodPolicy, PodSetup, Signer
-
-logger = logging.getLogger(__name__)
 
 _KEPT_AFTER = timedelta(days=1)
 """How long after its end a task can still be told its last model."""
@@ -105,13 +102,13 @@ class Pod:
     task_ended: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
     """Set when a modeller has said that a task is over, or this pod has refused one."""
 
-    async def handle(self, parcel: Envelope) -> Envelope:
+    async def handle(self, envelope: Envelope) -> Envelope:
         """The answer to one request; see `federated.links.link.Handler`.
 
         Raises:
             MessageRefused: it is from nobody whose key is pinned; there is no answer to that.
         """
-        message = opened(parcel, self.modellers)
+        message = opened(envelope, self.modellers)
         if message.header.recipient != self.name:
             raise MessageRefused("A message is for another pod; it was dropped.")
         try:

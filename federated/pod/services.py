@@ -23,7 +23,7 @@ from federated.owner.budgets import BudgetLedger, Opened, pod_policy
 from federated.owner.config import PodFile, read_pod
 from federated.owner.decide import check_release
 from federated.owner.disclosure import source_of
-from federated.owner.policy import Policy, make_policy
+from federated.owner.policy import MINIMUM_CHANGE
 from federated.owner.state import FILE, PodState
 from federated.pod.program import Pod
 from federated.screening.trial.load import read_trial
@@ -74,9 +74,8 @@ class OwnerServices:
 
     Attributes:
         path: the pod file.
-        file: as it was read.
-        policy: what the owner allows.
-        gate: what tasks are decided with.
+        file: as it was read; its ``policy`` is what the owner allows.
+        access_context: what tasks are decided with.
         budgets, audit: the ledgers.
         clock: gives the time, aware.
         surroundings: of the EHR's client.
@@ -86,8 +85,7 @@ class OwnerServices:
 
     path: Path
     file: PodFile
-    policy: Policy
-    gate: AccessContext
+    access_context: AccessContext
     budgets: BudgetLedger = field(repr=False)
     audit: Audit = field(repr=False)
     clock: Clock = utc_now
@@ -99,7 +97,7 @@ class OwnerServices:
         self, spec: TaskSpec, data: bytes, signature: bytes, now: datetime
     ) -> tuple[AccessCheckResult, str]:
         """See `federated.pod.program.Owner.admit`."""
-        access, verdict = check_access(data, signature, self.gate, now)
+        access, verdict = check_access(data, signature, self.access_context, now)
         if access["response_type"] is not _PodResponseType.ACCEPT:
             words = tuple(reason.text for reason in verdict.reasons)
             code = access["response_type"].name
@@ -115,20 +113,20 @@ class OwnerServices:
             project_id=spec.project,
             task_id=spec.hash.hex(),
         )
-        name = spec.participant(self.gate.pod).data
+        name = spec.participant(self.access_context.pod).data
         return StepContext(
-            self.gate.pod,
+            self.access_context.pod,
             spec,
             context,
             secret,
             data=None if name is None else self._source(name),
             open_site=None if self.file.ehr is None else self._open_site,
-            smallest_cell=self.policy.smallest_cell,
-            leaves=self.policy.leaves,
+            smallest_cell=self.file.policy.smallest_cell,
+            leaves=frozenset(self.file.policy.leaves),
             admit_counts=lambda counted: self.budgets.admit_counts(
-                source_of(spec, self.gate.pod), counted, self.policy.smallest_cell
+                source_of(spec, self.access_context.pod), counted, self.file.policy.smallest_cell
             ),
-            folder=self.results or context.get_task_results_dir() / self.gate.pod,
+            folder=self.results or context.get_task_results_dir() / self.access_context.pod,
             observe=self.observe,
             reserve=lambda model, wanted: self.budgets.reserve(model, wanted, spec.hash),
         )
@@ -150,17 +148,17 @@ class OwnerServices:
 
     def rounds(self, spec: TaskSpec) -> PodPolicy:
         """See `federated.pod.program.Owner.rounds`."""
-        return pod_policy(self.policy, self.budgets.rho())
+        return pod_policy(self.file.policy, self.budgets.rho())
 
     def released(self, spec: TaskSpec, what: str, facts: Mapping[str, Any]) -> None:
         """See `federated.pod.program.Owner.released`."""
-        check_release(self.policy, spec, what, max(0, int(facts.get("round", 0)) - 1))
+        check_release(self.file.policy, spec, what, max(0, int(facts.get("round", 0)) - 1))
         if "names" in facts:
             cohort = frozenset(spec.pinned[name] for name in facts["names"])
-            # Whether a number is held back is no number of anybody.
+            # Whether a number is suppressed is no number of anybody.
             counts = {name: int(one) for name, one in facts["counts"].items() if not name.startswith(HELD)}
             opened = Opened(question(spec), cohort, counts)
-            self.budgets.admit_opening(opened, self.policy.minimum_change)
+            self.budgets.admit_opening(opened, MINIMUM_CHANGE)
         left = {name: value for name, value in facts.items() if type(value) is int}
         self.audit.note(self.clock(), AuditEvent(what, spec.hash, spec.modeller.name, left=left))
 
@@ -186,27 +184,28 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
     if federation is None:
         raise ConfigurationError('the pod file has no "federation": the pod takes nobody\'s tasks.')
     identity = read_identity(federation.key, path.parent, "federation.key")
-    policy = make_policy(file.policy, federation)
+    modellers = {federation.modeller.name: federation.modeller.public}
     state = path.parent / federation.state
     with ExitStack() as held:
-        budgets = BudgetLedger(state, policy.inferences)
+        budgets = BudgetLedger(state, file.policy.budgets.inferences)
         held.callback(budgets.close)
         audit = Audit(state)
         held.callback(audit.close)
-        gate = AccessContext(
+        access_context = AccessContext(
             federation.name,
             identity.public,
-            policy,
+            file.policy,
             budgets,
+            modellers,
+            federation.pinned,
             dict.fromkeys(file.data, "tables"),
             has_ehr=file.ehr is not None,
             digest_of=digest_of,
         )
-        premises = OwnerServices(
+        services = OwnerServices(
             path,
             file,
-            policy,
-            gate,
+            access_context,
             budgets,
             audit,
             around.clock,
@@ -214,9 +213,9 @@ def open_pod(path: Path, around: PodEnvironment = PodEnvironment()) -> Pod:
             around.results,
             around.observe,
         )
-        peers = {**policy.peers, federation.name: identity.public}
+        peers = {**federation.pinned, federation.name: identity.public}
         memory = PodState(state, identity.public)
-        pod = Pod(federation.name, identity, policy.modellers, peers, premises, memory, clock=around.clock)
+        pod = Pod(federation.name, identity, modellers, peers, services, memory, clock=around.clock)
         held.pop_all()
         return pod
 
@@ -229,7 +228,7 @@ def question(spec: TaskSpec) -> bytes:
 
 
 def digest_of(document: TaskDocument) -> str:
-    """What a document of a task really is, reckoned from its text.
+    """What a document of a task really is, computed from its text.
 
     Raises:
         ConfigurationError: it is none.
@@ -242,7 +241,7 @@ def digest_of(document: TaskDocument) -> str:
     return digest(trial)
 
 
-async def dialled(pod: Pod, path: Path, told: Callable[[str], None]) -> None:
+async def dialled(pod: Pod, path: Path, log: Callable[[str], None]) -> None:
     """Serve the modeller of a pod file until cancelled.
 
     Raises:
@@ -253,7 +252,7 @@ async def dialled(pod: Pod, path: Path, told: Callable[[str], None]) -> None:
     if federation is None or address is None:
         raise ConfigurationError('the pod file has no "federation.modeller.address" to dial.')
     modeller = Modeller(*address, federation.modeller.public, federation.modeller.proxy_host_and_port)
-    await dial(modeller, pod.signer, pod.name, pod.handle, told=told)
+    await dial(modeller, pod.signer, pod.name, pod.handle, told=log)
 
 
 def pod_status(path: Path) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class TrainingRounds:
         found = self._so_far
         while len(found.rounds) < len(amounts) and self._reason() is None:
             number = len(found.rounds) + 1
-            self._at.tell(News("round", number, len(amounts), "", f"round {number} of {len(amounts)}"))
+            self._at.on_progress(News("round", number, len(amounts), "", f"round {number} of {len(amounts)}"))
             self._take(number, await self._attempts(number, amounts[number - 1]))
         return TaskOutcome(self._reason() or "done", tuple(found.rounds), found.tensors, found.best)
 
@@ -101,7 +101,7 @@ class TrainingRounds:
             except TooFewPods as error:
                 if self._exchanges.released():
                     raise
-                self._at.tell(News("round", number, 0, "", f"{error} The round is begun again."))
+                self._at.on_progress(News("round", number, 0, "", f"{error} The round is begun again."))
         return await self._attempt(number, amount)
 
     async def _attempt(self, number: int, amount: int) -> Combined:

@@ -25,7 +25,7 @@ class SiteColumn:
     input: int
     decisions: tuple[tuple[Mark, int], ...]
     views: Funnel
-    unread: int
+    not_fully_read: int
 
 
 def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation | None = None) -> str:
@@ -68,18 +68,22 @@ def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation
 def _column(run: Run, reports: Mapping[str, str]) -> SiteColumn:
     found = json_documents.counts(run)
     decisions = tuple((mark, found[decision.value]) for decision, mark in wording.DECISIONS.items())
-    unread = sum(any(state not in wording.COMPLETE for state in p.fetched.values()) for p in run.patients)
+    not_fully_read = sum(
+        any(state not in wording.COMPLETE for state in p.fetched.values()) for p in run.patients
+    )
     name = run.site.name or run.site.pseudonym
     href = reports.get(run.site.pseudonym, "")
-    return SiteColumn(name, href, found["input"], decisions, json_documents.funnel_of(run), unread)
+    return SiteColumn(name, href, found["input"], decisions, json_documents.funnel_of(run), not_fully_read)
 
 
 def _total(runs: Sequence[Run], sites: Sequence[SiteColumn]) -> SiteColumn:
     table = merged(json_documents.tables(run) for run in runs)
     marks = enumerate(wording.DECISIONS.values())
     decisions = tuple((mark, sum(site.decisions[place][1] for site in sites)) for place, mark in marks)
-    everyone, unread = sum(site.input for site in sites), sum(site.unread for site in sites)
-    return SiteColumn("All sites", "", everyone, decisions, json_documents.funnel_of(runs[0], table), unread)
+    everyone, not_fully_read = sum(site.input for site in sites), sum(site.not_fully_read for site in sites)
+    return SiteColumn(
+        "All sites", "", everyone, decisions, json_documents.funnel_of(runs[0], table), not_fully_read
+    )
 
 
 def write_overview(

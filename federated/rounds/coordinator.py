@@ -58,7 +58,7 @@ class News:
     text: str = ""
 
 
-Tell = Callable[[News], None]
+OnProgress = Callable[[News], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Coordinator:
         signer: the modeller's identity.
         link: how pods are reached.
         journal: what survives this process.
-        tell: is told what happens.
+        on_progress: hears what happens.
         clock: seconds that do not go back.
         watch: is given the number of each training round and the model after it.
         away_s: how long a pod may be away in a round once enough others have answered; one that lives dials every
@@ -98,7 +98,7 @@ class Coordinator:
     signer: Signer = field(repr=False)
     link: Link = field(repr=False)
     journal: Journal = field(repr=False)
-    tell: Tell = field(default=lambda news: None, repr=False)
+    on_progress: OnProgress = field(default=lambda news: None, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     watch: Callable[[int, Tensors], None] = field(default=lambda number, model: None, repr=False)
     away_s: float = RETURN_S
@@ -113,8 +113,8 @@ class Coordinator:
     async def ask(self, pod: str, request: Envelope, number: int, *, upload: bool = False) -> Answer:
         """One pod's answer to one request; never raises for what a pod does."""
         try:
-            parcel = await self.link.ask(pod, request)
-            message = opened(parcel, {pod: self.spec.pinned[pod]}, sealed_allowed=upload)
+            envelope = await self.link.ask(pod, request)
+            message = opened(envelope, {pod: self.spec.pinned[pod]}, sealed_allowed=upload)
             header = message.header
             if (header.task, header.sender, header.recipient) != (
                 self.spec.hash,
@@ -174,7 +174,7 @@ class Coordinator:
                 found[answer.pod] = _result(answer)
             except MessageRefused as why:
                 missing[answer.pod] = str(why)
-                self.tell(News("pod", 0, 0, answer.pod, str(why)))
+                self.on_progress(News("pod", 0, 0, answer.pod, str(why)))
         found = dict(sorted(found.items()))
         body = msgspec.json.encode(found)
         if len(found) < self.spec.quorum:
@@ -197,7 +197,7 @@ class Coordinator:
         away = pods - self.link.connected
         if away:
             words = f"waiting up to {wait_s:.0f} s for {len(away)} pods to come back"
-            self.tell(News("step", 0, 0, "", words))
+            self.on_progress(News("step", 0, 0, "", words))
         while away and self.clock() < until:
             await asyncio.sleep(_LOOK_S)
             away = pods - self.link.connected
@@ -211,7 +211,7 @@ class Coordinator:
     ) -> AsyncIterator[Answer]:
         """Answers as they come, until all are there or the time is up; all pods are asked at once."""
         asked = {
-            pod: self.ask_who_is_there((pod, parcel, number), enough) for pod, parcel in requests.items()
+            pod: self.ask_who_is_there((pod, envelope, number), enough) for pod, envelope in requests.items()
         }
         async with asking(asked) as tasks:
             async for answer in arriving(tasks, self.clock() + seconds, self.clock):

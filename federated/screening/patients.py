@@ -50,7 +50,7 @@ class StoredResult:
 
 @dataclass(frozen=True, slots=True)
 class ResumeState:
-    """What a run is gone on with.
+    """What a run needs to continue.
 
     Args:
         checkpoint: patients that are done, opened; None keeps nothing.

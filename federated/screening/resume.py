@@ -102,7 +102,7 @@ def _remembered(facts: Mapping[str, str]) -> tuple[Row, ...]:
 
 
 def _identity(site: Site, trial: Trial, rows: str, wanted: ScreeningRequest) -> dict[str, str]:
-    """What must be equal for an earlier start to be gone on with: all that can change a patient's result."""
+    """What must be equal for an earlier start to be resumed: all that can change a patient's result."""
     # Any one day serves: the plan's digest then stands for the trial's constants and the site's facts.
     plan = make_plan(trial, site_facts(site), date(2000, 1, 1))
     section = site.file.ehr

@@ -1,4 +1,4 @@
-"""What surrounds every message between the modeller and a pod: who, to whom, of which task, the how-manieth.
+"""What surrounds every message between the modeller and a pod: who, to whom, of which task, and its number.
 
 The header is signed and holds the hash of the task and the SHA-256 of the body, so no message can serve in another
 task, for another pod, in another place or with another body. Domains keep a signature of one kind from serving as
@@ -135,18 +135,18 @@ def signed(signer: Signer, header: Header, body: Buffer = b"") -> Envelope:
     return Envelope(signer.sign(MESSAGE_DOMAIN + data) + data, body)
 
 
-def opened(parcel: Envelope, keys: Mapping[str, bytes], *, sealed_allowed: bool = False) -> Message:
+def opened(envelope: Envelope, keys: Mapping[str, bytes], *, sealed_allowed: bool = False) -> Message:
     """A message that is what its header says, from somebody whose key is pinned.
 
     Args:
-        parcel: as it came.
+        envelope: as it came.
         keys: names to raw Ed25519 public keys.
         sealed_allowed: whether a masked upload may come now.
 
     Raises:
         MessageRefused: it is malformed, not signed by its sender's pinned key, or has another body.
     """
-    head = parcel.head
+    head = envelope.head
     if not SIGNATURE_SIZE < len(head) <= HEAD_LIMIT:
         raise MessageRefused(f"A message has a head of {len(head)} bytes; it was dropped.")
     signature, data = head[:SIGNATURE_SIZE], head[SIGNATURE_SIZE:]
@@ -157,20 +157,20 @@ def opened(parcel: Envelope, keys: Mapping[str, bytes], *, sealed_allowed: bool 
     if header.version != 1 or header.kind not in KINDS or len(header.task) != 32 or header.number < 1:
         raise MessageRefused("A message is of another version or kind; it was dropped.")
     check_signature(keys.get(header.sender), signature, MESSAGE_DOMAIN + data)
-    if memoryview(parcel.body).nbytes != header.size:
+    if memoryview(envelope.body).nbytes != header.size:
         raise MessageRefused("The body of a message has another size than its head says; it was dropped.")
     if header.sealed:
         if not sealed_allowed:
             raise MessageRefused("A message without a digest came where none may; it was dropped.")
-    elif not hmac.compare_digest(body_digest(parcel.body), header.digest):
+    elif not hmac.compare_digest(body_digest(envelope.body), header.digest):
         raise MessageRefused("The body of a message is not the one that was signed; it was dropped.")
-    return Message(header, parcel.body, head)
+    return Message(header, envelope.body, head)
 
 
-def is_sealed(parcel: Envelope) -> bool:
+def is_sealed(envelope: Envelope) -> bool:
     """Whether a message says of itself that its body is a masked upload; nothing is verified."""
     try:
-        return msgspec.msgpack.decode(parcel.head[SIGNATURE_SIZE:], type=Header).sealed
+        return msgspec.msgpack.decode(envelope.head[SIGNATURE_SIZE:], type=Header).sealed
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
@@ -348,16 +347,3 @@ def moment(now: datetime) -> str:
     if now.tzinfo is None:
         raise InvalidArgument("now has no time zone; expected an aware time")
     return now.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as plain JSON values, as they are after a journey.
-
-    Raises:
-        InvalidArgument: a value is nothing that JSON has.
-    """
-    try:
-        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(arguments)))
-    except (TypeError, ValueError):
-        raise InvalidArgument("an argument of the task is nothing that JSON can hold") from None
-    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import msgspec
 
 from federated.owner.access import AccessContext
 from federated.owner.budgets import BudgetLedger
-from federated.owner.policy import Policy
+from federated.owner.policy import PolicySection
 from federated.task.signatures import sign_task
 from federated.task.spec import FORMAT, Aggregation, Participant, TaskDocument, TaskSpec, Unit, moment
 from secure_agg import Identity
@@ -21,12 +20,16 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 PODS = ("bath", "hull", "kent", "leeds", "york")
 POD = "leeds"
 MODELLER = Identity(hashlib.sha256(b"modeller").digest())
+MODELLERS = {"ana": MODELLER.public}
 TRIAL = TaskDocument(kind="trial", digest="a" * 64, text="trialveil: 1\n")
 
 
 def identity(name: str) -> Identity:
     """The key pair of an invented pod."""
     return Identity(hashlib.sha256(name.encode()).digest())
+
+
+PEERS = {name: identity(name).public for name in PODS if name != POD}
 
 
 def participant(name: str, data: str | None = "heart") -> Participant:
@@ -64,28 +67,28 @@ def counting(**changes: Any) -> TaskSpec:
     return task(**(more | changes))
 
 
-def policy(**changes: Any) -> Policy:
+def policy(**changes: Any) -> PolicySection:
     """Allows both tasks, and nothing besides."""
-    allowed = Policy(
-        modellers={"ana": MODELLER.public},
-        peers={name: identity(name).public for name in PODS if name != POD},
-        protocols=frozenset({"FederatedAveraging", "ResultsOnly"}),
-        algorithms=frozenset({"FederatedModelTraining", "TrialInclusionCriteriaMatchAlgorithmJade"}),
-        trials=frozenset({TRIAL.digest}),
-        models=frozenset({"logistic"}),
-        leaves=frozenset({"counts", "updates", "metrics"}),
-    )
-    return replace(allowed, **changes)
+    allowed = {
+        "protocols": ("FederatedAveraging", "ResultsOnly"),
+        "algorithms": ("FederatedModelTraining", "TrialInclusionCriteriaMatchAlgorithmJade"),
+        "trials": (TRIAL.digest,),
+        "models": ("logistic",),
+        "leaves": ("counts", "updates", "metrics"),
+    }
+    return PolicySection.model_validate(allowed | changes)
 
 
-def gate(folder: Path, owner: Policy | None = None) -> AccessContext:
+def gate(folder: Path, owner: PolicySection | None = None) -> AccessContext:
     """The pod leeds, with a ledger of its own."""
     chosen = policy() if owner is None else owner
     return AccessContext(
         pod=POD,
         key=identity(POD).public,
         policy=chosen,
-        budgets=BudgetLedger(folder, chosen.inferences),
+        budgets=BudgetLedger(folder, chosen.budgets.inferences),
+        modellers=MODELLERS,
+        peers=PEERS,
         sources={"heart": "tables", "scans": "images"},
         has_ehr=True,
         digest_of=real_digest,

@@ -135,10 +135,11 @@ def test_a_changed_module_is_the_one_that_is_tested(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_the_same_for_one_seed_and_drawn_over_all_modules() -> None:
-    one, count = chosen(600, 3, tuple(TARGETS))
-    assert one == chosen(600, 3, tuple(TARGETS))[0] != chosen(600, 4, tuple(TARGETS))[0]
-    assert len(one) == len(set(one)) == 600 < count
-    assert len({mutant.module for mutant in one}) >= len(TARGETS) - 2
+    one, count = chosen(1000, 3, tuple(TARGETS))
+    assert one == chosen(1000, 3, tuple(TARGETS))[0] != chosen(1000, 4, tuple(TARGETS))[0]
+    assert len(one) == len(set(one)) == 1000 < count
+    # Three modules have so few mutants that a sample may miss them.
+    assert len({mutant.module for mutant in one}) >= len(TARGETS) - 3
 
 
 def test_secure_aggregation_has_a_page_of_its_own() -> None:

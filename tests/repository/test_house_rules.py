@@ -19,6 +19,8 @@ FUNCTION_LINES = 60
 ASKED_PARAMETERS = 6
 PARAMETERS = 12
 WINDOW = 8
+LOOKED_UP_BY_NAME = {"Parameters", "Settings"}
+"""What every component of a task, and every module of models, calls its arguments: the registry asks for it."""
 BANNED_MODULES = {"utils", "util", "helpers", "helper", "common", "base", "core", "manager", "misc"}
 
 
@@ -48,6 +50,18 @@ def _body_lines(function: Function) -> int:
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(body) > 1:
         first = body[1]
     return (body[-1].end_lineno or 0) - first.lineno + 1
+
+
+def test_no_class_name_stands_twice_in_a_package() -> None:
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for file in python_files():
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.ClassDef) and node.name not in LOOKED_UP_BY_NAME:
+                places[shown(file).partition("/")[0], node.name].append(f"{shown(file)}:{node.lineno}")
+    twice = [
+        f"{name} in {package}: {', '.join(found)}" for (package, name), found in places.items() if found[1:]
+    ]
+    assert not twice, "\n".join(["", *sorted(twice)])
 
 
 def test_no_function_is_longer_than_60_lines() -> None:

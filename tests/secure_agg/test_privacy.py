@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import noise, privacy
-from secure_agg.errors import BudgetRefused, ParameterError
+from secure_agg.errors import ParameterError
 from secure_agg.keystream import Cursor, stream_key
 from secure_agg.noise import Sampler, exact
 from secure_agg.parameters import DpSpec
@@ -272,9 +272,7 @@ def test_rounds_of_wide_noise_cost_what_gaussian_noise_costs(sigma: float, round
     accountant = dp_accounting.rdp.RdpAccountant(orders=[1 + 1.01**k for k in range(-700, 900)])
     accountant.compose(dp_accounting.GaussianDpEvent(sigma), rounds)
     scale = 2.0**20
-    spent = 0.0
-    for _ in range(rounds):
-        spent = privacy.spend(spent, privacy.rho_of_sum(scale, sigma * scale / math.sqrt(8), 8, 10**6), 100.0)
+    spent = rounds * privacy.rho_of_sum(scale, sigma * scale / math.sqrt(8), 8, 10**6)
     assert privacy.epsilon(spent, 1e-5) == pytest.approx(accountant.get_epsilon(1e-5), rel=2e-4)
 
 
@@ -283,15 +281,6 @@ def test_nothing_spent_costs_nothing() -> None:
     for rho, delta in ((-1.0, 0.1), (1.0, 0.0), (1.0, 1.0), (math.nan, 0.1)):
         with pytest.raises(ParameterError):
             privacy.epsilon(rho, delta)
-
-
-def test_a_spent_budget_is_refused_before_anything_is_sent() -> None:
-    assert privacy.spend(0.2, 0.3, 0.5) == 0.5
-    with pytest.raises(BudgetRefused, match="Nothing was sent"):
-        privacy.spend(0.2, 0.31, 0.5)
-    for rho in (-0.1, math.nan, math.inf):
-        with pytest.raises(ParameterError):
-            privacy.spend(0.0, rho, 1.0)
 
 
 def test_rounding_can_move_every_coordinate_by_a_step() -> None:
@@ -387,17 +376,6 @@ def test_rho_is_refused_beyond_its_edges_and_given_on_them() -> None:
     for bad in ((-1e-9, 1, 1, 1), (1, -1, 1, 1), (1, 1, 0, 1), (1, 1, 1, -1), (1, math.inf, 1, 1)):
         with pytest.raises(ParameterError):
             privacy.rho_of_sum(*bad)
-
-
-def test_a_round_that_costs_nothing_is_entered_and_a_debt_is_none() -> None:
-    assert privacy.spend(0.2, 0.0, 0.5) == 0.2
-    assert privacy.spend(0.0, 0.0, 0.0) == 0
-    with pytest.raises(ParameterError):
-        privacy.spend(-0.1, 0.2, 1.0)
-    with pytest.raises(BudgetRefused, match=r"costs rho 0\.31; 0\.3 of 0\.5 is left"):
-        privacy.spend(0.2, 0.31, 0.5)
-    with pytest.raises(BudgetRefused, match=r"; 0 of 0\.5 is left"):
-        privacy.spend(0.7, 0.1, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ehr.records.patient import PatientRecord
 from federated.screening.decide import exists, fields, measurements
 from federated.screening.decide.case import Case, Shelf, counts, distinct
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Outcome, Verdict
-from federated.screening.decide.evidence_text import Narrator, narrator
+from federated.screening.decide.evidence_text import EvidenceMaker, evidence_maker
 from federated.screening.decide.finding import Found, Run, Tools
 from federated.screening.decide.laterality import SIDES, Eye, chosen_eye
 from federated.screening.decide.missing_data import look_up_next
@@ -55,10 +55,10 @@ DECISION = MappingProxyType({NO: Decision.NOT_ELIGIBLE, UNKNOWN: Decision.UNDECI
 
 @dataclass(frozen=True, slots=True)
 class CompiledLeaf:
-    """A compiled leaf: where its finding lies, how it is told, and whether *yes* speaks for the patient."""
+    """A compiled leaf: where its finding lies, what makes its evidence, and whether *yes* speaks for the patient."""
 
     place: int
-    tell: Narrator
+    evidence: EvidenceMaker
     speaks_for: bool
 
 
@@ -69,8 +69,8 @@ class CompiledRule:
     rule: Rule
     where: Truth
     applies: Truth | None
-    told: tuple[CompiledLeaf, ...]
-    told_applies: tuple[CompiledLeaf, ...]
+    leaves: tuple[CompiledLeaf, ...]
+    applies_leaves: tuple[CompiledLeaf, ...]
 
 
 class Compiler:
@@ -87,21 +87,21 @@ class Compiler:
 
     def rule(self, rule: Rule) -> CompiledRule:
         """A criterion."""
-        told: list[CompiledLeaf] = []
-        told_applies: list[CompiledLeaf] = []
+        leaves: list[CompiledLeaf] = []
+        applies_leaves: list[CompiledLeaf] = []
         applies = None
         if rule.applies_if is not None:
-            applies = self.node(rule.applies_if, rule.id, True, told_applies)
-        where = self.node(rule.where, rule.id, rule.side != "exclusion", told)
-        return CompiledRule(rule, where, applies, tuple(told), tuple(told_applies))
+            applies = self.node(rule.applies_if, rule.id, True, applies_leaves)
+        where = self.node(rule.where, rule.id, rule.side != "exclusion", leaves)
+        return CompiledRule(rule, where, applies, tuple(leaves), tuple(applies_leaves))
 
-    def node(self, node: PlanNode, criterion: str, speaks_for: bool, told: list[CompiledLeaf]) -> Truth:
-        """A node; its leaves are added to ``told`` in tree order."""
+    def node(self, node: PlanNode, criterion: str, speaks_for: bool, leaves: list[CompiledLeaf]) -> Truth:
+        """A node; its leaves are added to ``leaves`` in tree order."""
         if isinstance(node, Not):
-            inner = self.node(node.of, criterion, not speaks_for, told)
+            inner = self.node(node.of, criterion, not speaks_for, leaves)
             return lambda case: YES - inner(case)
         if isinstance(node, All | Any | AtLeast):
-            parts = [self.node(child, criterion, speaks_for, told) for child in node.of]
+            parts = [self.node(child, criterion, speaks_for, leaves) for child in node.of]
             if isinstance(node, All):
                 return lambda case: min([part(case) for part in parts])
             if isinstance(node, Any):
@@ -109,7 +109,9 @@ class Compiler:
             return _at_least(node.n, parts)
         place = self.places
         self.places += 1
-        told.append(CompiledLeaf(place, narrator(node, criterion, self.plan, self.code_of), speaks_for))
+        leaves.append(
+            CompiledLeaf(place, evidence_maker(node, criterion, self.plan, self.code_of), speaks_for)
+        )
         return _remembered(compile_leaf(node, self.tools), place)
 
 
@@ -208,26 +210,26 @@ class Evaluator:
     def _row(self, case: Case) -> Outcome:
         truths = self.truths(case)
         criteria = tuple(
-            self._told(rule, truth, case) for rule, truth in zip(self.rules, truths, strict=True)
+            self._criterion_outcome(rule, truth, case) for rule, truth in zip(self.rules, truths, strict=True)
         )
         row = Outcome(DECISION[every(truths)], criteria)
         return (
             replace(row, lookups=look_up_next(self.plan, row)) if row.decision is Decision.UNDECIDED else row
         )
 
-    def _told(self, compiled: CompiledRule, truth: int, case: Case) -> CriterionOutcome:
+    def _criterion_outcome(self, compiled: CompiledRule, truth: int, case: Case) -> CriterionOutcome:
         rule = compiled.rule
         if not rule.enabled:
             return CriterionOutcome(rule.id, rule.side, Verdict.NOT_EVALUATED)
         verdict = VERDICT[truth]
-        asked = [(told, case.found[told.place]) for told in compiled.told_applies]
+        asked = [(leaf, case.found[leaf.place]) for leaf in compiled.applies_leaves]
         if compiled.applies is not None and compiled.applies(case) == NO:
-            evidence = tuple(told.tell(found, Verdict.NOT_APPLICABLE, case) for told, found in asked)
+            evidence = tuple(leaf.evidence(found, Verdict.NOT_APPLICABLE, case) for leaf, found in asked)
             return CriterionOutcome(rule.id, rule.side, Verdict.NOT_APPLICABLE, evidence)
-        shown = [told.tell(found, _leaf_verdict(told, found), case) for told, found in asked]
-        for told in compiled.told:
-            found = case.found[told.place]
-            shown.append(told.tell(found, _leaf_verdict(told, found), case))
+        shown = [leaf.evidence(found, _leaf_verdict(leaf, found), case) for leaf, found in asked]
+        for leaf in compiled.leaves:
+            found = case.found[leaf.place]
+            shown.append(leaf.evidence(found, _leaf_verdict(leaf, found), case))
         near = verdict is Verdict.FAIL and rule.near is not None and _near(shown, float(rule.near))
         return CriterionOutcome(rule.id, rule.side, verdict, tuple(shown), near)
 
@@ -263,8 +265,8 @@ def _contact_limit(plan: Plan) -> int:
         return day_start(plan.index_date)
 
 
-def _leaf_verdict(told: CompiledLeaf, found: Found) -> Verdict:
-    return VERDICT[found.truth if told.speaks_for else negated(found.truth)]
+def _leaf_verdict(leaf: CompiledLeaf, found: Found) -> Verdict:
+    return VERDICT[found.truth if leaf.speaks_for else negated(found.truth)]
 
 
 def _near(evidence: list[Evidence], percent: float) -> bool:

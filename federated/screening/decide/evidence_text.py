@@ -46,11 +46,11 @@ PRECISION: Mapping[int, str] = MappingProxyType({4: "year", 7: "month", 10: "day
 CODE = re.compile(r"[a-z-]{1,32}\Z")
 RESULTS = frozenset({"Latest", "Each", "Extreme", "Mean"})
 
-Narrator = Callable[[Found, Verdict, Case], Evidence]
+EvidenceMaker = Callable[[Found, Verdict, Case], Evidence]
 
 
-def narrator(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> Narrator:
-    """How one leaf's findings are told; what does not depend on the patient is computed here."""
+def evidence_maker(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> EvidenceMaker:
+    """What makes the evidence of one leaf's findings; what does not depend on the patient is computed here."""
     select: Select | None = getattr(leaf, "select", None)
     threshold = asked_text(leaf)
     window = None if select is None else window_days(select)
@@ -60,7 +60,7 @@ def narrator(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> Nar
     if not (isinstance(leaf, Field) and leaf.asked is None):  # whose texts are repeated as they are
         bound = asked(bound)
 
-    def tell(found: Found, verdict: Verdict, case: Case) -> Evidence:
+    def evidence(found: Found, verdict: Verdict, case: Case) -> Evidence:
         records = _records(found.used, select, plan.key, code_of)
         low, high = (found.low, found.high) if found.judged is None else (found.judged.low, found.judged.high)
         exact = low is not None and low == high
@@ -91,7 +91,7 @@ def narrator(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> Nar
             notes=_notes(select, case, plan),
         )
 
-    return tell
+    return evidence
 
 
 def label_of(leaf: PlanLeaf) -> str:

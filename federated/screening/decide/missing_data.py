@@ -157,22 +157,22 @@ def _look_up(parts: list[JudgedLeaf], plan: Plan) -> LookUp:
 
 def cheapest(rule: Rule, criterion: CriterionOutcome) -> Choice:
     """The cheapest unknown leaves that, answered well, make a criterion pass."""
-    told = iter(criterion.evidence)
+    found = iter(criterion.evidence)
     choices: list[Choice] = []
     if rule.applies_if is not None:
-        choices.append(_choose(rule.applies_if, False, told))
-    choices.append(_choose(rule.where, rule.side != "exclusion", told))
+        choices.append(_choose(rule.applies_if, False, found))
+    choices.append(_choose(rule.where, rule.side != "exclusion", found))
     return min(choices, key=lambda choice: choice[0])
 
 
-def _choose(node: PlanNode, wanted: bool, told: Iterator[Evidence]) -> Choice:
+def _choose(node: PlanNode, wanted: bool, found: Iterator[Evidence]) -> Choice:
     """The cheapest way to make a node what is wanted; the evidence is taken leaf by leaf, in tree order."""
     if isinstance(node, Not):
-        return _choose(node.of, not wanted, told)
+        return _choose(node.of, not wanted, found)
     if isinstance(node, All | Any | AtLeast):
-        choices = [_choose(child, wanted, told) for child in node.of]
+        choices = [_choose(child, wanted, found) for child in node.of]
         return _some(choices, _needed(node, wanted))
-    evidence = next(told)
+    evidence = next(found)
     if evidence.outcome is Fact.UNKNOWN:
         part = JudgedLeaf(node, evidence)
         return part.action[1], (part,)

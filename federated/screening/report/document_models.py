@@ -1,16 +1,15 @@
-"""The JSON documents as models: for the published JSON Schemas, and to check what was written.
+"""The JSON documents as models: what a reader may rely on, and where the keys of what is written stand.
 
-`documents` makes the values; these say what a reader may rely on. Unknown keys are refused, so a key that
-is written and not described here fails a test.
+`Closed.of` makes a document's plain values, and the published JSON Schemas are made from the same fields.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from federated.screening.decide.evidence import Evidence, LookUp
+from federated.screening.decide.evidence import Evidence, LookUp, plain
 
 Count = Annotated[int, Field(ge=0)]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -18,7 +17,37 @@ DecisionName = Literal["eligible", "undecided", "not_eligible", "not_evaluated"]
 
 
 class Closed(BaseModel):
+    """A part of a document; a reader meets no other keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def of(cls, source: object = None, /, **made: Any) -> dict[str, Any]:
+        """The part as plain values, ready for JSON.
+
+        Nothing is validated, because a run has thousands of parts; a key that is not a field fails at once.
+
+        Args:
+            source: has an attribute for every field that is not made.
+            made: plain values by field. ``schema_`` is what its annotation says.
+
+        Returns:
+            Keys as a reader sees them; a field with a default is left out where it is None.
+        """
+        fields = cls.model_fields
+        if not made.keys() <= fields.keys():
+            raise TypeError(f"{cls.__name__} has no field {', '.join(made.keys() - fields.keys())}")
+        found: dict[str, Any] = {}
+        for name, field in fields.items():
+            if name in made:
+                value = made[name]
+            elif name == "schema_":
+                (value,) = get_args(field.annotation)
+            else:
+                value = plain(getattr(source, name))
+            if value is not None or field.is_required():
+                found[field.alias or name] = value
+        return found
 
 
 class TrialModel(Closed):

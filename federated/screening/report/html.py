@@ -130,7 +130,7 @@ def _first(
         criteria=_criteria(run, views),
         missing=_missing(run),
         newest=_newest(run),
-        worlds=_worlds(run),
+        absence_policy=_absence_policy(run),
         kinds=_kinds(run),
         text_only={wording.kind(kind): count for kind, count in run.work.text_only.items()},
         pages=[_contents(name, part) for name, part in pages],
@@ -244,7 +244,7 @@ def _newest(run: Run) -> str:
     return max(dates, default="")
 
 
-def _worlds(run: Run) -> list[tuple[str, str]]:
+def _absence_policy(run: Run) -> list[tuple[str, str]]:
     found = []
     for world, sentence in wording.WORLDS:
         kinds = [wording.kind(kind) for kind, asked in sorted(run.site.world.items()) if asked == world]

@@ -8,23 +8,42 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from federated.errors import CheckFailed, InvalidArgument
-from federated.screening.decide.evidence import Decision, Outcome, Verdict, plain
+from federated.screening.decide.evidence import Decision, Verdict, plain
+from federated.screening.report.document_models import (
+    Counts,
+    CriterionCounts,
+    DecisionsDocument,
+    Eye,
+    FunnelView,
+    IndependentModel,
+    Mask,
+    OverviewDocument,
+    Patient,
+    RunDocument,
+    Site,
+    SiteSummary,
+    StepModel,
+    StudyEye,
+    SummaryDocument,
+    TrialModel,
+    TrialName,
+    ValueSetModel,
+    WorkDone,
+)
 from federated.screening.report.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
 from federated.screening.report.results import (
     DecisionRow,
     MatchState,
     PatientResult,
     Run,
-    TrialHead,
     queue,
     units,
 )
 
-COUNTS = ("input", "matched", "evaluated", "eligible", "undecided", "not_eligible", "not_evaluated")
+COUNTS = tuple(Counts.model_fields)
 
 
 def tables(run: Run) -> dict[tuple[int, int, int], int]:
@@ -66,30 +85,19 @@ def _add_up(what: str, total: int, parts: Sequence[int]) -> None:
         raise CheckFailed(f"counts: the {len(parts)} parts of {what} do not add up to their total")
 
 
-def head(run: Run, name: str) -> dict[str, Any]:
-    """What every document starts with: its schema, the tool, the trial, the site, the index date."""
+def _head(run: Run) -> dict[str, Any]:
+    """What every document of a run starts with, besides its schema: tool, trial, site, index date."""
     return {
-        "schema": f"trialveil/{name}/1",
         "tool": f"trialveil {run.tool_version}",
-        "trial": _trial(run.trial),
-        "site": {"pseudonym": run.site.pseudonym, "zone": run.site.zone, "world": plain(run.site.world)},
+        "trial": TrialModel.of(run.trial),
+        "site": Site.of(run.site),
         "index_date": run.index_date,
-    }
-
-
-def _trial(trial: TrialHead) -> dict[str, Any]:
-    return {
-        "id": trial.id,
-        "version": trial.version,
-        "nct": list(trial.nct),
-        "plan_digest": trial.plan_digest,
-        "parameters": plain(trial.parameters),
     }
 
 
 def decisions(run: Run) -> dict[str, Any]:
     """``decisions.json``: every patient with criteria and evidence."""
-    return {**head(run, "decisions"), "patients": list(patients(run))}
+    return DecisionsDocument.of(**_head(run), patients=list(patients(run)))
 
 
 def patients(run: Run) -> Iterator[dict[str, Any]]:
@@ -98,36 +106,22 @@ def patients(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _patient(run: Run, patient: PatientResult) -> dict[str, Any]:
-    row = DecisionRow(patient, patient.outcome)
-    document: dict[str, Any] = {
-        "input_row": patient.input_row,
-        "ref": patient.ref,
-        "match": patient.match.value,
-        "decision": patient.decision.value,
-        "queue": queue(run, row),
-        "criteria": [],
-        "lookups": [],
-        "states": plain(patient.fetched),
-        "issues": list(patient.issues),
-    }
-    if patient.outcome is None:
-        return document
-    document |= _outcome(patient.outcome)
-    document["issues"] = sorted({*patient.issues, *patient.outcome.notes})
-    if patient.outcome.eyes:
-        document["eyes"] = {eye: _outcome(part) for eye, part in sorted(patient.outcome.eyes.items())}
-    if patient.outcome.study_eye:
-        eye, rule = patient.outcome.study_eye
-        document["study_eye"] = {"eye": eye, "rule": rule}
-    return document
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "decision": outcome.decision.value,
-        "criteria": [plain(criterion) for criterion in outcome.criteria],
-        "lookups": [plain(lookup) for lookup in outcome.lookups],
-    }
+    outcome, states = patient.outcome, plain(patient.fetched)
+    chosen = queue(run, DecisionRow(patient, outcome))
+    if outcome is None:
+        nothing: dict[str, Any] = {"criteria": [], "lookups": [], "eyes": None, "study_eye": None}
+        return Patient.of(patient, queue=chosen, states=states, **nothing)
+    return Patient.of(
+        patient,
+        queue=chosen,
+        states=states,
+        issues=sorted({*patient.issues, *outcome.notes}),
+        eyes={eye: Eye.of(part) for eye, part in sorted(outcome.eyes.items())} or None,
+        study_eye=StudyEye.of(eye=outcome.study_eye[0], rule=outcome.study_eye[1])
+        if outcome.study_eye
+        else None,
+        **{key: value for key, value in Eye.of(outcome).items() if key != "decision"},
+    )
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -139,17 +133,17 @@ def summary(run: Run) -> dict[str, Any]:
     table = tables(run)
     views = funnel_of(run, table)
     checked(run, views)
-    return {
-        **head(run, "summary"),
-        "counts": counts(run),
-        "criteria": _criteria(run, views),
-        "funnel": funnel_document(run, views),
-        "masks": masks_document(table),
-        "failures": plain(run.work.failures),
-        "value_sets": {item.name: {"digest": item.digest, "size": item.size} for item in run.value_sets},
-        "kinds": completeness(run),
-        "issues": dict(sorted(Counter(issue for p in run.patients for issue in p.issues).items())),
-    }
+    return SummaryDocument.of(
+        run.work,  # has the failures
+        **_head(run),
+        counts=counts(run),
+        criteria=_criteria(run, views),
+        funnel=funnel_document(run, views),
+        masks=masks_document(table),
+        value_sets={item.name: ValueSetModel.of(item) for item in run.value_sets},
+        kinds=completeness(run),
+        issues=dict(sorted(Counter(issue for p in run.patients for issue in p.issues).items())),
+    )
 
 
 def checked(run: Run, views: Funnel) -> None:
@@ -173,18 +167,15 @@ def checked(run: Run, views: Funnel) -> None:
 
 def _criteria(run: Run, views: Funnel) -> dict[str, Any]:
     reasons = unknown_reasons(run)
-    found: dict[str, Any] = {}
-    for row in views.independent:
-        found[row.criterion] = {
-            "pass": row.passed,
-            "fail": row.failed,
-            "unknown": row.unknown,
-            "not_applicable": row.not_applicable,
-            "fails_alone": row.fails_alone,
-            "unknown_alone": row.unknown_alone,
-            "reasons": dict(sorted(reasons.get(row.criterion, Counter()).items())),
-        }
-    return found
+    return {
+        row.criterion: CriterionCounts.of(
+            row,
+            pass_=row.passed,
+            fail=row.failed,
+            reasons=dict(sorted(reasons.get(row.criterion, Counter()).items())),
+        )
+        for row in views.independent
+    }
 
 
 def unknown_reasons(run: Run) -> dict[str, Counter[str]]:
@@ -200,20 +191,20 @@ def unknown_reasons(run: Run) -> dict[str, Counter[str]]:
 
 def funnel_document(run: Run, views: Funnel) -> dict[str, Any]:
     """Both funnels as JSON; bit *i* of a mask stands for the *i*-th id of ``criteria``."""
-    return {
-        "unit": run.trial.grain,
-        "evaluated": views.evaluated,
-        "criteria": [criterion.id for criterion in run.criteria],
-        "not_evaluated": [criterion.id for criterion in run.criteria if not criterion.enabled],
-        "ordered": [asdict(step) for step in views.ordered],
-        "independent": [asdict(row) | {"fails_alone": row.fails_alone} for row in views.independent],
-    }
+    return FunnelView.of(
+        views,
+        unit=run.trial.grain,
+        criteria=[criterion.id for criterion in run.criteria],
+        not_evaluated=[criterion.id for criterion in run.criteria if not criterion.enabled],
+        ordered=[StepModel.of(step) for step in views.ordered],
+        independent=[IndependentModel.of(row) for row in views.independent],
+    )
 
 
 def masks_document(table: MaskTable) -> list[dict[str, int]]:
     """The mask table, sorted by its masks."""
     return [
-        {"failed": failed, "unknown": unknown, "not_applicable": skipped, "count": count}
+        Mask.of(failed=failed, unknown=unknown, not_applicable=skipped, count=count)
         for (failed, unknown, skipped), count in sorted(table.items())
     ]
 
@@ -229,7 +220,7 @@ def completeness(run: Run) -> dict[str, dict[str, int]]:
 
 def execution(run: Run) -> dict[str, Any]:
     """``run.json``: times, versions, host; the only document that differs between two equal runs."""
-    return {**head(run, "run"), **plain(run.execution), "work": plain(run.work)}
+    return RunDocument.of(run.execution, **_head(run), work=WorkDone.of(run.work))
 
 
 def overview(runs: Sequence[Run]) -> dict[str, Any]:
@@ -242,16 +233,15 @@ def overview(runs: Sequence[Run]) -> dict[str, Any]:
     table = merged(tables(run) for run in runs)
     views = funnel_of(runs[0], table)
     documents = [summary(run) for run in runs]
-    return {
-        "schema": "trialveil/overview/1",
-        "tool": f"trialveil {runs[0].tool_version}",
-        "trial": {key: _trial(runs[0].trial)[key] for key in ("id", "version", "nct")},
-        "counts": {name: sum(document["counts"][name] for document in documents) for name in COUNTS},
-        "criteria": _added([document["criteria"] for document in documents]),
-        "funnel": funnel_document(runs[0], views),
-        "masks": masks_document(table),
-        "sites": [_site(run, document) for run, document in zip(runs, documents, strict=True)],
-    }
+    return OverviewDocument.of(
+        tool=documents[0]["tool"],
+        trial=TrialName.of(runs[0].trial),
+        counts={name: sum(document["counts"][name] for document in documents) for name in COUNTS},
+        criteria=_added([document["criteria"] for document in documents]),
+        funnel=funnel_document(runs[0], views),
+        masks=masks_document(table),
+        sites=[_site(run, document) for run, document in zip(runs, documents, strict=True)],
+    )
 
 
 def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -269,8 +259,8 @@ def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def _site(run: Run, document: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("counts", "criteria", "funnel", "failures", "kinds", "index_date", "site")
-    return {**{key: document[key] for key in kept}, "plan_digest": run.trial.plan_digest}
+    same = document.keys() & SiteSummary.model_fields.keys()
+    return SiteSummary.of(run.trial, **{key: document[key] for key in same})
 
 
 def _added(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -316,9 +306,9 @@ def decisions_file(run: Run) -> Iterable[str]:
 
 
 def _document(run: Run) -> Iterator[str]:
-    first = head(run, "decisions")
+    first = DecisionsDocument.of(**_head(run), patients=())
     lead = "{"
-    for key in sorted((*first, "patients")):
+    for key in sorted(first):
         yield f"{lead}{_compact(key)}:"
         if key == "patients":
             yield from _array(patients(run))
@@ -337,6 +327,7 @@ def _array(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _lines(run: Run) -> Iterator[str]:
-    yield _compact(head(run, "decisions")) + "\n"
+    first = DecisionsDocument.of(**_head(run), patients=())
+    yield _compact({key: value for key, value in first.items() if key != "patients"}) + "\n"
     for patient in patients(run):
         yield _compact(patient) + "\n"

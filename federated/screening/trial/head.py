@@ -14,7 +14,6 @@ from federated.screening.trial.scalars import (
     BAD,
     BOOLEAN,
     PROSE,
-    TEXT,
     ReaderContext,
     ScalarKind,
     decimal,
@@ -244,6 +243,3 @@ def _one_of_where_and_todo(node: Table, reading: ReaderContext) -> None:
         reading.bad(node.keys["todo"], "TV116", 'a criterion has "where" or "todo", not both.')
     elif not {"where", "todo"} & set(node.keys):
         reading.bad(node, "TV116", 'a criterion needs "where", or "todo" with what a person must decide.')
-
-
-USE = several(TEXT)

@@ -133,12 +133,6 @@ def line(unit: str, into: str, analyte: str | None = None) -> Line | None:
     return None
 
 
-def factor(unit: str, into: str, analyte: str | None = None) -> Fraction | None:
-    """The number to multiply with, where the two scales share their zero; None otherwise or where unknown."""
-    found = line(unit, into, analyte)
-    return found.slope if found is not None and found.offset == 0 else None
-
-
 def convert(value: Fraction, unit: str, into: str, analyte: str | None = None) -> Fraction | None:
     """A value in another unit, exactly; None where the conversion is not known to be right."""
     found = line(unit, into, analyte)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Literal
 
 from ehr.files.problems import quoted, suggestion
 from ehr.files.yaml_nodes import Items, Table, Text, Yaml, shape
@@ -302,10 +301,6 @@ def _warn_of_one_eye(code: Code, place: Text, made: ValueSet, reading: ReaderCon
         words = missing[0] if len(missing) == 1 else f"{', '.join(missing[:-1])} and {missing[-1]}"
         message = f"{quoted(place.value.strip())} covers the {_EYES[eye]} only; {words} are not in the set."
         reading.problems.warn(place.mark, "TV123", message)
-
-
-EyeLetter = Literal["r", "l", "b", "u"]
-"""Right, left, both, unspecified."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ import pytest
 import typer
 
 import ehr.errors
+from ehr.files.problems import FileErrors, Problem
 from federated.cli import commands, frame, terminal
 from federated.cli.commands import Place
 from federated.cli.exit_codes import ExitCode
-from federated.errors import FileRejected, PolicyRefused
+from federated.errors import PolicyRefused
 
 MARY = "Mary Marked 1970-01-01"
 
@@ -74,7 +75,7 @@ def _raising(error: BaseException) -> Raiser:
     ("error", "status"),
     [
         (ehr.errors.LoginRefused("The EHR refused the login."), 4),
-        (FileRejected(["a.yaml:1:2: TV001 a", "a.yaml:2:2: TV002 b"]), 5),
+        (FileErrors([Problem("a.yaml", 1, 2, "TV001", "a"), Problem("a.yaml", 2, 2, "TV002", "b")]), 5),
         (PolicyRefused("The owner does not allow it."), 6),
         (ExceptionGroup("several", [ehr.errors.TimedOut("Too late.")]), 3),
     ],
@@ -86,7 +87,7 @@ def test_an_error_of_ours_is_its_own_sentence(
     assert frame.run(["act"]) == status
     shown = capsys.readouterr()
     sentence = str(error.exceptions[0]) if isinstance(error, ExceptionGroup) else str(error)
-    prefix = "" if isinstance(error, FileRejected) else "trialveil: "
+    prefix = "" if isinstance(error, FileErrors) else "trialveil: "
     assert (shown.out, shown.err) == ("", f"{prefix}{sentence}\n")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.counts.suppression import DEFAULT, ShownGroup, protected, protected_funnel
+from federated.counts.suppression import ShownGroup, protected
 from federated.errors import InvalidArgument
 
 K = 5
@@ -58,31 +58,12 @@ def test_what_is_shown_is_true_and_never_small(cells: list[int], smallest: int) 
         assert sum(hidden) >= smallest
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=10), st.integers(0, 60))
-def test_no_difference_in_a_funnel_is_small(lost: list[int], left: int) -> None:
-    """Neither between two shown steps, nor from the start, nor to the end."""
-    evaluated = sum(lost) + left
-    before = evaluated
-    for step in protected_funnel(evaluated, lost):
-        assert step.possible == evaluated - sum(lost[: step.last + 1])
-        for number in (before - step.possible, step.possible):
-            assert number == 0 or number >= DEFAULT
-        before = step.possible
-
-
 def test_equal_counts_are_hidden_together() -> None:
     """Hiding one of two equal counts would tell, by its place, which of the hidden ones is small."""
     assert protected((11, 11, 4)) == ShownGroup(26, (None, None, None))
 
 
-def test_a_funnel_that_loses_enough_is_shown_as_it_is() -> None:
-    steps = protected_funnel(100, [54, 12, 1, 1, 0])
-    assert [(step.last, step.possible) for step in steps] == [(0, 46), (1, 34)]
-
-
-@pytest.mark.parametrize(
-    "call", [lambda: protected((1,), 4), lambda: protected((-1,)), lambda: protected_funnel(1, [2])]
-)
+@pytest.mark.parametrize("call", [lambda: protected((1,), 4), lambda: protected((-1,))])
 def test_limits_below_five_and_impossible_counts_are_refused(call: object) -> None:
     with pytest.raises(InvalidArgument, match="expected"):
-        call()  # type: ignore[operator]  # one of the three above
+        call()  # type: ignore[operator]  # one of the two above

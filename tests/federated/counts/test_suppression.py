@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federated.counts.cells import CountCells, Profile, bits_of
 from federated.counts.summed_counts import HELD, read_counts, released, totals, vector_names
-from federated.counts.suppression import held_back, protected, protected_funnel
+from federated.counts.suppression import held_back
 from federated.errors import CheckFailed, InvalidArgument
 from tests.federated.screening.counting import Published, Reader, Table, cells, random_table
 
@@ -85,16 +85,34 @@ def only_the_sum(asked: CountCells, table: Table) -> Published:
     return Published(asked.counts(table), 0)
 
 
+def hides(count: int, group: list[int]) -> bool:
+    """A small count hides the smallest large ones with it; where there is none, it hides the whole group."""
+    large = [other for other in group if other >= K]
+    small = any(0 < other < K for other in group)
+    return small and (not large or 0 < count <= min(large))
+
+
+def steps_that_lose_enough(evaluated: int, lost: list[int]) -> set[int]:
+    pending, left, kept = 0, evaluated, set()
+    for place, count in enumerate(lost):
+        pending, left = pending + count, left - count
+        if (pending == 0 or pending >= K) and (left == 0 or left >= K):
+            kept.add(place)
+            pending = 0
+    return kept if evaluated >= K else set()
+
+
 def each_group_alone(asked: CountCells, table: Table) -> Published:
     """Known to be bad: every group that adds up is safe, but they share patients."""
     counts, hidden = asked.counts(table), 0
     for partition in asked.partitions:
         places = list(bits_of(partition))
-        shown = protected([counts[place] for place in places], K).cells
-        hidden |= sum(1 << place for place, cell in zip(places, shown, strict=True) if cell is None)
+        hidden |= sum(
+            1 << place for place in places if hides(counts[place], [counts[each] for each in places])
+        )
     steps = range(len(asked.criteria))
     lost = [counts[next(bits_of(asked.lost(step)))] for step in steps]
-    kept = {merged.last for merged in protected_funnel(counts[0], lost, K)}
+    kept = steps_that_lose_enough(counts[0], lost)
     hidden |= sum(asked.entering(step) for step in steps if step and step - 1 not in kept)
     return Published(counts, hidden)
 

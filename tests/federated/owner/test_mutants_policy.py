@@ -16,7 +16,8 @@ from federated.task.spec import Aggregation, TaskDocument, Unit, moment
 from tests.fakes.tasks import NOW, TRIAL, counting, policy, task
 from tests.federated.owner.test_decide import FACTS, aggregation, unit, verdict
 
-OPEN = {"secure_aggregation": False, "peers": {}}
+OPEN = {"secure_aggregation": "optional"}
+NOBODY = replace(FACTS, peers={})
 
 
 def rules(found: TaskDecision) -> list[str]:
@@ -34,9 +35,10 @@ def test_a_modellers_clock_may_be_five_minutes_ahead_and_no_more() -> None:
 def test_only_an_aggregator_adds_up(name: str) -> None:
     """Also where sums without masks are allowed, so that no other rule is in the way."""
     assert (
-        verdict(task(aggregation=Aggregation(name="bitfount.Aggregator")), policy(**OPEN)) == TaskDecision()
+        verdict(task(aggregation=Aggregation(name="bitfount.Aggregator")), policy(**OPEN), NOBODY)
+        == TaskDecision()
     )
-    assert rules(verdict(task(aggregation=Aggregation(name=name)), policy(**OPEN))) == ["aggregator"]
+    assert rules(verdict(task(aggregation=Aggregation(name=name)), policy(**OPEN), NOBODY)) == ["aggregator"]
 
 
 def test_a_document_is_allowed_as_what_it_is() -> None:
@@ -62,10 +64,8 @@ def test_a_model_in_a_form_that_cannot_be_checked_is_refused_where_none_is_neede
     ) == ["model"]
 
 
-def test_an_owner_who_trusts_the_server_may_say_so() -> None:
-    trusting = task(aggregation=aggregation(mode="semi_honest"))
-    assert verdict(trusting, policy(semi_honest=True)) == TaskDecision()
-    assert rules(verdict(trusting)) == ["mode"]
+def test_no_owner_can_say_that_the_server_is_trusted() -> None:
+    assert rules(verdict(task(aggregation=aggregation(mode="semi_honest")))) == ["mode"]
 
 
 def test_a_weight_is_bounded_where_rows_are_counted() -> None:
@@ -99,15 +99,15 @@ def test_an_update_is_never_further_apart_than_the_task_says_in_a_number(between
 
 def test_peers_need_no_key_where_nothing_is_masked() -> None:
     plain = Aggregation(name="bitfount.Aggregator")
-    assert verdict(task(aggregation=plain), policy(secure_aggregation=False, peers={})) == TaskDecision()
-    assert set(rules(verdict(task(), policy(peers={})))) == {"peers"}
+    assert verdict(task(aggregation=plain), policy(**OPEN), NOBODY) == TaskDecision()
+    assert set(rules(verdict(task(), facts=NOBODY))) == {"peers"}
 
 
 def test_a_protocol_that_nobody_knows_is_taken_to_let_everything_leave() -> None:
     unknown = task(protocol=Unit(name="nobody.knows"))
     assert leaving(unknown) == {"updates", "metrics"}
     with pytest.raises(TaskRefused, match="leaves"):
-        check_release(policy(leaves=frozenset(), secure_aggregation=False), unknown, "plain update")
+        check_release(policy(leaves=frozenset(), secure_aggregation="optional"), unknown, "plain update")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_a_pods_own_numbers_never_leave_alone_unless_the_owner_says_so(spec: Any
     allowed = {"leaves": leaving(spec), "algorithms": frozenset({*policy().algorithms, "ModelEvaluation"})}
     assert kind in leaving(spec)
     assert rules(verdict(spec, policy(**allowed))) == ["secure_aggregation"]
-    assert verdict(spec, policy(secure_aggregation=False, **allowed)) == TaskDecision()
+    assert verdict(spec, policy(secure_aggregation="optional", **allowed)) == TaskDecision()
 
 
 def test_noise_counts_only_under_a_mask_and_is_needed_only_where_something_leaves() -> None:
-    owner = {"epsilon": 4.0, "delta": 1e-6}
+    owner = {"budgets": {"epsilon": 4.0, "delta": 1e-6}}
     noisy = {"noise": 1.0, "l2_clip": 1.0, "delta": 1e-6}
     plain = task(aggregation=Aggregation(name="bitfount.Aggregator", **noisy))
-    assert rules(verdict(plain, policy(**owner, **OPEN))) == ["epsilon"]
+    assert rules(verdict(plain, policy(**owner, **OPEN), NOBODY)) == ["epsilon"]
     stays = counting(
         aggregation=None, protocol=Unit(name="ResultsOnly", arguments={"save_location": ["Worker"]})
     )

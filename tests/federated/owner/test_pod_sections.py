@@ -50,7 +50,7 @@ def mistakes(text: str) -> list[str]:
 
 def test_a_pod_without_an_ehr_is_read() -> None:
     pod = read(GOOD)
-    assert (pod.hospital, pod.ehr, pod.site, pod.cohort) == (None, None, None, None)
+    assert (pod.ehr, pod.site, pod.cohort) == (None, None, None)
     assert pod.policy.protocols == ("bitfount.FederatedAveraging",)
     assert pod.policy.algorithms == ("bitfount.FederatedModelTraining",)
     assert pod.federation is not None

@@ -30,7 +30,7 @@ from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
 from federated.owner.audit import Audit
 from federated.owner.budgets import BudgetLedger
-from federated.owner.policy import Policy
+from federated.owner.policy import PolicySection
 from federated.pod.services import OwnerServices
 from federated.protocols import steps
 from federated.protocols.steps import document_of
@@ -317,12 +317,12 @@ async def test_a_second_task_does_not_count_the_same_without_one_pod(
 
     def owner(name: str) -> Remembers:
         found, state = Remembers(name=name), cast.folder / "ledgers" / name
-        parts: Any = (None, None, None, None)
-        path, file, gate, _ = parts
+        file = SimpleNamespace(policy=PolicySection(leaves=("updates", "metrics", "counts")))
+        parts: Any = (None, file, None)
+        path, file, gate = parts
         found.premises = OwnerServices(
             path,
             file,
-            Policy(leaves=frozenset({"updates", "metrics", "counts"})),
             gate,
             BudgetLedger(state),
             Audit(state),

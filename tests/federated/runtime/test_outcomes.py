@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import secure_agg
 from federated.errors import PolicyRefused, TooFewPods
 from federated.links.in_process import InProcess
 from federated.modeller import program as modeller
@@ -32,6 +33,13 @@ async def test_no_masked_sum_is_opened_below_the_quorum(cast: Cast) -> None:
         await modeller.run(cast.coordinator(spec, Overheard(cast, frozenset({"york"}))), cast.signature(spec))
     for name in NAMES:
         assert not any(record.released for record in cast.pods[name].state.journal.records)
+
+
+async def test_too_few_pods_of_a_masked_round_are_an_error_of_secure_agg_too(cast: Cast) -> None:
+    spec = make_task(aggregation=EQUAL, quorum=5, deadlines=QUICK)
+    with pytest.raises(secure_agg.TooFewPods) as failed:
+        await modeller.run(cast.coordinator(spec, Overheard(cast, frozenset({"york"}))), cast.signature(spec))
+    assert isinstance(failed.value, TooFewPods)
 
 
 async def test_a_task_that_too_few_pods_ended_is_gone_on_with_by_the_next_start(cast: Cast) -> None:

@@ -208,6 +208,7 @@ def test_reading_the_registry_imports_no_component() -> None:
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(seen.stdout.split()) <= {
         "federated.task",
+        "ehr.errors",
         "federated.task.registry",
         "federated.errors",
         "federated.names",

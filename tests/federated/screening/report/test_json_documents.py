@@ -15,6 +15,7 @@ from federated.screening.decide.evidence import Decision
 from federated.screening.report import json_documents
 from federated.screening.report.document_models import (
     DecisionsDocument,
+    Mask,
     OverviewDocument,
     RunDocument,
     SummaryDocument,
@@ -191,3 +192,11 @@ def test_sites_of_different_trials_are_not_added() -> None:
 def test_a_run_without_patients_has_all_files(tmp_path: Path) -> None:
     assert len(write_site(runs.run(0), tmp_path)) == 5
     assert "No patient was screened" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_key_that_no_schema_has_cannot_be_written() -> None:
+    assert Mask.of(failed=1, unknown=0, not_applicable=0, count=2)["count"] == 2
+    with pytest.raises(TypeError, match="Mask has no field who"):
+        Mask.of(failed=1, unknown=0, not_applicable=0, count=2, who="Amy")
+    with pytest.raises(AttributeError):
+        Mask.of(failed=1, unknown=0, not_applicable=0)

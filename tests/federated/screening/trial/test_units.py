@@ -13,7 +13,6 @@ from federated.screening.trial.units import (
     convert,
     convertible,
     dimension_of,
-    factor,
     line,
     repaired,
     table,
@@ -87,12 +86,6 @@ def test_known_spellings_are_repaired_and_case_is_kept() -> None:
     assert dimension_of("Mg") is None
     assert all(right in table().kind for right in table().repairs.values())
     assert not set(table().repairs) & set(table().kind)
-
-
-def test_a_factor_is_only_for_scales_with_one_zero() -> None:
-    assert factor("mmol/L", "mg/dL", "glucose") == Fraction("18.016")
-    assert factor("Cel", "[degF]") is None
-    assert factor("mg/L", "g/L") == Fraction(1, 1000)
 
 
 def test_the_analyte_is_told_by_all_codes_alike() -> None:
