@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from federated.cli.command_documents import ScreeningBenchmark
-from federated.cli.task_documents import RuntimeBenchmark
+from federated.cli.command_documents import RuntimeBenchmark, ScreeningBenchmark
 from tests.repository.sources import ROOT
 
 
