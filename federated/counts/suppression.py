@@ -1,8 +1,9 @@
 """What a pod suppresses of its counts, so that no small one can be computed from the rest.
 
-A *group* is a list of counts that add up to a published total. It is not enough to hide a second count of each group:
-in a funnel many groups share patients. An eligible patient is also one who passed each criterion, and who is lost at
-the first step has failed the first criterion. So the rule is stated with patients and not with groups:
+A *group* is a list of counts that add up to a published total. `protected` hides within one group: every hidden count
+looks the same, whether it is small or only protects a small one, so the reader cannot tell which is which. In a
+funnel many groups share patients: an eligible patient is also one who passed each criterion, and who is lost at the
+first step has failed the first criterion. So the rule of `held_back` is stated with patients and not with groups:
 
     A small count may only be suppressed together with all that would change if one patient had been counted
     elsewhere, so that everything that is shown would be the same.
@@ -164,3 +165,38 @@ def _possible(one: WhatIf, counts: Sequence[int]) -> bool:
     return all(counts[position] >= 1 for position in bits_of(one.gains)) and all(
         counts[position] >= 2 for position in bits_of(one.loses)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGroup:
+    """Counts as they may be shown: None is hidden. Where the total is hidden, all are."""
+
+    total: int | None
+    cells: tuple[int | None, ...]
+
+
+def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
+    """Hide every count of 1 to ``smallest - 1``, and with them those that would give them back.
+
+    With the small counts, all that equal the smallest other one are hidden. So any small count could change
+    places with a larger hidden one, and everything shown would be the same: even a reader who knows this rule
+    cannot tell. Where there is no larger one, the whole group is hidden, its total and its zeros too.
+
+    Args:
+        cells: counts, 0 or more; their sum is the group's total.
+        smallest: the smallest count that may be shown.
+
+    Raises:
+        InvalidArgument: ``smallest`` is below `LOWEST`, or a count is negative.
+    """
+    if smallest < LOWEST:
+        raise InvalidArgument(f"the smallest count is {smallest}; expected {LOWEST} or more")
+    if any(count < 0 for count in cells):
+        raise InvalidArgument("counts: one of them is negative; expected 0 or more")
+    large = [count for count in cells if count >= smallest]
+    if not any(0 < count < smallest for count in cells):
+        return ShownGroup(sum(cells), tuple(cells))
+    if not large:
+        return ShownGroup(None, (None,) * len(cells))
+    highest = min(large)
+    return ShownGroup(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
