@@ -235,3 +235,36 @@ class FaultsBenchmark(Closed):
     schema_: Annotated[Literal["trialveil/faults-benchmark/1"], Field(alias="schema")]
     token_elsewhere: TokenElsewhere
     rows: tuple[FaultRow, ...]
+
+
+class RuntimeRow(Closed):
+    """Rounds over one kind of link; ``overhead`` is their time over that of the bare masking, less 1.
+
+    ``cpu_overhead`` is the same in CPU seconds of all threads: pods of one process work side by side where there are
+    cores, and the bare masking takes them one after the other.
+    """
+
+    link: Literal["in process", "sockets"]
+    pods: Annotated[int, Field(ge=3)]
+    parameters: Annotated[int, Field(ge=1)]
+    seconds_per_round: Annotated[float, Field(gt=0)]
+    masking_seconds: Annotated[float, Field(gt=0)]
+    overhead: float
+    cpu_overhead: float
+
+
+class RuntimeExchange(Closed):
+    """One request and its answer over sockets, each as large as a float32 model of so many parameters."""
+
+    parameters: Annotated[int, Field(ge=1)]
+    milliseconds: Annotated[float, Field(gt=0)]
+    times_a_bare_tls_copy: Annotated[float, Field(gt=0)]
+
+
+class RuntimeBenchmark(Closed):
+    """What ``python benchmarks/runtime.py --json`` prints; ``machine`` says what was measured on."""
+
+    schema_: Annotated[Literal["trialveil/runtime-benchmark/1"], Field(alias="schema")]
+    machine: dict[str, Any]
+    rows: tuple[RuntimeRow, ...]
+    exchanges: tuple[RuntimeExchange, ...]

@@ -80,7 +80,7 @@ def status(config: Config = POD, json: Json = False) -> None:
 
     found = pod_status(config)
     if json:
-        terminal.out_json({"schema": "trialveil/pod-status/1", **found})
+        terminal.out_json(found)
         return
     tasks, rounds = len(found["tasks"]), found["rounds"]
     terminal.out(

@@ -158,9 +158,8 @@ def show_status(found: Status) -> None:
 
 def status_document(found: Status) -> dict[str, Any]:
     """What ``task status --json`` prints."""
-    from dataclasses import asdict
+    from federated.modeller.task_run import TaskStatusDocument, without_nan
 
-    from federated.modeller.task_run import without_nan
-
-    document: dict[str, Any] = without_nan({"schema": "trialveil/task-status/1", **asdict(found)})
+    made = TaskStatusDocument.of(found, pods=dict(found.pods), rounds=list(found.rounds))
+    document: dict[str, Any] = without_nan(made)
     return document

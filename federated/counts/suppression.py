@@ -192,7 +192,10 @@ def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
     Raises:
         InvalidArgument: ``smallest`` is below `LOWEST`, or a count is negative.
     """
-    _check(cells, smallest)
+    if smallest < LOWEST:
+        raise InvalidArgument(f"the smallest count is {smallest}; expected {LOWEST} or more")
+    if any(count < 0 for count in cells):
+        raise InvalidArgument("counts: one of them is negative; expected 0 or more")
     large = [count for count in cells if count >= smallest]
     if not any(0 < count < smallest for count in cells):
         return ShownGroup(sum(cells), tuple(cells))
@@ -200,13 +203,6 @@ def protected(cells: Sequence[int], smallest: int = DEFAULT) -> ShownGroup:
         return ShownGroup(None, (None,) * len(cells))
     highest = min(large)
     return ShownGroup(sum(cells), tuple(None if 0 < count <= highest else count for count in cells))
-
-
-def _check(counts: Sequence[int], smallest: int) -> None:
-    if smallest < LOWEST:
-        raise InvalidArgument(f"the smallest count is {smallest}; expected {LOWEST} or more")
-    if any(count < 0 for count in counts):
-        raise InvalidArgument("counts: one of them is negative; expected 0 or more")
 
 
 # What a plug-in may use: docs/write-a-plugin.md.

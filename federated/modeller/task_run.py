@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from federated.aggregators.secure_rounds import Combined
 from federated.aggregators.values import as_reported
 from federated.errors import ConfigurationError, FederatedError
 from federated.links.link import Link
@@ -26,6 +29,7 @@ from federated.protocols.sides import RoundOutcome, TaskOutcome
 from federated.rounds.coordinator import Coordinator, OnProgress
 from federated.rounds.journal import Journal, open_existing
 from federated.screening.report import files
+from federated.screening.report.document_models import Closed
 from federated.screening.report.errors import OutputError
 from federated.task.signatures import sign_task
 from federated.task.spec import TaskSpec, moment, read_task_spec
@@ -33,6 +37,76 @@ from secure_agg import Signer
 
 RESULT = "result.json"
 LAST, BEST = "model-last.safetensors", "model-best.safetensors"
+
+
+class Round(Closed):
+    """One training round; ``metrics`` are weighted means over the survivors, null where no pod has one.
+
+    ``report`` is of the sum, see `secure_agg.RoundReport`; of an unmasked mean it has the mode and the survivors.
+    """
+
+    round: Annotated[int, Field(ge=1)]
+    survivors: tuple[str, ...]
+    lost: dict[str, str]
+    weight: float
+    metrics: dict[str, float | None]
+    report: dict[str, Any]
+
+
+class Sum(Closed):
+    """A sum that was made once: names to numbers, or to lists of numbers.
+
+    ``metric/NAME`` is the mean over the pods that have that metric, null where none has, and ``has/NAME`` is the
+    share of the survivors that have it: a pod with too few rows gives none.
+
+    Where it must pass a rule before anybody sees it (counts of patients), ``values`` is empty and ``files`` names
+    what was written instead.
+    """
+
+    survivors: tuple[str, ...]
+    lost: dict[str, str]
+    values: dict[str, Any]
+    files: tuple[str, ...]
+
+
+class TaskResultDocument(Closed):
+    """What a task came to (``result.json``); of a single pod it tells the name and whether it was in a sum."""
+
+    schema_: Annotated[Literal["trialveil/task-result/1"], Field(alias="schema")]
+    task: str
+    name: str
+    reason: str
+    pods: tuple[str, ...]
+    refused: dict[str, str]
+    rounds: tuple[Round, ...]
+    best_round: int | None
+    sum: Sum | None
+    results: dict[str, Any]
+
+
+class SumModel(Closed):
+    """One sum of a task: of weights, of an update, or of counts."""
+
+    seq: Annotated[int, Field(ge=1)]
+    purpose: Literal["weights", "update", "counts"]
+    round: Annotated[int, Field(ge=0)]
+    state: Literal["open", "done", "failed"]
+    survivors: tuple[str, ...]
+    metrics: dict[str, float | None]
+
+
+class TaskStatusDocument(Closed):
+    """Where a task stands (``task status --json``); ``pods`` says what each answered."""
+
+    schema_: Annotated[Literal["trialveil/task-status/1"], Field(alias="schema")]
+    name: str
+    task: str
+    state: Literal["open", "done", "failed"]
+    reason: str
+    created: str
+    expires: str
+    pods: dict[str, str]
+    rounds: tuple[SumModel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +223,17 @@ class TaskResult:
     def report(self) -> dict[str, Any]:
         """What ``result.json`` holds: nothing of a single pod but its name and whether it was in a sum."""
         outcome, combined = self.outcome, self.outcome.counts
-        return {
-            "schema": "trialveil/task-result/1",
-            "task": self.spec.hash.hex(),
-            "name": self.spec.name,
-            "reason": outcome.reason,
-            "pods": list(self.spec.names),
-            "refused": dict(outcome.refused),
-            "rounds": [_round(one) for one in outcome.rounds],
-            "best_round": None if outcome.best is None else outcome.best[0],
-            "sum": None
-            if combined is None
-            else {
-                "survivors": list(combined.survivors),
-                "lost": dict(combined.lost),
-                "values": {}
-                if outcome.files
-                else {name: part.tolist() for name, part in as_reported(combined.parts).items()},
-                "files": sorted(outcome.files),
-            },
-            "results": dict(outcome.results),
-        }
+        return TaskResultDocument.of(
+            outcome,
+            task=self.spec.hash.hex(),
+            name=self.spec.name,
+            pods=list(self.spec.names),
+            refused=dict(outcome.refused),
+            rounds=[_round(one) for one in outcome.rounds],
+            best_round=None if outcome.best is None else outcome.best[0],
+            sum=None if combined is None else _sum(combined, outcome.files),
+            results=dict(outcome.results),
+        )
 
     def document(self) -> dict[str, Any]:
         """`report` as JSON can hold it."""
@@ -249,14 +313,18 @@ class TaskResult:
 
 
 def _round(one: RoundOutcome) -> dict[str, Any]:
-    return {
-        "round": one.number,
-        "survivors": list(one.survivors),
-        "lost": dict(one.lost),
-        "weight": one.weight,
-        "metrics": dict(one.metrics),
-        "report": {name: one.report[name] for name in sorted(one.report)},
-    }
+    return Round.of(
+        one,
+        round=one.number,
+        lost=dict(one.lost),
+        metrics=dict(one.metrics),
+        report={name: one.report[name] for name in sorted(one.report)},
+    )
+
+
+def _sum(combined: Combined, brought: Mapping[str, str]) -> dict[str, Any]:
+    values = {} if brought else {name: part.tolist() for name, part in as_reported(combined.parts).items()}
+    return Sum.of(combined, lost=dict(combined.lost), values=values, files=sorted(brought))
 
 
 def without_nan(value: Any) -> Any:
@@ -303,14 +371,12 @@ def status(folder: Path) -> Status:
         spec, answers = read_task_spec(journal.told("spec")), journal.answers()
         pods = {name: answers[name][0] if name in answers else "no answer" for name in spec.names}
         rounds = tuple(
-            {
-                "seq": one.seq,
-                "purpose": one.purpose,
-                "round": one.number,
-                "state": one.state,
-                "survivors": list(one.outcome.get("survivors", ())),
-                "metrics": dict(one.outcome.get("metrics", {})),
-            }
+            SumModel.of(
+                one,
+                round=one.number,
+                survivors=list(one.outcome.get("survivors", ())),
+                metrics=dict(one.outcome.get("metrics", {})),
+            )
             for one in journal.rounds()
         )
         state, reason = journal.told("state", "open"), journal.told("reason", "")

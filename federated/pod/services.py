@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from ehr.site import ClockAndWire, Site, open_site_async
 from federated.algorithms.step_context import StepContext
@@ -26,6 +28,7 @@ from federated.owner.disclosure import source_of
 from federated.owner.policy import MINIMUM_CHANGE
 from federated.owner.state import FILE, PodState
 from federated.pod.program import Pod
+from federated.screening.report.document_models import Closed
 from federated.screening.trial.load import read_trial
 from federated.screening.trial.lock import digest
 from federated.task.identity_file import read_identity
@@ -66,6 +69,33 @@ class PodEnvironment:
     surroundings: ClockAndWire | None = None
     results: Path | None = None
     observe: Observe = nobody
+
+
+class PodTask(Closed):
+    """A task that a pod has accepted; ``task`` is the beginning of its hash."""
+
+    task: str
+    name: str
+    accepted: str
+    state: Literal["open", "done", "stopped"]
+    reason: str
+
+
+class Used(Closed):
+    """Predictions of one model; ``limit`` is null where there is none."""
+
+    used: Annotated[int, Field(ge=0)]
+    limit: int | None
+
+
+class PodStatusDocument(Closed):
+    """What a pod has accepted and used (``pod status --json``); ``rounds`` are masked rounds that it has entered."""
+
+    schema_: Annotated[Literal["trialveil/pod-status/1"], Field(alias="schema")]
+    name: str
+    tasks: tuple[PodTask, ...]
+    rounds: Annotated[int, Field(ge=0)]
+    budgets: dict[str, Used]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,25 +300,14 @@ def pod_status(path: Path) -> dict[str, Any]:
     budgets = BudgetLedger(folder, file.policy.budgets.inferences, read_only=True)
     try:
         tasks = [
-            {
-                "task": one.hash.hex()[:16],
-                "name": read_task_spec(one.spec).name,
-                "accepted": one.accepted,
-                "state": one.state,
-                "reason": one.reason,
-            }
+            PodTask.of(one, task=one.hash.hex()[:16], name=read_task_spec(one.spec).name)
             for one in state.tasks()
         ]
         used = {
-            name: {"used": budgets.used(name), "limit": limit}
+            name: Used.of(used=budgets.used(name), limit=limit)
             for name, limit in sorted(file.policy.budgets.inferences.items())
         }
-        return {
-            "name": federation.name,
-            "tasks": tasks,
-            "rounds": len(state.journal.records),
-            "budgets": used,
-        }
+        return PodStatusDocument.of(federation, tasks=tasks, rounds=len(state.journal.records), budgets=used)
     finally:
         state.close()
         budgets.close()

@@ -18,9 +18,9 @@ from federated.cli.command_documents import (
     AggregationBenchmark,
     FaultsBenchmark,
     ReadingBenchmark,
+    RuntimeBenchmark,
     ScreeningBenchmark,
 )
-from federated.cli.task_documents import RuntimeBenchmark
 from tests.repository.sources import ROOT
 
 COMMANDS: dict[str, tuple[type[BaseModel], str]] = {

@@ -13,9 +13,8 @@ import pytest
 from federated.aggregators.values import pack, unpack, without_metrics
 from federated.algorithms import evaluation, local_training, training
 from federated.algorithms.step_context import StepContext, parameters_of
-from federated.cli.task_documents import TaskResultDocument
 from federated.errors import TaskRefused
-from federated.modeller.task_run import TaskResult
+from federated.modeller.task_run import TaskResult, TaskResultDocument
 from federated.models.files import load, to_bytes
 from federated.models.rows import read_rows
 from federated.models.weights import inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import socket
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from ehr.files.problems import FileErrors, Mark, Problems
 from federated.cli.frame import run
+from federated.cli.task_run import status_document
 from federated.modeller.check import MODEL_FIELDS, check_whole_task, try_sum
+from federated.modeller.task_run import Status, TaskStatusDocument
 from federated.rounds.journal import Journal
 from federated.task.file import AggregatorSection
 from federated.task.identity_file import new_identity
@@ -218,3 +221,12 @@ def test_a_task_that_was_killed_before_it_was_begun_cannot_be_resumed(
     Journal(tmp_path / "out").close()
     assert run(["task", "resume", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 5
     assert "no earlier start" in capsys.readouterr().err
+
+
+def test_the_status_says_null_for_a_metric_that_no_pod_has() -> None:
+    made = {"seq": 1, "purpose": "update", "round": 1, "state": "done", "survivors": ["york"]}
+    found = Status(
+        "a", "t", "open", "", "c", "e", {"york": "ACCEPT"}, ({**made, "metrics": {"auc": math.nan}},)
+    )
+    document = json.dumps(status_document(found), allow_nan=False)
+    assert TaskStatusDocument.model_validate_json(document).rounds[0].metrics == {"auc": None}

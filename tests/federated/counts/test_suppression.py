@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federated.counts.cells import CountCells, Profile, bits_of
 from federated.counts.summed_counts import HELD, read_counts, released, totals, vector_names
-from federated.counts.suppression import held_back
+from federated.counts.suppression import held_back, protected
 from federated.errors import CheckFailed, InvalidArgument
 from tests.federated.screening.counting import Published, Reader, Table, cells, random_table
 
@@ -85,13 +85,6 @@ def only_the_sum(asked: CountCells, table: Table) -> Published:
     return Published(asked.counts(table), 0)
 
 
-def hides(count: int, group: list[int]) -> bool:
-    """A small count hides the smallest large ones with it; where there is none, it hides the whole group."""
-    large = [other for other in group if other >= K]
-    small = any(0 < other < K for other in group)
-    return small and (not large or 0 < count <= min(large))
-
-
 def steps_that_lose_enough(evaluated: int, lost: list[int]) -> set[int]:
     pending, left, kept = 0, evaluated, set()
     for place, count in enumerate(lost):
@@ -107,9 +100,8 @@ def each_group_alone(asked: CountCells, table: Table) -> Published:
     counts, hidden = asked.counts(table), 0
     for partition in asked.partitions:
         places = list(bits_of(partition))
-        hidden |= sum(
-            1 << place for place in places if hides(counts[place], [counts[each] for each in places])
-        )
+        shown = protected([counts[place] for place in places], K).cells
+        hidden |= sum(1 << place for place, cell in zip(places, shown, strict=True) if cell is None)
     steps = range(len(asked.criteria))
     lost = [counts[next(bits_of(asked.lost(step)))] for step in steps]
     kept = steps_that_lose_enough(counts[0], lost)
