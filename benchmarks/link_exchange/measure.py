@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 from federated.links.pinned_tls import hub_context, pod_context
@@ -65,8 +66,10 @@ def _fill(tls: Any, view: memoryview) -> None:
         done += count
 
 
-def _bare_pod(address: tuple[str, int], sizes: tuple[int, ...]) -> None:
-    with pod_context().wrap_socket(socket.create_connection(address)) as tls:
+def _bare_pod(address: tuple[str, int], sizes: tuple[int, ...], own: Connection) -> None:
+    plain = socket.create_connection(address)
+    own.send(plain.getsockname())
+    with pod_context().wrap_socket(plain) as tls:
         tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for size in sizes:
             view = memoryview(bytearray(size))
@@ -96,19 +99,31 @@ async def _measure(sizes: tuple[int, ...]) -> list[Exchange]:
     modeller, seed = Identity(os.urandom(32)), os.urandom(32)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with await listen(modeller, {"pod": Identity(seed).public}) as hub:
+            theirs, own = context.Pipe(duplex=False)
             pod = context.Process(target=_pod, args=(hub.address, modeller.public, seed))
-            bare = context.Process(target=_bare_pod, args=(listener.getsockname(), sizes))
-            pod.start()
-            bare.start()
-            await hub.ask("pod", Envelope(b"ready"))
-            plain, _ = await asyncio.to_thread(listener.accept)
-            with hub_context()[0].wrap_socket(plain, server_side=True) as tls:
-                tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                found = [await _one_size(hub, tls, size) for size in sizes]
-            pod.kill()
-            for process in (pod, bare):
-                process.join()
-            return found
+            bare = context.Process(target=_bare_pod, args=(listener.getsockname(), sizes, own))
+            try:
+                pod.start()
+                bare.start()
+                await hub.ask("pod", Envelope(b"ready"))
+                plain = await asyncio.to_thread(_accepted, listener, theirs)
+                with hub_context()[0].wrap_socket(plain, server_side=True) as tls:
+                    tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    return [await _one_size(hub, tls, size) for size in sizes]
+            finally:  # a pod dials for ever, and Python waits for its children
+                for process in (pod, bare):
+                    process.kill()
+                    process.join()
+
+
+def _accepted(listener: socket.socket, theirs: Connection) -> socket.socket:
+    """The connection of the bare copy: somebody else may still dial a port that was another program's."""
+    expected = theirs.recv()
+    while True:
+        plain, peer = listener.accept()
+        if peer == expected:
+            return plain
+        plain.close()
 
 
 async def _one_size(hub: Any, tls: Any, size: int) -> Exchange:
