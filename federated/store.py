@@ -91,13 +91,22 @@ class Store:
                     opening.enter_context(closing(one_process(path.with_suffix(".lock"), kind.alone)))
                 self._db = opening.enter_context(closing(self._connected()))
                 self._settle(key)
-            except (OSError, sqlite3.Error):
-                raise self.unusable(LOST) from None
+            except (OSError, sqlite3.Error) as error:
+                raise self._failed(error, self._kind.unusable.format(how=LOST)) from None
             self._open = opening.pop_all()
 
     def unusable(self, how: str) -> ConfigurationError:
         """The error where the file is refused."""
         return ConfigurationError(self._kind.unusable.format(how=how))
+
+    def _failed(self, error: Exception, sentence: str) -> ConfigurationError:
+        """A lock that another process held too long is no damage: a backup would forget what was spent since."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or self._path is None:
+            return ConfigurationError(sentence)
+        return ConfigurationError(
+            f"{self._path.name} is held by another process, for longer than {WAIT_S:g} s; nothing was changed. Wait "
+            "until that has ended, or stop it."
+        )
 
     def _connected(self) -> sqlite3.Connection:
         place = "file::memory:"
@@ -205,8 +214,8 @@ class Store:
         try:
             with self._whole() as db:
                 yield db
-        except sqlite3.Error:
-            raise ConfigurationError(self._kind.unwritable) from None
+        except sqlite3.Error as error:
+            raise self._failed(error, self._kind.unwritable) from None
 
     def write(self, statement: str, *values: Any) -> None:
         """One statement that is a transaction by itself.
@@ -217,8 +226,8 @@ class Store:
         try:
             with self._turn:
                 self._db.execute(statement, values)
-        except sqlite3.Error:
-            raise ConfigurationError(self._kind.unwritable) from None
+        except sqlite3.Error as error:
+            raise self._failed(error, self._kind.unwritable) from None
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
         """What a statement finds.
@@ -229,8 +238,8 @@ class Store:
         try:
             with self._turn:
                 return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error:
-            raise self.unusable(LOST) from None
+        except sqlite3.Error as error:
+            raise self._failed(error, self._kind.unusable.format(how=LOST)) from None
 
     def close(self) -> None:
         """Let go of the file and the lock; may be called again."""

@@ -77,7 +77,7 @@ class LoginSetup:
 
 
 async def browser_access(place: Place, transport: Transport) -> LoginMethod:
-    """The way in for a site that logs in with a browser; see `ehr.connect.opening.access_to`."""
+    """The way in for a site that logs in with a browser; see `ehr.connect.access.access_to`."""
     setup = await login_setup(place, transport)
     person = place.surroundings.person
     if person is not None and not setup.keeper.lasts:

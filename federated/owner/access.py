@@ -1,6 +1,6 @@
 """The pod's answer to a task: its signature, the owner's policy, the budgets and the clock, as one decision.
 
-    check_access(spec_bytes, signature, context, now) -> (AccessCheckResult, Verdict)
+    check_access(spec_bytes, signature, context, now) -> (AccessCheckResult, TaskDecision)
 
 It fails closed: whatever goes wrong inside is no access, and nothing of it is told. An access manager of somebody
 else's is not asked; its answers can be read with `federated.types.access.read_access_check`.

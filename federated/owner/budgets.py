@@ -1,6 +1,6 @@
 """What may be used up: predictions, tasks, privacy, and counts; kept in one file in the pod's state folder.
 
-    Budgets(folder, quotas)                    opens it, or refuses everything
+    BudgetLedger(folder, quotas)               opens it, or refuses everything
     .reserve(model, wanted, task) -> granted   before predictions are made; several processes never exceed the quota
     .admit_task(task, judge) -> bool           remembers a task's nonce, day and cohort, if the judge agrees
     .charge_privacy(...)                       before something with noise is released
@@ -242,7 +242,7 @@ class BudgetLedger:
         return total
 
     def rho(self) -> float:
-        """zCDP spent outside masked rounds, over all data sources; see `policy.pod_policy`."""
+        """zCDP spent outside masked rounds, over all data sources; see `pod_policy`."""
         with self._ledger.transaction() as db:
             return _rho(db)
 

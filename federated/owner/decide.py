@@ -1,6 +1,6 @@
 """What a pod's owner allows, and whether one task is inside it. Pure: the facts come in as values.
 
-    decide(policy, spec, facts) -> Verdict
+    decide(policy, spec, facts) -> TaskDecision
 
 Whatever is not allowed by name is refused; an empty policy runs nothing. Every name is looked up in the registry
 first, so that an alias or a bare name means what it runs. The modeller is told a code and the name of the rule; the

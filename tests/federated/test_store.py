@@ -213,6 +213,23 @@ def test_a_damaged_page_is_noticed_when_the_file_is_opened(tmp_path: Path, name:
         OPENERS[name](tmp_path)
 
 
+@pytest.mark.parametrize("name", OPENERS)
+def test_a_file_that_somebody_else_holds_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Who reads "bring it back from a backup" then would forget what was spent."""
+    monkeypatch.setattr("federated.store.WAIT_S", 0)
+    made = OPENERS[name](tmp_path)
+    with closing(sqlite3.connect(tmp_path / name, isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(ConfigurationError, match="held by another process") as seen:
+            WRITES[name](made)
+        assert "backup" not in str(seen.value)
+        made.close()
+        with pytest.raises(ConfigurationError, match="held by another process"):
+            OPENERS[name](tmp_path)
+
+
 def test_a_second_try_in_one_process_does_not_let_others_in(tmp_path: Path) -> None:
     """On POSIX whoever closes a file ends the locks that its process has on it."""
     held = one_process(tmp_path / "pod.lock", "another one runs")
