@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Protocol, Self
 
 import httpx
@@ -139,9 +138,7 @@ class ServerPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._opened is not None:
             self._opened.close()
         shutil.rmtree(self.folder, ignore_errors=True)
