@@ -10,25 +10,30 @@ from ehr.sandbox.skin import LoginRules
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the sandbox's login is.
+class LoginAddresses:
+    """Addresses of one sandbox.
 
     Args:
-        issuer: the authorization server's name for itself.
-        authorize: authorization endpoint; None where no application is registered.
-        token: token endpoint.
+        base_url: FHIR base.
+        authorize_url: authorization endpoint.
+        token_url: token endpoint.
     """
 
-    issuer: str
-    authorize: str | None
-    token: str
+    base_url: str
+    authorize_url: str
+    token_url: str
+
+    @property
+    def issuer(self) -> str:
+        """The authorization server's name for itself."""
+        return self.authorize_url.rpartition("/")[0]
 
 
-def smart_configuration(addresses: Addresses, login: LoginRules) -> bytes:
-    """The ``.well-known/smart-configuration`` document."""
+def smart_configuration(addresses: LoginAddresses, login: LoginRules, *, people: bool) -> bytes:
+    """The ``.well-known/smart-configuration`` document; ``people`` says whether they can log in too."""
     versions = [f"permission-{style}" for style in sorted(login.scope_styles)]
     document: dict[str, object] = {
-        "token_endpoint": addresses.token,
+        "token_endpoint": addresses.token_url,
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "grant_types_supported": ["client_credentials"],
@@ -36,8 +41,8 @@ def smart_configuration(addresses: Addresses, login: LoginRules) -> bytes:
         "code_challenge_methods_supported": ["S256"],
         "capabilities": ["client-confidential-asymmetric", *versions],
     }
-    if addresses.authorize is not None:
-        people = [
+    if people:
+        capabilities = [
             "launch-standalone",
             "client-public",
             "client-confidential-symmetric",
@@ -45,7 +50,7 @@ def smart_configuration(addresses: Addresses, login: LoginRules) -> bytes:
         ]
         rights = ["permission-patient", "permission-user", "permission-offline", "permission-online"]
         document |= {
-            "authorization_endpoint": addresses.authorize,
+            "authorization_endpoint": addresses.authorize_url,
             "token_endpoint_auth_methods_supported": [
                 "private_key_jwt",
                 "client_secret_basic",
@@ -60,7 +65,7 @@ def smart_configuration(addresses: Addresses, login: LoginRules) -> bytes:
                 "launch/patient",
                 "offline_access",
             ],
-            "capabilities": ["client-confidential-asymmetric", *people, *rights, *versions],
+            "capabilities": ["client-confidential-asymmetric", *capabilities, *rights, *versions],
         }
         if login.states_issuer:
             document |= {"issuer": addresses.issuer, "authorization_response_iss_parameter_supported": True}

@@ -10,7 +10,7 @@ from ehr.sandbox.apps import AppGrants, RegisteredApp
 from ehr.sandbox.authorize import Answers, AuthorizationEndpoint
 from ehr.sandbox.consent_page import Choice
 from ehr.sandbox.instants import Clock
-from ehr.sandbox.login_config import Addresses, smart_configuration
+from ehr.sandbox.login_config import LoginAddresses, smart_configuration
 from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer, RegisteredClient
 from ehr.sandbox.skin import Skin
@@ -37,26 +37,6 @@ class Who:
     patient: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoginAddresses:
-    """Addresses of one sandbox.
-
-    Args:
-        base_url: FHIR base.
-        authorize_url: authorization endpoint.
-        token_url: token endpoint.
-    """
-
-    base_url: str
-    authorize_url: str
-    token_url: str
-
-    @property
-    def issuer(self) -> str:
-        """The authorization server's name for itself."""
-        return self.authorize_url.rpartition("/")[0]
-
-
 class LoginRoutes:
     """The login of one sandbox.
 
@@ -80,9 +60,7 @@ class LoginRoutes:
         if endpoint == "authorize" and self.apps.apps:
             return Issued(self.authorization.answer(request, urls.base_url, urls.issuer))
         if endpoint == "discovery":
-            authorize = urls.authorize_url if self.apps.apps else None
-            addresses = Addresses(urls.issuer, authorize, urls.token_url)
-            body = smart_configuration(addresses, self._skin.login)
+            body = smart_configuration(urls, self._skin.login, people=bool(self.apps.apps))
             return Issued(Answer(200, body, "application/json"))
         return None
 
