@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ehr.auth.tokens import Flow, Token, lasting, usable
+from ehr.auth.tokens import Flow, Silent, Token, lasting, usable
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused, TokenResponseMalformed
 
@@ -17,7 +17,7 @@ GetToken = Callable[[], tuple[str, float | None]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ExternalCallable:
+class ExternalCallable(Silent):
     """Token source that asks a callable.
 
     Args:
@@ -29,12 +29,7 @@ class ExternalCallable:
     get_token: GetToken
     life_s: float = 300
     wanted_scope: str | None = None
-
-    def __repr__(self) -> str:
-        return "<ExternalCallable>"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a token source is never pickled")  # a partial may hold what it logs in with
+    called = "a token source"  # a partial may hold what it logs in with
 
     @property
     def mode(self) -> AuthMode:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from ehr.auth.browser import GrantFlow
 from ehr.auth.client_proof import Client
 from ehr.auth.store import Keeper, StoredLogin
-from ehr.auth.tokens import Flow, Granted, Token
+from ehr.auth.tokens import Flow, Granted, Silent, Token
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused
 
@@ -53,7 +52,7 @@ def renewed(login: StoredLogin, granted: Granted, now: datetime) -> StoredLogin:
 
 
 @dataclass(slots=True, repr=False)
-class BrowserLogin:
+class BrowserLogin(Silent):
     """Token source over a kept login. The authenticator holds ``keeper.turn()`` around `fetch`.
 
     Args:
@@ -71,12 +70,7 @@ class BrowserLogin:
     life_s: float
     _used: str | None = field(default=None, init=False)
     _unkept: StoredLogin | None = field(default=None, init=False)
-
-    def __repr__(self) -> str:
-        return "<BrowserLogin>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a token source is never pickled")
+    called = "a token source"
 
     @property
     def mode(self) -> AuthMode:
