@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ehr.auth.tokens import Flow, Silent, Token, lasting, usable
 from ehr.config import AuthMode
@@ -30,15 +31,8 @@ class ExternalCallable(Silent):
     life_s: float = 300
     wanted_scope: str | None = None
     called = "a token source"  # a partial may hold what it logs in with
-
-    @property
-    def mode(self) -> AuthMode:
-        """``external``."""
-        return "external"
-
-    @property
-    def token_url(self) -> None:
-        """None: no token request of ours."""
+    mode: ClassVar[AuthMode] = "external"
+    token_url: ClassVar[None] = None  # no token request of ours
 
     def fetch(self) -> Flow:
         """Ask the callable; see `TokenSource.fetch`."""
@@ -59,15 +53,8 @@ class Anonymous:
     """No login: for open sandboxes."""
 
     wanted_scope: str | None = None
-
-    @property
-    def mode(self) -> AuthMode:
-        """``none``."""
-        return "none"
-
-    @property
-    def token_url(self) -> None:
-        """None: there is no token."""
+    mode: ClassVar[AuthMode] = "none"
+    token_url: ClassVar[None] = None  # there is no token
 
     def fetch(self) -> Flow:
         """Never called: an anonymous authenticator adds nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import ClassVar
 
 from ehr.auth.browser import GrantFlow
 from ehr.auth.client_proof import Client
@@ -71,15 +72,8 @@ class BrowserLogin(Silent):
     _used: str | None = field(default=None, init=False)
     _unkept: StoredLogin | None = field(default=None, init=False)
     called = "a token source"
-
-    @property
-    def mode(self) -> AuthMode:
-        """``browser``."""
-        return "browser"
-
-    @property
-    def wanted_scope(self) -> None:
-        """None: each token says what was granted."""
+    mode: ClassVar[AuthMode] = "browser"
+    wanted_scope: ClassVar[None] = None  # each token says what was granted
 
     def fetch(self) -> Flow:
         """A token; see `TokenSource.fetch`.

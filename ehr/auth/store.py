@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -90,11 +90,7 @@ class InMemory(Silent):
 
     login: StoredLogin | None = None
     called = "a login"
-
-    @property
-    def lasts(self) -> bool:
-        """False."""
-        return False
+    lasts: ClassVar[bool] = False
 
     def read(self) -> StoredLogin | None:
         """See `Keeper.read`."""
@@ -127,6 +123,7 @@ class SealedStore(Silent):
     account: str
     _derived: tuple[bytes, bytes] | None = field(default=None, init=False)
     called = "a store of logins"
+    lasts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if sys.platform == "win32":
@@ -134,11 +131,6 @@ class SealedStore(Silent):
                 "auth.browser.store: needs the file modes and locks of a POSIX system. Leave it out; logins then end "
                 "with each command."
             )
-
-    @property
-    def lasts(self) -> bool:
-        """True."""
-        return True
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """See `Keeper.turn`; other processes wait too."""
