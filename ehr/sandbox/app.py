@@ -34,8 +34,7 @@ from ehr.sandbox.faults import (
 )
 from ehr.sandbox.handlers import Service
 from ehr.sandbox.instants import Clock, http_date, utc_now
-from ehr.sandbox.login_config import LoginAddresses
-from ehr.sandbox.login_routes import LoginRoutes, Who
+from ehr.sandbox.login_routes import LoginAddresses, LoginRoutes, Who
 from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import RegisteredClient
 from ehr.sandbox.outcomes import Refused, outcome
