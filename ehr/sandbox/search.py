@@ -171,10 +171,11 @@ def run(query: SearchRequest, store: Store, skin: Skin, *, now: int) -> list[Sto
         Refused: a value is malformed, or too many patients match.
     """
     late = skin.searching.post_filters.get(query.resource_type, frozenset())
+    weighs = skin.searching.weighs if query.resource_type == "Patient" else frozenset()
     tests = {
         asked: test_of(asked, skin.searching, now)
         for asked in query.filters
-        if asked.name not in late and not _only_weighs(asked, query, skin)
+        if asked.name not in late | weighs
     }
     candidates, answered = _candidates(query.resource_type, list(tests), store)
     left = [test for asked, test in tests.items() if asked is not answered]
@@ -186,10 +187,6 @@ def run(query: SearchRequest, store: Store, skin: Skin, *, now: int) -> list[Sto
     for name, descending in reversed(query.sort):
         _sort(found, query.resource_type, name, descending=descending)
     return found
-
-
-def _only_weighs(asked: Filter, query: SearchRequest, skin: Skin) -> bool:
-    return query.resource_type == "Patient" and asked.name in skin.searching.weighs
 
 
 def sieve(query: SearchRequest, skin: Skin, now: int) -> Callable[[Stored], bool] | None:

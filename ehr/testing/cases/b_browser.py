@@ -88,7 +88,7 @@ async def auth_state_mismatch_or_reuse_rejected(context: CaseContext) -> None:
     async with context.open(browser.person, auth=auth()):
         pass
     equal(browser.statuses, [200], "what the browser was told")
-    earlier = dict(_query(browser.answers[0]))
+    earlier = dict(parse_qsl(urlsplit(browser.answers[0]).query))
     wrong: tuple[Any, ...] = (
         lambda said: said | {"state": "x" * 43},
         lambda said: {name: value for name, value in said.items() if name != "state"},
@@ -101,11 +101,6 @@ async def auth_state_mismatch_or_reuse_rejected(context: CaseContext) -> None:
             async with context.open(browser.person, auth=auth()):
                 pass
     equal(len(context.ehr.logins()) - before, 0, "token requests after an answer that does not belong")
-
-
-def _query(address: str) -> list[tuple[str, str]]:
-
-    return parse_qsl(urlsplit(address).query)
 
 
 @case(26, needs=needs.browser_login)
