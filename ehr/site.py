@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequen
 from contextlib import asynccontextmanager, suppress
 from inspect import iscoroutinefunction
 from pathlib import Path
-from types import MethodType, TracebackType
+from types import MethodType
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 from zoneinfo import ZoneInfo
 
@@ -158,9 +158,7 @@ class Site(KindsByName):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.adapter.aclose()
 
     async def find(self, person: Person) -> MatchResult:

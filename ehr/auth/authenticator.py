@@ -107,7 +107,7 @@ class Authenticator(httpx.Auth):
         A 401 then leads into the flow's second half, so that no request is sent more than twice.
         """
         if self._source.mode == "none":
-            return ReadyLogin(self._quick_headers, self._told_unknown)
+            return ReadyLogin(self._quick_headers, self._answered_unknown)
         token, generation = self._token, self._generation
         if token is None or self._failed is not None or self._monotonic() >= self._renew_at:
             return None
@@ -120,9 +120,6 @@ class Authenticator(httpx.Auth):
             return _RestOfFlow(self)
 
         return ReadyLogin({**self._quick_headers, "authorization": f"Bearer {token.value}"}, told)
-
-    def _told_unknown(self, status: int) -> None:
-        self._answered_unknown(status)
 
     def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """See `httpx.Auth`: at most two sends of the request, with a login before each where one is due.

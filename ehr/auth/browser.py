@@ -10,7 +10,6 @@ import hmac
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
@@ -19,7 +18,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from ehr.auth.client_proof import Client
 from ehr.auth.discovery import Endpoints
-from ehr.auth.tokens import Granted, GrantedFlow, granted_from, refusal
+from ehr.auth.tokens import Granted, GrantedFlow, Silent, granted_from, refusal
 from ehr.errors import ConfigurationError, DestinationRefused, LoginRefused, TransportError
 from ehr.transport.origin import authority
 
@@ -76,7 +75,7 @@ _STRANGER = (
 
 
 @dataclass(slots=True, repr=False)
-class Launch:
+class Launch(Silent):
     """One attempt to log in: shown once, answered once.
 
     Args:
@@ -97,12 +96,7 @@ class Launch:
     state: str = field(default_factory=lambda: secrets.token_urlsafe(_STATE_BYTES))
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(_VERIFIER_BYTES))
     answered: bool = False
-
-    def __repr__(self) -> str:
-        return "<Launch>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("an attempt to log in is never pickled")
+    called = "an attempt to log in"
 
     def address(self) -> str:
         """The address to open in a browser.
@@ -197,7 +191,7 @@ def _known(code: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class GrantFlow:
+class GrantFlow(Silent):
     """A token request with a code or a refresh token, and what its answer means.
 
     Args:
@@ -211,12 +205,7 @@ class GrantFlow:
     token_url: str
     fields: Mapping[str, str]
     life_s: float
-
-    def __repr__(self) -> str:
-        return "<GrantFlow>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a token request is never pickled")
+    called = "a token request"
 
     def ask(self) -> GrantedFlow:
         """One token request; see `TokenSource.fetch` for how it is driven.
@@ -234,7 +223,7 @@ class GrantFlow:
         raise TransportError("the token endpoint gave no token and no reason. Try again later.")
 
 
-class OneGrant(httpx.Auth):
+class OneGrant(Silent, httpx.Auth):
     """Drives one `GrantFlow` through the transport; nothing but the token request is sent.
 
     Attributes:
@@ -242,16 +231,11 @@ class OneGrant(httpx.Auth):
     """
 
     requires_response_body = True
+    called = "a token request"
 
     def __init__(self, flow: GrantFlow) -> None:
         self._flow = flow
         self.granted: Granted | None = None
-
-    def __repr__(self) -> str:
-        return "<OneGrant>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a token request is never pickled")
 
     @property
     def token_url(self) -> str:

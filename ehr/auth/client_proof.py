@@ -17,13 +17,14 @@ import httpx
 
 from ehr.auth.keys import KeyRing
 from ehr.auth.signed_jwt import ASSERTION_TYPE, new_id, signed_assertion
+from ehr.auth.tokens import Silent
 from ehr.transport.client import FRESH, ONCE
 
 SecretPlace = Literal["header", "form"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Client:
+class Client(Silent):
     """An application as it is registered with the EHR.
 
     Args:
@@ -39,12 +40,7 @@ class Client:
     secret: str | None = None
     sent_in: SecretPlace = "header"
     keys: KeyRing | None = None
-
-    def __repr__(self) -> str:
-        return "<Client>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a client with its secret is never pickled")
+    called = "a client with its secret"
 
     def request(self, token_url: str, fields: Mapping[str, str]) -> httpx.Request:
         """A token request that carries the proof; an assertion in it is fresh.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ehr.auth.tokens import Flow, Token, lasting, usable
+from ehr.auth.tokens import Flow, Silent, Token, lasting, usable
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused, TokenResponseMalformed
 
@@ -17,7 +18,7 @@ GetToken = Callable[[], tuple[str, float | None]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ExternalCallable:
+class ExternalCallable(Silent):
     """Token source that asks a callable.
 
     Args:
@@ -29,21 +30,9 @@ class ExternalCallable:
     get_token: GetToken
     life_s: float = 300
     wanted_scope: str | None = None
-
-    def __repr__(self) -> str:
-        return "<ExternalCallable>"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a token source is never pickled")  # a partial may hold what it logs in with
-
-    @property
-    def mode(self) -> AuthMode:
-        """``external``."""
-        return "external"
-
-    @property
-    def token_url(self) -> None:
-        """None: no token request of ours."""
+    called = "a token source"  # a partial may hold what it logs in with
+    mode: ClassVar[AuthMode] = "external"
+    token_url: ClassVar[None] = None  # no token request of ours
 
     def fetch(self) -> Flow:
         """Ask the callable; see `TokenSource.fetch`."""
@@ -64,15 +53,8 @@ class Anonymous:
     """No login: for open sandboxes."""
 
     wanted_scope: str | None = None
-
-    @property
-    def mode(self) -> AuthMode:
-        """``none``."""
-        return "none"
-
-    @property
-    def token_url(self) -> None:
-        """None: there is no token."""
+    mode: ClassVar[AuthMode] = "none"
+    token_url: ClassVar[None] = None  # there is no token
 
     def fetch(self) -> Flow:
         """Never called: an anonymous authenticator adds nothing."""

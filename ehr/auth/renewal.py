@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import ClassVar
 
 from ehr.auth.browser import GrantFlow
 from ehr.auth.client_proof import Client
 from ehr.auth.store import Keeper, StoredLogin
-from ehr.auth.tokens import Flow, Granted, Token
+from ehr.auth.tokens import Flow, Granted, Silent, Token
 from ehr.config import AuthMode
 from ehr.errors import LoginRefused
 
@@ -53,7 +53,7 @@ def renewed(login: StoredLogin, granted: Granted, now: datetime) -> StoredLogin:
 
 
 @dataclass(slots=True, repr=False)
-class BrowserLogin:
+class BrowserLogin(Silent):
     """Token source over a kept login. The authenticator holds ``keeper.turn()`` around `fetch`.
 
     Args:
@@ -71,21 +71,9 @@ class BrowserLogin:
     life_s: float
     _used: str | None = field(default=None, init=False)
     _unkept: StoredLogin | None = field(default=None, init=False)
-
-    def __repr__(self) -> str:
-        return "<BrowserLogin>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a token source is never pickled")
-
-    @property
-    def mode(self) -> AuthMode:
-        """``browser``."""
-        return "browser"
-
-    @property
-    def wanted_scope(self) -> None:
-        """None: each token says what was granted."""
+    called = "a token source"
+    mode: ClassVar[AuthMode] = "browser"
+    wanted_scope: ClassVar[None] = None  # each token says what was granted
 
     def fetch(self) -> Flow:
         """A token; see `TokenSource.fetch`.

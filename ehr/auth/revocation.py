@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import httpx
 
 from ehr.auth.client_proof import Client
 from ehr.auth.store import StoredLogin
+from ehr.auth.tokens import Silent
 
 
-class Revocation(httpx.Auth):
+class Revocation(Silent, httpx.Auth):
     """Drives one revocation request through the transport; nothing else is sent.
 
     Args:
@@ -24,18 +24,13 @@ class Revocation(httpx.Auth):
     """
 
     requires_response_body = True
+    called = "a revocation holds a token and"
 
     def __init__(self, client: Client, url: str | None, login: StoredLogin) -> None:
         self._client = client
         self._login = login
         self.token_url = url
         self.done = False
-
-    def __repr__(self) -> str:
-        return "<Revocation>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a revocation holds a token and is never pickled")
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """See `httpx.Auth`; the request itself is never sent."""

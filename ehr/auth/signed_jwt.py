@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 from urllib.parse import urlencode
 
 import httpx
@@ -86,11 +87,7 @@ class BackendJWT:
     life_s: float = 300
     new_id: Callable[[], str] = new_id
     logins: int = field(default=0, init=False)
-
-    @property
-    def mode(self) -> AuthMode:
-        """``backend``."""
-        return "backend"
+    mode: ClassVar[AuthMode] = "backend"
 
     def __repr__(self) -> str:
         return "<BackendJWT>"

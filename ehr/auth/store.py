@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ehr.auth.keys import write_owner_only
-from ehr.auth.tokens import usable
+from ehr.auth.tokens import Silent, usable
 from ehr.auth.turns import turn
 from ehr.errors import ConfigurationError, LoginNotKept
 
@@ -35,7 +35,7 @@ _LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class StoredLogin:
+class StoredLogin(Silent):
     """What one login left.
 
     Args:
@@ -55,12 +55,7 @@ class StoredLogin:
     scope: str
     refresh_token: str | None = None
     patient: str | None = None
-
-    def __repr__(self) -> str:
-        return "<StoredLogin>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a login is never pickled")
+    called = "a login"
 
     def left_s(self, now: float) -> float:
         """Seconds for which the access token is still good; 0 where the clock went back since it came."""
@@ -90,21 +85,12 @@ class Keeper(Protocol):
 
 
 @dataclass(slots=True, repr=False)
-class InMemory:
+class InMemory(Silent):
     """A login that ends with this process."""
 
     login: StoredLogin | None = None
-
-    def __repr__(self) -> str:
-        return "<InMemory>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a login is never pickled")
-
-    @property
-    def lasts(self) -> bool:
-        """False."""
-        return False
+    called = "a login"
+    lasts: ClassVar[bool] = False
 
     def read(self) -> StoredLogin | None:
         """See `Keeper.read`."""
@@ -120,7 +106,7 @@ class InMemory:
 
 
 @dataclass(slots=True, repr=False)
-class SealedStore:
+class SealedStore(Silent):
     """The login of one client at one EHR, in a sealed file that may hold others too.
 
     Args:
@@ -136,6 +122,8 @@ class SealedStore:
     secret: bytes
     account: str
     _derived: tuple[bytes, bytes] | None = field(default=None, init=False)
+    called = "a store of logins"
+    lasts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if sys.platform == "win32":
@@ -143,17 +131,6 @@ class SealedStore:
                 "auth.browser.store: needs the file modes and locks of a POSIX system. Leave it out; logins then end "
                 "with each command."
             )
-
-    def __repr__(self) -> str:
-        return "<SealedStore>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a store of logins is never pickled")
-
-    @property
-    def lasts(self) -> bool:
-        """True."""
-        return True
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """See `Keeper.turn`; other processes wait too."""

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, TypeGuard
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 import httpx
 import msgspec
@@ -31,8 +31,25 @@ _TERMINAL = frozenset({"invalid_client", "invalid_grant", "unauthorized_client",
                        "invalid_request", "unsupported_grant_type"})  # fmt: skip
 
 
+class Silent:
+    """What holds a secret: its text form is the name of its class, and it is never pickled.
+
+    Attributes:
+        called: what it is, for people.
+    """
+
+    __slots__ = ()
+    called: ClassVar[str]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"{self.called} is never pickled")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Token:
+class Token(Silent):
     """An access token. Opaque: never decoded, never shown (S8, S9).
 
     Args:
@@ -44,12 +61,7 @@ class Token:
     value: str
     life_s: float
     scope: str | None = None
-
-    def __repr__(self) -> str:
-        return "<Token>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a token is never pickled")
+    called = "a token"
 
 
 Flow = Generator[httpx.Request, httpx.Response, Token]
@@ -105,7 +117,7 @@ def token_from(response: httpx.Response, *, life_s: float) -> Token:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Granted:
+class Granted(Silent):
     """What the token endpoint gave to a login of a person.
 
     Args:
@@ -117,9 +129,7 @@ class Granted:
     token: Token
     refresh_token: str | None = None
     patient: str | None = None
-
-    def __repr__(self) -> str:
-        return "<Granted>"
+    called = "a token"
 
 
 GrantedFlow = Generator[httpx.Request, httpx.Response, Granted]

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ehr.auth.browser import Issuer, Launch, OneGrant
 from ehr.auth.client_proof import Client, secret_place
@@ -16,6 +15,7 @@ from ehr.auth.renewal import BrowserLogin, login_of
 from ehr.auth.revocation import Revocation
 from ehr.auth.scopes import missing_types, parse_scopes, translated, wanted_scopes
 from ehr.auth.store import InMemory, Keeper, SealedStore, StoredLogin
+from ehr.auth.tokens import Silent
 from ehr.connect.opening import (
     AtKeyboard,
     ClockAndWire,
@@ -36,7 +36,7 @@ from ehr.transport.client import Transport
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class LoginSetup:
+class LoginSetup(Silent):
     """Everything that a login with a browser at one EHR needs.
 
     Args:
@@ -58,12 +58,7 @@ class LoginSetup:
     port: int
     life_s: float
     audience: str
-
-    def __repr__(self) -> str:
-        return "<LoginSetup>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("what a login needs is never pickled")
+    called = "what a login needs"
 
     def launch(self, redirect_uri: str) -> Launch:
         """A fresh attempt."""

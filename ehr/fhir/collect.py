@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -157,15 +157,5 @@ def merged(parts: Iterable[Fetched[Any]]) -> Fetched[Any]:
     unique = Collection()
     for record in whole.items:
         unique._add(record)
-    return Fetched(
-        tuple(unique.items),
-        whole.state,
-        issues=counted(whole.issues),
-        fetched_at=whole.fetched_at,
-        pages=whole.pages,
-        expected=whole.expected,
-        received=whole.received,
-        repeats=whole.repeats + unique.repeats,
-        quarantined=whole.quarantined,
-        cut=whole.cut,
-    )
+    repeats = whole.repeats + unique.repeats
+    return replace(whole, items=tuple(unique.items), issues=counted(whole.issues), repeats=repeats)

@@ -163,7 +163,7 @@ def subject_of(shape: type[Resource]) -> Callable[[Any], Reference | None] | Non
     if shape is Appointment:
         return _participating_patient
     if shape is Patient:
-        return _self_reference
+        return lambda patient: Reference(reference=patient.reference)
     return attrgetter("subject") if "subject" in shape.__struct_fields__ else None
 
 
@@ -180,10 +180,6 @@ def _participating_patient(appointment: Appointment) -> Reference | None:
         if target is not None and target[0] == "patient":
             return actor
     return None
-
-
-def _self_reference(patient: Patient) -> Reference | None:
-    return Reference(reference=patient.reference)
 
 
 def _sort_others(

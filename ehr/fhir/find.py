@@ -85,19 +85,16 @@ class _Search:
         failed = await self._follow_merges()
         if failed is not None:
             return self._undetermined(failed)
-        result = choose(
-            self.person,
-            list(self.candidates.values()),
-            policy=self.policy,
-            mrn_types=self.session.profile.mrn_types,
-        )
-        return self._settled(result, found)
+        return self._settled(self._chosen(), found)
+
+    def _chosen(self) -> MatchResult:
+        known, types = list(self.candidates.values()), self.session.profile.mrn_types
+        return choose(self.person, known, policy=self.policy, mrn_types=types)
 
     def _settled(self, result: MatchResult, found: Fetched[Any]) -> MatchResult | None:
-        if isinstance(result, Matched) and (_holds_all(found, result) or "id" in result.evidence):
-            return replace(result, issues=(*result.issues, *counted(self.issues)))
+        sure = isinstance(result, Matched) and (_holds_all(found, result) or "id" in result.evidence)
         certain = isinstance(result, Ambiguous) and bool(result.grades) and result.grades[0] <= self.policy
-        if certain or isinstance(result, Undetermined):
+        if sure or certain or isinstance(result, Undetermined):
             return replace(result, issues=(*result.issues, *counted(self.issues)))
         return None
 
@@ -121,12 +118,7 @@ class _Search:
         if self.failures:
             return self._undetermined(max(self.failures, key=list(State).index))
         issues = counted(self.issues)
-        result = choose(
-            self.person,
-            list(self.candidates.values()),
-            policy=self.policy,
-            mrn_types=self.session.profile.mrn_types,
-        )
+        result = self._chosen()
         if isinstance(result, NotFound) and self.too_many:
             return Ambiguous(None, (), issues)
         return replace(result, issues=(*result.issues, *issues))

@@ -15,6 +15,7 @@ from ehr.errors import EHRError, ReadError
 from ehr.fhir import capability as capabilities
 from ehr.fhir.capability import Capability
 from ehr.fhir.collect import QUARANTINE_RATE, Collection, collect, merged
+from ehr.fhir.drugs import with_drugs
 from ehr.fhir.entries import SearchPage
 from ehr.fhir.match import candidates
 from ehr.fhir.outcome import MERGED_CODE, from_error, from_status
@@ -269,12 +270,7 @@ class FhirSession:
         own = len(asked.queries)
         kept = [*parts[:own], *(part for part in parts[own:] if not _moved_away(part))]
         whole = merged(kept).with_issues(asked.issues)
-        return await self._with_drugs(whole) if shape in _DRUGS else whole
-
-    async def _with_drugs(self, fetched: Fetched[Any]) -> Fetched[Any]:
-        from ehr.fhir.drugs import with_drugs
-
-        return await with_drugs(self, fetched)
+        return await with_drugs(self, whole) if shape in _DRUGS else whole
 
 
 def _older(patient: PatientRef | None) -> Iterator[PatientRef]:

@@ -201,13 +201,10 @@ def _words(mistake: Any, node: Yaml) -> str:
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
     words = _EXPECTED.get(kind, "has another form than is expected here")
-    found = "" if isinstance(node, Text | Hole) else f"; found a {_shape(node)}"
+    shape = "list" if isinstance(node, Items) else "table"
+    found = "" if isinstance(node, Text | Hole) else f"; found a {shape}"
     form = _FORMS.get(str(mistake["loc"][-1]), "is expected here")
     return words.format(**mistake.get("ctx", {}), form=form) + found
-
-
-def _shape(node: Yaml) -> str:
-    return "list" if isinstance(node, Items) else "table"
 
 
 def place(root: Table, path: Sequence[Any]) -> tuple[Mark, Yaml]:

@@ -16,7 +16,7 @@ from ehr.errors import ConfigurationError, DestinationRefused, EHRError
 from ehr.fhir.outcome import MERGED, MERGED_CODE, from_error, from_status
 from ehr.people.identity import Matched, MatchResult, Person, Undetermined
 from ehr.providers.adapter import CohortRef, ServerInfo
-from ehr.providers.generic import AdapterParts, GenericAdapter
+from ehr.providers.generic import GenericAdapter
 from ehr.providers.members import List, members
 from ehr.records.patient import Fetched, Issue, Patient, PatientRef, Resource, Severity, State, nothing
 from ehr.transport.client import Response, outcome_codes
@@ -143,8 +143,3 @@ def _merged(issues: Iterable[Issue]) -> bool:
 
 def _plain(version: str) -> str:
     return version if version.replace(".", "").isdecimal() and len(version) < 12 else "of another version"
-
-
-def epic_adapter(parts: AdapterParts) -> EpicAdapter:
-    """The adapter of Epic."""
-    return EpicAdapter(parts)

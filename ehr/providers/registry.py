@@ -17,7 +17,7 @@ from typing import Any, get_args
 from ehr.config import EHRProvider, ProviderProfile
 from ehr.errors import ConfigurationError
 from ehr.providers.adapter import EHRAdapter
-from ehr.providers.epic import epic_adapter
+from ehr.providers.epic import EpicAdapter
 from ehr.providers.generic import AdapterParts, generic_adapter
 from ehr.providers.profile import read_profile, read_profile_file
 
@@ -40,7 +40,7 @@ class Provider:
 
 _SHIPPED: Mapping[str, tuple[str, MakeAdapter]] = {
     "smarthealthit r4": ("smarthealthit-r4", generic_adapter),
-    "epic r4": ("epic-r4", epic_adapter),
+    "epic r4": ("epic-r4", EpicAdapter),
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -104,25 +105,16 @@ class Appointment(Resource, frozen=True):
     @property
     def location(self) -> str | None:
         """Name of the place, if it is given."""
-        for part in self.participant:
-            target = part.actor.target if part.actor is not None else None
-            if (
-                target is not None
-                and target[0] == "location"
-                and part.actor is not None
-                and part.actor.display
-            ):
-                return part.actor.display
-        return self.location_name
+        return next((one.display for one in self._actors("location") if one.display), self.location_name)
 
     @property
     def practitioner(self) -> Reference | None:
         """The first practitioner taking part."""
-        for part in self.participant:
-            target = part.actor.target if part.actor is not None else None
-            if target is not None and target[0] == "practitioner":
-                return part.actor
-        return None
+        return next(self._actors("practitioner"), None)
+
+    def _actors(self, kind: str) -> Iterator[Reference]:
+        actors = (part.actor for part in self.participant if part.actor is not None)
+        return (actor for actor in actors if actor.target is not None and actor.target[0] == kind)
 
 
 class Medication(Resource, frozen=True):
@@ -154,11 +146,7 @@ class MedicationRequest(_Drug, frozen=True, tag="MedicationRequest"):
     do_not_perform: bool | None = None
     authored_on: str | None = None
     reported_boolean: bool | None = None
-
-    @property
-    def kind(self) -> str:
-        """``request``."""
-        return "request"
+    kind: ClassVar[str] = "request"
 
     @property
     def authored(self) -> RecordedTime | None:
@@ -172,20 +160,9 @@ class MedicationStatement(_Drug, frozen=True, tag="MedicationStatement"):
     effective_date_time: str | None = None
     effective_period: Period | None = None
     date_asserted: str | None = None
-
-    @property
-    def kind(self) -> str:
-        """``statement``."""
-        return "statement"
-
-    @property
-    def intent(self) -> None:
-        """A statement has none."""
-
-    @property
-    def do_not_perform(self) -> bool:
-        """A statement forbids nothing."""
-        return False
+    kind: ClassVar[str] = "statement"
+    intent: ClassVar[None] = None  # a statement has none
+    do_not_perform: ClassVar[bool] = False  # a statement forbids nothing
 
     @property
     def authored(self) -> RecordedTime | None:
@@ -260,11 +237,7 @@ class ServiceRequest(Resource, frozen=True):
     code: CodeableConcept | None = None
     subject: Reference | None = None
     authored_on: str | None = None
-
-    @property
-    def kind(self) -> str:
-        """``service``."""
-        return "service"
+    kind: ClassVar[str] = "service"
 
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:
@@ -287,11 +260,7 @@ class DeviceRequest(Resource, frozen=True):
     subject: Reference | None = None
     authored_on: str | None = None
     do_not_perform: bool | None = None
-
-    @property
-    def kind(self) -> str:
-        """``device``."""
-        return "device"
+    kind: ClassVar[str] = "device"
 
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:

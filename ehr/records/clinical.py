@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from ehr.records.elements import (
@@ -22,6 +23,12 @@ from ehr.records.elements import (
     when,
 )
 from ehr.records.people import Resource
+
+# What FHIR lets an element that names a time be, in the order in which `when` takes it.
+_TIME_TYPES = ("date_time", "period", "age", "range", "string")
+_onset = attrgetter(*(f"onset_{name}" for name in _TIME_TYPES))
+_abatement = attrgetter(*(f"abatement_{name}" for name in _TIME_TYPES))
+_performed = attrgetter(*(f"performed_{name}" for name in _TIME_TYPES))
 
 
 class Condition(Resource, frozen=True):
@@ -47,20 +54,8 @@ class Condition(Resource, frozen=True):
     recorded_date: str | None = None
 
     def __post_init__(self) -> None:
-        one_choice(
-            self.onset_date_time,
-            self.onset_age,
-            self.onset_period,
-            self.onset_range,
-            self.onset_string,
-        )
-        one_choice(
-            self.abatement_date_time,
-            self.abatement_age,
-            self.abatement_period,
-            self.abatement_range,
-            self.abatement_string,
-        )
+        one_choice(*_onset(self))
+        one_choice(*_abatement(self))
 
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:
@@ -85,20 +80,12 @@ class Condition(Resource, frozen=True):
     @property
     def onset(self) -> RecordedTime | None:
         """When it began."""
-        return when(
-            self.onset_date_time, self.onset_period, self.onset_age, self.onset_range, self.onset_string
-        )
+        return when(*_onset(self))
 
     @property
     def abatement(self) -> RecordedTime | None:
         """When it ended."""
-        return when(
-            self.abatement_date_time,
-            self.abatement_period,
-            self.abatement_age,
-            self.abatement_range,
-            self.abatement_string,
-        )
+        return when(*_abatement(self))
 
     @property
     def recorded(self) -> RecordedTime | None:
@@ -122,13 +109,7 @@ class Procedure(Resource, frozen=True):
     performed_range: Range | None = None
 
     def __post_init__(self) -> None:
-        one_choice(
-            self.performed_date_time,
-            self.performed_age,
-            self.performed_period,
-            self.performed_range,
-            self.performed_string,
-        )
+        one_choice(*_performed(self))
 
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:
@@ -138,13 +119,7 @@ class Procedure(Resource, frozen=True):
     @property
     def performed(self) -> RecordedTime | None:
         """When it was done."""
-        return when(
-            self.performed_date_time,
-            self.performed_period,
-            self.performed_age,
-            self.performed_range,
-            self.performed_string,
-        )
+        return when(*_performed(self))
 
 
 class ObservationComponent(Element, frozen=True):
@@ -170,14 +145,14 @@ Value = Quantity | CodeableConcept | str | bool | Range | Ratio | None
 """What an observation can hold. Integers come as a `Quantity` without unit."""
 
 
+_VALUE_TYPES = ("quantity", "codeable_concept", "string", "boolean", "range", "ratio")
+_values = attrgetter(*(f"value_{name}" for name in _VALUE_TYPES))
+
+
 def _value(holder: Any) -> Value:
     if holder.value_integer is not None:
         return Quantity(value=Decimal(holder.value_integer))
-    for name in ("quantity", "codeable_concept", "string", "boolean", "range", "ratio"):
-        found: Value = getattr(holder, f"value_{name}")
-        if found is not None:
-            return found
-    return None
+    return next((found for found in _values(holder) if found is not None), None)
 
 
 class Observation(Resource, frozen=True):
@@ -206,15 +181,7 @@ class Observation(Resource, frozen=True):
     component: tuple[ObservationComponent, ...] = ()
 
     def __post_init__(self) -> None:
-        one_choice(
-            self.value_quantity,
-            self.value_codeable_concept,
-            self.value_string,
-            self.value_boolean,
-            self.value_integer,
-            self.value_range,
-            self.value_ratio,
-        )
+        one_choice(self.value_integer, *_values(self))
         one_choice(self.effective_date_time, self.effective_period, self.effective_instant)
 
     @property

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from ehr.sandbox.apps import AppGrants, RegisteredApp
 from ehr.sandbox.authorize import Answers, AuthorizationEndpoint
 from ehr.sandbox.consent_page import Choice
 from ehr.sandbox.instants import Clock
-from ehr.sandbox.login_config import Addresses, smart_configuration
 from ehr.sandbox.messages import Answer, Request
 from ehr.sandbox.oauth import AuthorizationServer, RegisteredClient
-from ehr.sandbox.skin import Skin
+from ehr.sandbox.skin import LoginRules, Skin
 from ehr.sandbox.store import Store
 from ehr.sandbox.token_endpoint import Issued, token_answer
 
@@ -80,9 +81,7 @@ class LoginRoutes:
         if endpoint == "authorize" and self.apps.apps:
             return Issued(self.authorization.answer(request, urls.base_url, urls.issuer))
         if endpoint == "discovery":
-            authorize = urls.authorize_url if self.apps.apps else None
-            addresses = Addresses(urls.issuer, authorize, urls.token_url)
-            body = smart_configuration(addresses, self._skin.login)
+            body = smart_configuration(urls, self._skin.login, people=bool(self.apps.apps))
             return Issued(Answer(200, body, "application/json"))
         return None
 
@@ -99,3 +98,47 @@ def _name(patient: Mapping[str, Any]) -> str:
     given = name.get("given")
     parts = [*(given if isinstance(given, list) else []), name.get("family", "")]
     return " ".join(map(str, parts)).strip() or "without a name"
+
+
+def smart_configuration(addresses: LoginAddresses, login: LoginRules, *, people: bool) -> bytes:
+    """The ``.well-known/smart-configuration`` document; ``people`` says whether they can log in too."""
+    versions = [f"permission-{style}" for style in sorted(login.scope_styles)]
+    document: dict[str, object] = {
+        "token_endpoint": addresses.token_url,
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
+        "grant_types_supported": ["client_credentials"],
+        "scopes_supported": ["system/*.rs", "system/*.read"],
+        "code_challenge_methods_supported": ["S256"],
+        "capabilities": ["client-confidential-asymmetric", *versions],
+    }
+    if people:
+        capabilities = [
+            "launch-standalone",
+            "client-public",
+            "client-confidential-symmetric",
+            "context-standalone-patient",
+        ]
+        rights = ["permission-patient", "permission-user", "permission-offline", "permission-online"]
+        document |= {
+            "authorization_endpoint": addresses.authorize_url,
+            "token_endpoint_auth_methods_supported": [
+                "private_key_jwt",
+                "client_secret_basic",
+                "client_secret_post",
+            ],
+            "grant_types_supported": ["client_credentials", "authorization_code", "refresh_token"],
+            "response_types_supported": ["code"],
+            "scopes_supported": [
+                "system/*.rs",
+                "user/*.rs",
+                "patient/*.rs",
+                "launch/patient",
+                "offline_access",
+            ],
+            "capabilities": ["client-confidential-asymmetric", *capabilities, *rights, *versions],
+        }
+        if login.states_issuer:
+            document |= {"issuer": addresses.issuer, "authorization_response_iss_parameter_supported": True}
+    document |= login.announced
+    return msgspec.json.encode({name: value for name, value in document.items() if value is not None})

@@ -5,8 +5,10 @@ Source: HL7 FHIR R4 (4.0.1), search parameter registry; only the types and param
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 Kind = Literal["token", "string", "date", "reference"]
@@ -27,20 +29,17 @@ class Parameter:
     target: str | None = None
 
 
-def _token(paths: str) -> Parameter:
-    return Parameter("token", tuple(paths.split()))
+def _parameter(kind: Kind, paths: str, target: str | None = None) -> Parameter:
+    return Parameter(kind, tuple(paths.split()), target)
 
 
-def _string(paths: str) -> Parameter:
-    return Parameter("string", tuple(paths.split()))
+_token, _string = partial(_parameter, "token"), partial(_parameter, "string")
+_date, _reference = partial(_parameter, "date"), partial(_parameter, "reference")
 
 
-def _date(paths: str) -> Parameter:
-    return Parameter("date", tuple(paths.split()))
-
-
-def _reference(paths: str, target: str | None = None) -> Parameter:
-    return Parameter("reference", tuple(paths.split()), target)
+def _tokens(*names: str) -> dict[str, Parameter]:
+    """Tokens that are called as their element is, but for hyphens instead of capitals."""
+    return {name: _token(re.sub("-(.)", lambda found: found[1].upper(), name)) for name in names}
 
 
 def _about(path: str) -> dict[str, Parameter]:
@@ -56,7 +55,6 @@ _EVERY_TYPE = {
     "_lastUpdated": _date("meta.lastUpdated"),
     "identifier": _token("identifier"),
 }
-_MEDICATION_STATEMENT_DATE = _date("effectiveDateTime effectivePeriod")
 
 _BY_TYPE: Mapping[str, Mapping[str, Parameter]] = {
     "Patient": {
@@ -64,42 +62,31 @@ _BY_TYPE: Mapping[str, Mapping[str, Parameter]] = {
         "family": _string("name.family"),
         "given": _string("name.given"),
         "birthdate": _date("birthDate"),
-        "gender": _token("gender"),
-        "active": _token("active"),
-        "telecom": _token("telecom"),
+        **_tokens("gender", "active", "telecom"),
     },
     "Condition": {
         **_about("subject"),
-        "code": _token("code"),
-        "clinical-status": _token("clinicalStatus"),
-        "verification-status": _token("verificationStatus"),
-        "category": _token("category"),
+        **_tokens("code", "clinical-status", "verification-status", "category"),
         "onset-date": _date("onsetDateTime onsetPeriod"),
         "recorded-date": _date("recordedDate"),
         "encounter": _reference("encounter", "Encounter"),
     },
     "Procedure": {
         **_about("subject"),
-        "code": _token("code"),
-        "status": _token("status"),
-        "category": _token("category"),
+        **_tokens("code", "status", "category"),
         "date": _date("performedDateTime performedPeriod"),
         "encounter": _reference("encounter", "Encounter"),
     },
     "Observation": {
         **_about("subject"),
-        "code": _token("code"),
-        "category": _token("category"),
-        "status": _token("status"),
+        **_tokens("code", "category", "status"),
         "date": _date("effectiveDateTime effectivePeriod effectiveInstant"),
         "encounter": _reference("encounter", "Encounter"),
     },
     "Encounter": {
         **_about("subject"),
         "date": _date("period"),
-        "class": _token("class"),
-        "status": _token("status"),
-        "type": _token("type"),
+        **_tokens("class", "status", "type"),
         "practitioner": _reference("participant.individual", "Practitioner"),
         "location": _reference("location.location", "Location"),
     },
@@ -109,16 +96,13 @@ _BY_TYPE: Mapping[str, Mapping[str, Parameter]] = {
         "practitioner": _reference("participant.actor", "Practitioner"),
         "location": _reference("participant.actor", "Location"),
         "date": _date("start"),
-        "status": _token("status"),
-        "service-category": _token("serviceCategory"),
+        **_tokens("status", "service-category"),
     },
     "MedicationRequest": {
         **_about("subject"),
         "code": _token("medicationCodeableConcept"),
         "medication": _reference("medicationReference", "Medication"),
-        "status": _token("status"),
-        "intent": _token("intent"),
-        "category": _token("category"),
+        **_tokens("status", "intent", "category"),
         "authoredon": _date("authoredOn"),
         "requester": _reference("requester"),
     },
@@ -127,52 +111,41 @@ _BY_TYPE: Mapping[str, Mapping[str, Parameter]] = {
         "code": _token("medicationCodeableConcept"),
         "medication": _reference("medicationReference", "Medication"),
         "status": _token("status"),
-        "effective": _MEDICATION_STATEMENT_DATE,
+        "effective": _date("effectiveDateTime effectivePeriod"),
     },
     "AllergyIntolerance": {
         **_about("patient"),
         "code": _token("code reaction.substance"),
-        "clinical-status": _token("clinicalStatus"),
-        "verification-status": _token("verificationStatus"),
-        "category": _token("category"),
+        **_tokens("clinical-status", "verification-status", "category"),
         "date": _date("recordedDate"),
     },
     "Immunization": {
         **_about("patient"),
-        "vaccine-code": _token("vaccineCode"),
-        "status": _token("status"),
+        **_tokens("vaccine-code", "status"),
         "date": _date("occurrenceDateTime"),
     },
     "DiagnosticReport": {
         **_about("subject"),
-        "code": _token("code"),
-        "category": _token("category"),
-        "status": _token("status"),
+        **_tokens("code", "category", "status"),
         "date": _date("effectiveDateTime effectivePeriod"),
         "result": _reference("result", "Observation"),
     },
     "DocumentReference": {
         **_about("subject"),
-        "type": _token("type"),
-        "category": _token("category"),
-        "status": _token("status"),
+        **_tokens("type", "category", "status"),
         "date": _date("date"),
         "author": _reference("author"),
     },
     "ServiceRequest": {
         **_about("subject"),
-        "code": _token("code"),
-        "category": _token("category"),
-        "status": _token("status"),
-        "intent": _token("intent"),
+        **_tokens("code", "category", "status", "intent"),
         "authored": _date("authoredOn"),
         "requester": _reference("requester"),
     },
     "DeviceRequest": {
         **_about("subject"),
         "code": _token("codeCodeableConcept"),
-        "status": _token("status"),
-        "intent": _token("intent"),
+        **_tokens("status", "intent"),
         "authored-on": _date("authoredOn"),
         "requester": _reference("requester"),
     },
@@ -192,15 +165,12 @@ _BY_TYPE: Mapping[str, Mapping[str, Parameter]] = {
     "Organization": {"name": _string("name alias"), "active": _token("active")},
     "Location": {"name": _string("name alias"), "status": _token("status")},
     "Group": {
-        "code": _token("code"),
-        "type": _token("type"),
-        "actual": _token("actual"),
+        **_tokens("code", "type", "actual"),
         "member": _reference("member.entity"),
     },
     "List": {
         **_about("subject"),
-        "code": _token("code"),
-        "status": _token("status"),
+        **_tokens("code", "status"),
         "item": _reference("entry.item"),
     },
     "Device": {**_about("patient"), "type": _token("type"), "status": _token("status")},

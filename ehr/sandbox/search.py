@@ -19,29 +19,29 @@ _CONTROLS = frozenset({"_sort", "_include", "_summary", "_total", "_format", "_p
 _INDEXED = frozenset({"_id", "identifier", "code"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SearchRequest:
     """A search that has been read and found acceptable.
 
     Args:
         resource_type: what is searched.
+        count: entries a page.
         filters: all must hold.
         applied: the parameters that count, as given, for the ``self`` link.
         ignored: names of parameters that do not count.
         sort: (parameter, descending) in order.
         includes: reference parameters of ``_include``.
-        count: entries a page.
         only_total: ``_summary=count`` was asked for.
     """
 
     resource_type: str
-    filters: tuple[Filter, ...]
-    applied: tuple[tuple[str, str], ...]
-    ignored: tuple[str, ...]
-    sort: tuple[tuple[str, bool], ...]
-    includes: tuple[str, ...]
     count: int
-    only_total: bool
+    filters: list[Filter] = field(default_factory=list)
+    applied: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    sort: list[tuple[str, bool]] = field(default_factory=list)
+    includes: list[str] = field(default_factory=list)
+    only_total: bool = False
 
     @property
     def patient(self) -> str | None:
@@ -57,16 +57,9 @@ class SearchRequest:
 
 @dataclass(slots=True)
 class _Reading:
-    resource_type: str
+    request: SearchRequest
     skin: Skin
     strict: bool
-    filters: list[Filter] = field(default_factory=list)
-    applied: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    sort: list[tuple[str, bool]] = field(default_factory=list)
-    includes: list[str] = field(default_factory=list)
-    count: int = 0
-    only_total: bool = False
 
 
 def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = False) -> SearchRequest:
@@ -81,23 +74,14 @@ def read_query(resource_type: str, pairs: Pairs, skin: Skin, *, strict: bool = F
     Raises:
         Refused: a parameter is malformed, a required one is missing, or an unknown one is not tolerated.
     """
-    reading = _Reading(resource_type, skin, strict, count=skin.paging.default_count)
+    request = SearchRequest(resource_type, skin.paging.default_count)
     given = {name.partition(":")[0] for name, _ in pairs}
     for name, value in pairs:
         if name == "name" and skin.searching.name_yields and given & {"family", "given"}:
             continue
-        _read_one(reading, name, value)
-    _require(resource_type, {f.name for f in reading.filters}, skin)
-    return SearchRequest(
-        resource_type=resource_type,
-        filters=tuple(reading.filters),
-        applied=tuple(reading.applied),
-        ignored=tuple(reading.ignored),
-        sort=tuple(reading.sort),
-        includes=tuple(reading.includes),
-        count=reading.count,
-        only_total=reading.only_total,
-    )
+        _read_one(_Reading(request, skin, strict), name, value)
+    _require(resource_type, {f.name for f in request.filters}, skin)
+    return request
 
 
 def _read_one(reading: _Reading, name: str, value: str) -> None:
@@ -106,12 +90,12 @@ def _read_one(reading: _Reading, name: str, value: str) -> None:
         if not value.isascii() or not value.isdigit() or len(value) > 9:
             raise Refused(400, "bad-parameter", f"{name} is not a whole number")
         if int(value) == 0:
-            reading.only_total = True
-        reading.count = max(1, min(int(value), paging.max_count))
-        reading.applied.append((name, str(reading.count) if int(value) else "0"))
+            reading.request.only_total = True
+        reading.request.count = max(1, min(int(value), paging.max_count))
+        reading.request.applied.append((name, str(reading.request.count) if int(value) else "0"))
     elif name in _CONTROLS:
         if _read_control(reading, name, value):
-            reading.applied.append((name, value))
+            reading.request.applied.append((name, value))
         else:
             _unknown(reading, name)
     else:
@@ -119,42 +103,42 @@ def _read_one(reading: _Reading, name: str, value: str) -> None:
         if found is None:
             _unknown(reading, name)
         else:
-            reading.filters.append(found)
-            reading.applied.append((name, value))
+            reading.request.filters.append(found)
+            reading.request.applied.append((name, value))
 
 
 def _read_control(reading: _Reading, name: str, value: str) -> bool:
-    known = parameters_of(reading.resource_type)
+    known = parameters_of(reading.request.resource_type)
     if name == "_sort":
         keys = [(part.lstrip("-"), part.startswith("-")) for part in value.split(",")]
         if not reading.skin.searching.sorts or any(key not in known for key, _ in keys):
             return False
-        reading.sort += keys
+        reading.request.sort += keys
     elif name == "_include":
         source, _, parameter = value.partition(":")
         parameter = parameter.partition(":")[0]
         held = known.get(parameter)
-        if source != reading.resource_type or held is None or held.kind != "reference":
+        if source != reading.request.resource_type or held is None or held.kind != "reference":
             return False
-        reading.includes.append(parameter)
+        reading.request.includes.append(parameter)
     elif name == "_summary":
         if value != "count":
             return value == "false"
-        reading.only_total = True
+        reading.request.only_total = True
     return True
 
 
 def _filter(reading: _Reading, name: str, value: str) -> Filter | None:
     plain, _, modifier = name.partition(":")
-    parameter = parameters_of(reading.resource_type).get(plain)
-    allowed = reading.skin.searching.parameters.get(reading.resource_type)
+    parameter = parameters_of(reading.request.resource_type).get(plain)
+    allowed = reading.skin.searching.parameters.get(reading.request.resource_type)
     if parameter is None or (allowed is not None and plain not in allowed):
         return None
     if modifier and modifier not in reading.skin.searching.modifiers and not modifier[:1].isupper():
         raise Refused(400, "bad-parameter", f"{plain}: this modifier is not supported")
     if not value:
         raise Refused(400, "bad-parameter", f"{plain} is empty")
-    accepted = reading.skin.searching.values.get((reading.resource_type, plain))
+    accepted = reading.skin.searching.values.get((reading.request.resource_type, plain))
     if accepted is not None and not {one.rpartition("|")[2] for one in split_values(value)} <= accepted:
         raise Refused(400, "bad-value", f"{plain} has a value that is not supported")
     return Filter(plain, parameter, modifier, split_values(value))
@@ -163,7 +147,7 @@ def _filter(reading: _Reading, name: str, value: str) -> Filter | None:
 def _unknown(reading: _Reading, name: str) -> None:
     if reading.strict or reading.skin.searching.unknown == "reject":
         raise Refused(400, "unknown-parameter", "a search parameter is not supported")
-    reading.ignored.append(name.partition(":")[0])
+    reading.request.ignored.append(name.partition(":")[0])
 
 
 def _require(resource_type: str, given: set[str], skin: Skin) -> None:
@@ -187,10 +171,11 @@ def run(query: SearchRequest, store: Store, skin: Skin, *, now: int) -> list[Sto
         Refused: a value is malformed, or too many patients match.
     """
     late = skin.searching.post_filters.get(query.resource_type, frozenset())
+    weighs = skin.searching.weighs if query.resource_type == "Patient" else frozenset()
     tests = {
         asked: test_of(asked, skin.searching, now)
         for asked in query.filters
-        if asked.name not in late and not _only_weighs(asked, query, skin)
+        if asked.name not in late | weighs
     }
     candidates, answered = _candidates(query.resource_type, list(tests), store)
     left = [test for asked, test in tests.items() if asked is not answered]
@@ -202,10 +187,6 @@ def run(query: SearchRequest, store: Store, skin: Skin, *, now: int) -> list[Sto
     for name, descending in reversed(query.sort):
         _sort(found, query.resource_type, name, descending=descending)
     return found
-
-
-def _only_weighs(asked: Filter, query: SearchRequest, skin: Skin) -> bool:
-    return query.resource_type == "Patient" and asked.name in skin.searching.weighs
 
 
 def sieve(query: SearchRequest, skin: Skin, now: int) -> Callable[[Stored], bool] | None:

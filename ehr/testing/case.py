@@ -57,16 +57,12 @@ class Case:
         return self.needs(profile)
 
 
-def _always(profile: ProviderProfile) -> str | None:
-    return None
-
-
 def case(
     number: int,
     *,
     level: Level = "must",
     on: tuple[Backend, ...] = ("mocks", "socket"),
-    needs: Needs = _always,
+    needs: Needs = lambda profile: None,
 ) -> Callable[[Play], Case]:
     """Make a case of a function; its name and first line become the case's.
 

@@ -16,14 +16,15 @@ from ehr.connect.opening import AtKeyboard, ClockAndWire
 from ehr.fhir.paging import Budget
 from ehr.files.settings import SiteFile
 from ehr.providers.registry import Provider, provider
-from ehr.records.fetched import Issue, Severity
+from ehr.records.clinical import Condition, Procedure
+from ehr.records.fetched import Fetched, Issue, Severity
 from ehr.site import Site, open_site_async
 from ehr.testing.clock import StandingClock
 from ehr.testing.expect import expect
 from ehr.testing.harness import ProviderHarness, auth_mode
 from ehr.testing.server import CLIENT_ID, CaseServer
 from ehr.testing.server_pool import Backend, ServerPool
-from ehr.testing.synthetic import WHO, Resource, patient
+from ehr.testing.synthetic import ANA, WHO, Resource, patient
 from ehr.transport.settings import Limits
 
 SITE_KEY = b"the contract kit's key of pseudonyms, for tests alone"
@@ -163,6 +164,16 @@ class CaseContext:
         file = SiteFile.model_validate(self.settings(**ehr))
         async with open_site_async(file, self.around(person)) as site:
             yield site
+
+    async def conditions(self, person: AtKeyboard | None = None, **ehr: Any) -> Fetched[Condition]:
+        """The usual person's conditions, in an opening of their own; arguments as for `open`."""
+        async with self.open(person, **ehr) as site:
+            return await site.conditions(ANA)
+
+    async def procedures(self, **ehr: Any) -> Fetched[Procedure]:
+        """The usual person's procedures, likewise."""
+        async with self.open(**ehr) as site:
+            return await site.procedures(ANA)
 
     def nothing_went_elsewhere(self) -> None:
         """No request reached the other origin.

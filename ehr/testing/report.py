@@ -76,13 +76,17 @@ def page(results: Mapping[str, Sequence[Result]], note: str) -> str:
     by_case = {one.case: one.case for found in results.values() for one in found}
     cases = sorted(by_case, key=lambda case: case.number)
     tables = {name: {one.case.number: one for one in results[name]} for name in names}
+    head = (
+        f"| | case | level | {' | '.join(names)} | what holds |",
+        f"|---|---|---|{'---|' * len(names)}---|",
+    )
     lines = ["# Contract report", "", note, "", _counts(results), ""]
     reasons: dict[str, int] = {}
     for group, title in GROUPS.items():
         rows = [case for case in cases if case.group == group]
         if not rows:
             continue
-        lines += [f"## {group}. {title}", "", *_head(names)]
+        lines += [f"## {group}. {title}", "", *head]
         lines += [_row(case, [tables[name].get(case.number) for name in names], reasons) for case in rows]
         lines.append("")
     lines += [f"[{number}] {reason}.  " for reason, number in reasons.items()]
@@ -110,13 +114,6 @@ def _counts(results: Mapping[str, Sequence[Result]]) -> str:
             f"{counts['not_applicable']} not applicable."
         )
     return "  \n".join(parts)
-
-
-def _head(names: Sequence[str]) -> list[str]:
-    return [
-        f"| | case | level | {' | '.join(names)} | what holds |",
-        f"|---|---|---|{'---|' * len(names)}---|",
-    ]
 
 
 def _row(case: Case, found: Sequence[Result | None], reasons: dict[str, int]) -> str:

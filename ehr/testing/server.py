@@ -91,10 +91,11 @@ def said(document: Any, status: int = 200, **headers: str) -> Said:
 
 def searchset(*resources: dict[str, Any], total: int | None = None, **links: str) -> Said:
     """A searchset; a resource with a key ``search`` beside it is written as a whole entry."""
+    modes = {"OperationOutcome": "outcome"}
     entries = [
         resource
         if "resource" in resource
-        else {"resource": resource, "search": {"mode": "outcome" if _is_outcome(resource) else "match"}}
+        else {"resource": resource, "search": {"mode": modes.get(str(resource.get("resourceType")), "match")}}
         for resource in resources
     ]
     document: dict[str, Any] = {
@@ -104,10 +105,6 @@ def searchset(*resources: dict[str, Any], total: int | None = None, **links: str
         "entry": entries,
     }
     return said(document if total is None else document | {"total": total})
-
-
-def _is_outcome(resource: dict[str, Any]) -> bool:
-    return resource.get("resourceType") == "OperationOutcome"
 
 
 class CaseServer:

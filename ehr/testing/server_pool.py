@@ -11,8 +11,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 import httpx
 from starlette.types import Receive, Scope, Send
@@ -30,25 +29,11 @@ Backend = Literal["mocks", "socket"]
 _MOCKED = ("https://ehr.example", "https://elsewhere.example")
 
 
-class Wire(Protocol):
-    """How the servers of one case are reached."""
-
-    @property
-    def ca_file(self) -> Path | None:
-        """The authority that clients must know; None where there is no TLS."""
-        ...
-
-    def connect(self, servers: Sequence[CaseServer]) -> None:
-        """Give each server its origin, and let it answer."""
-        ...
-
-    def transport(self, limits: Limits) -> httpx.AsyncBaseTransport:
-        """What the client sends with; closed by the client."""
-        ...
-
-
 class Mocks:
     """respx stands between the client and the servers' applications; no socket is opened.
+
+    Attributes:
+        ca_file: the authority that clients must know; None where there is no TLS.
 
     Raises:
         ConfigurationError: respx is not installed.
@@ -66,13 +51,13 @@ class Mocks:
         self._router = respx.MockRouter(assert_all_called=False)
 
     def connect(self, servers: Sequence[CaseServer]) -> None:
-        """See `Wire`. A request to any other origin is an error of the mocks."""
+        """Give each server its origin, and let it answer; a request to any other origin is an error of the mocks."""
         for origin, server in zip(_MOCKED, servers, strict=True):
             server.origin = origin
             self._router.route(url__startswith=f"{origin}/").mock(side_effect=_asked(server))
 
     def transport(self, limits: Limits) -> httpx.AsyncBaseTransport:
-        """See `Wire`."""
+        """What the client sends with; closed by the client."""
         return httpx.MockTransport(self._router.async_handler)
 
 
@@ -110,7 +95,7 @@ class ServerPair:
         self._origins = tuple(listener.start("contract-kit") for listener in self._listeners)
 
     def connect(self, servers: Sequence[CaseServer]) -> None:
-        """See `Wire`."""
+        """See `Mocks.connect`."""
         for server, switch, listener, origin in zip(
             servers, self._switches, self._listeners, self._origins, strict=True
         ):
@@ -119,7 +104,7 @@ class ServerPair:
             switch.server = server
 
     def transport(self, limits: Limits) -> httpx.AsyncBaseTransport:
-        """See `Wire`: the engine that hospitals use."""
+        """See `Mocks.transport`: the engine that hospitals use."""
         return AiohttpTransport(EngineSettings(limits=limits, tls=self._context))
 
     def close(self) -> None:
@@ -139,9 +124,7 @@ class ServerPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._opened is not None:
             self._opened.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -157,6 +140,6 @@ class ServerPool:
         self._opened = ServerPair(*throwaway_tls(self.folder))
         return self._opened
 
-    def wire(self, backend: Backend) -> Wire:
+    def wire(self, backend: Backend) -> Mocks | ServerPair:
         """The wire of one case."""
         return Mocks() if backend == "mocks" else self._sockets

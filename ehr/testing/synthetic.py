@@ -64,16 +64,18 @@ def concept(code: str, system: str = ICD, display: str | None = None) -> Resourc
     return {"coding": [{"system": system, "code": code} | ({} if display is None else {"display": display})]}
 
 
+def _about(kind: str, key: str, of: str) -> Resource:
+    return {"resourceType": kind, "id": key, "subject": {"reference": f"Patient/{of}"}}
+
+
 def condition(key: str, code: str | Resource = "E11.9", of: str = WHO, **more: Any) -> Resource:
     """A confirmed, active problem."""
     return {
-        "resourceType": "Condition",
-        "id": key,
+        **_about("Condition", key, of),
         "clinicalStatus": concept("active", f"{_V3}/condition-clinical"),
         "verificationStatus": concept("confirmed", f"{_V3}/condition-ver-status"),
         "category": [concept("problem-list-item", f"{_V3}/condition-category")],
         "code": concept(code) if isinstance(code, str) else code,
-        "subject": {"reference": f"Patient/{of}"},
         "onsetDateTime": "2019-05-06",
     } | more
 
@@ -81,22 +83,17 @@ def condition(key: str, code: str | Resource = "E11.9", of: str = WHO, **more: A
 def procedure(key: str, of: str = WHO, **more: Any) -> Resource:
     """A finished procedure."""
     return {
-        "resourceType": "Procedure",
-        "id": key,
+        **_about("Procedure", key, of),
         "status": "completed",
         "code": concept("73761001", SNOMED),
-        "subject": {"reference": f"Patient/{of}"},
         "performedDateTime": "2021-04-05",
     } | more
 
 
 def procedures(count: int, of: str = WHO) -> list[Resource]:
     """So many procedures, ``p1`` first."""
-    return [procedure(f"{_stem(of)}p{number}", of) for number in range(1, count + 1)]
-
-
-def _stem(of: str) -> str:
-    return "" if of == WHO else f"{of}-"
+    stem = "" if of == WHO else f"{of}-"
+    return [procedure(f"{stem}p{number}", of) for number in range(1, count + 1)]
 
 
 def observation(key: str, of: str = WHO, **more: Any) -> Resource:
@@ -105,12 +102,10 @@ def observation(key: str, of: str = WHO, **more: Any) -> Resource:
     when = {} if any(name.startswith("effective") for name in more) else {"effectiveDateTime": "2025-01-02"}
     return (
         {
-            "resourceType": "Observation",
-            "id": key,
+            **_about("Observation", key, of),
             "status": "final",
             "category": [concept("laboratory", f"{_V3}/observation-category")],
             "code": concept("4548-4", LOINC),
-            "subject": {"reference": f"Patient/{of}"},
         }
         | value
         | when
@@ -138,11 +133,9 @@ def allergy(key: str, of: str = WHO, **more: Any) -> Resource:
 def encounter(key: str, of: str = WHO, **more: Any) -> Resource:
     """A finished visit."""
     return {
-        "resourceType": "Encounter",
-        "id": key,
+        **_about("Encounter", key, of),
         "status": "finished",
         "class": {"system": f"{_V3}/v3-ActCode", "code": "AMB"},
-        "subject": {"reference": f"Patient/{of}"},
         "period": {"start": "2024-05-05T08:00:00Z", "end": "2024-05-05T08:30:00Z"},
     } | more
 
@@ -176,11 +169,9 @@ def medication_request(key: str, of: str = WHO, **more: Any) -> Resource:
     }  # fmt: skip
     return (
         {
-            "resourceType": "MedicationRequest",
-            "id": key,
+            **_about("MedicationRequest", key, of),
             "status": "active",
             "intent": "order",
-            "subject": {"reference": f"Patient/{of}"},
             "authoredOn": "2025-02-03",
         }
         | drug

@@ -146,8 +146,7 @@ async def conf_trailing_slash_and_case_equivalent(context: CaseContext) -> None:
     host = context.ehr.origin.partition("://")[2]
     for written in (base, f"{base}/", base.replace("https", "HTTPS").replace(host, host.upper())):
         context.ehr.requests.clear()
-        async with context.open(base_url=written) as site:
-            equal((await site.conditions(ANA)).state, State.OK, "state of the conditions")
+        equal((await context.conditions(base_url=written)).state, State.OK, "state of the conditions")
         paths.append([one.path for one in context.ehr.requests])
     equal(paths[1], paths[0], "paths asked for with a slash at the base's end")
     equal(paths[2], paths[0], "paths asked for with capital letters in scheme and host")
@@ -188,8 +187,7 @@ async def caps_server_claims_more_than_profile_is_safe(context: CaseContext) -> 
         context.ehr.requests.clear()
         if claims:
             context.ehr.amends("metadata", more)
-        async with context.open() as site:
-            equal((await site.conditions(ANA)).state, State.OK, "state of the conditions")
+        equal((await context.conditions()).state, State.OK, "state of the conditions")
         # Searches that are sent side by side may come in any order.
         asked.append(sorted(one.params for one in context.ehr.searches("Condition")))
     equal(asked[1], asked[0], "parameters of the search")

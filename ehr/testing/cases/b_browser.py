@@ -60,8 +60,11 @@ async def auth_pkce_s256_and_aud_sent(context: CaseContext) -> None:
     """A login asks for a code with PKCE S256 and names the FHIR base; the verifier fits, and is never used twice."""
     browser = browser_of(context)
     for _ in range(2):
-        async with context.open(browser.person, auth=auth()) as site:
-            equal((await site.conditions(ANA)).state, State.OK, "state after a login with a browser")
+        equal(
+            (await context.conditions(browser.person, auth=auth())).state,
+            State.OK,
+            "state after a login with a browser",
+        )
     for asked, login in zip(browser.asked, context.ehr.logins(), strict=True):
         equal((asked["response_type"], asked["code_challenge_method"]), ("code", "S256"), "kind of login")
         equal(asked["aud"].rstrip("/"), context.ehr.base_url, "aud")
@@ -85,7 +88,7 @@ async def auth_state_mismatch_or_reuse_rejected(context: CaseContext) -> None:
     async with context.open(browser.person, auth=auth()):
         pass
     equal(browser.statuses, [200], "what the browser was told")
-    earlier = dict(_query(browser.answers[0]))
+    earlier = dict(parse_qsl(urlsplit(browser.answers[0]).query))
     wrong: tuple[Any, ...] = (
         lambda said: said | {"state": "x" * 43},
         lambda said: {name: value for name, value in said.items() if name != "state"},
@@ -98,11 +101,6 @@ async def auth_state_mismatch_or_reuse_rejected(context: CaseContext) -> None:
             async with context.open(browser.person, auth=auth()):
                 pass
     equal(len(context.ehr.logins()) - before, 0, "token requests after an answer that does not belong")
-
-
-def _query(address: str) -> list[tuple[str, str]]:
-
-    return parse_qsl(urlsplit(address).query)
 
 
 @case(26, needs=needs.browser_login)
@@ -148,8 +146,7 @@ async def auth_rotated_refresh_token_persisted_before_use(context: CaseContext) 
     context.ehr.says("Condition", crashes)
     for _ in range(2):
         context.clock.seconds += 7200
-        async with context.open(auth=kept(context)) as site:
-            equal((await site.conditions(ANA)).state, State.OK, "state after a renewal")
+        equal((await context.conditions(auth=kept(context))).state, State.OK, "state after a renewal")
         write_owner_only(file, copies[-1])  # what was there when the new token was first used
     used = [login.form["refresh_token"] for login in context.ehr.logins() if "refresh_token" in login.form]
     equal((len(used), len(set(used))), (2, 2), "renewals, and different refresh tokens")
@@ -159,22 +156,19 @@ async def auth_rotated_refresh_token_persisted_before_use(context: CaseContext) 
 async def auth_token_store_permissions_and_encryption(context: CaseContext) -> None:
     """A kept login is its owner's alone, sealed under a key that lies elsewhere, and useless without it."""
     browser = browser_of(context)
-    async with context.open(browser.person, auth=auth()) as site:
-        await site.conditions(ANA)
+    await context.conditions(browser.person, auth=auth())
     expect(not (context.folder / _STORE).exists(), "a login was kept without a key")
     file = await logged_in(context, browser)
     equal(stat.S_IMODE(file.stat().st_mode), 0o600, "mode of the file")
     context.clock.seconds += 7200
-    async with context.open(auth=kept(context)) as site:
-        equal((await site.conditions(ANA)).state, State.OK, "state after a renewal")
+    equal((await context.conditions(auth=kept(context))).state, State.OK, "state after a renewal")
     content = file.read_bytes()
     tokens = {one.headers.get("authorization", "").rpartition(" ")[2] for one in context.ehr.data()} - {""}
     tokens |= {login.form["refresh_token"] for login in context.ehr.logins() if "refresh_token" in login.form}
     expect(len(tokens) >= 3, "fewer tokens were seen than expected")
     expect(not any(token.encode() in content for token in tokens), "a token can be read in the file")
     with raises((AuthError, ConfigurationError), "another key"):
-        async with context.open(auth=kept(context, b"another key, of the same kind and length")) as site:
-            await site.conditions(ANA)
+        await context.conditions(auth=kept(context, b"another key, of the same kind and length"))
     beside = file.parent / "beside.key"
     write_owner_only(beside, b"k" * 43)
     with raises(ConfigurationError, "a key beside the store"):
@@ -185,5 +179,4 @@ async def auth_token_store_permissions_and_encryption(context: CaseContext) -> N
     spoilt[-1] ^= 1
     write_owner_only(file, bytes(spoilt))
     with raises((AuthError, ConfigurationError), "a file that was changed"):
-        async with context.open(auth=kept(context)) as site:
-            await site.conditions(ANA)
+        await context.conditions(auth=kept(context))

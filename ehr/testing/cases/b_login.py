@@ -35,8 +35,7 @@ def assertion(login: Received) -> tuple[dict[str, Any], dict[str, Any]]:
 async def _logged_in(context: CaseContext) -> list[Received]:
     """The token requests of one short use."""
     context.people(condition("c1"))
-    async with context.open() as site:
-        equal((await site.conditions(ANA)).state, State.OK, "state of the conditions")
+    equal((await context.conditions()).state, State.OK, "state of the conditions")
     return context.ehr.logins()
 
 
@@ -107,8 +106,7 @@ async def auth_rs384_and_es384_supported(context: CaseContext) -> None:
                 async with context.open():
                     pass
             continue
-        async with context.open() as site:
-            equal((await site.conditions(ANA)).state, State.OK, f"state after a login with {algorithm}")
+        equal((await context.conditions()).state, State.OK, f"state after a login with {algorithm}")
         equal(assertion(context.ehr.logins()[-1])[0]["alg"], algorithm, "alg")
 
 
@@ -118,13 +116,11 @@ async def auth_clock_skew_tolerated_and_diagnosed(context: CaseContext) -> None:
     context.people(condition("c1"))
     for seconds in (-20, 20):
         context.ehr.app.faults = FaultScript(clock_offset=timedelta(seconds=seconds))
-        async with context.open() as site:
-            equal((await site.conditions(ANA)).state, State.OK, f"state with {seconds} s between the clocks")
+        equal((await context.conditions()).state, State.OK, f"state with {seconds} s between the clocks")
     for minutes in (-15, 15):
         context.ehr.app.faults = FaultScript(clock_offset=timedelta(minutes=minutes))
         with raises(ClockWrong, f"{minutes} min between the clocks"):
-            async with context.open() as site:
-                await site.conditions(ANA)
+            await context.conditions()
 
 
 @case(21, needs=needs.both(needs.signed_login, needs.no_scope))
@@ -288,8 +284,7 @@ async def auth_reauth_bare_400_retried_once_with_fresh_jti(context: CaseContext)
         Fault(RevokeToken(), When("search", "Condition"), times=1),
         Fault(bare, When(endpoint="token"), skip=1, times=1),
     )
-    async with context.open() as site:
-        equal((await site.conditions(ANA)).state, State.OK, "state after a bare 400")
+    equal((await context.conditions()).state, State.OK, "state after a bare 400")
     used = [assertion(login)[1]["jti"] for login in context.ehr.logins()]
     equal((len(used), len(set(used))), (3, 3), "token requests and different jti")
     context.ehr.fails(Fault(bare, When(endpoint="token")))

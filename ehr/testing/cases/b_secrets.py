@@ -90,8 +90,7 @@ async def auth_provider_header_present_and_only_when_allowed(context: CaseContex
 async def auth_nextgen_site_id_and_session_header_flow(context: CaseContext) -> None:
     """The token request names the site; the session header that comes back is on every later request."""
     context.people(condition("c1"))
-    async with context.open() as site:
-        equal((await site.conditions(ANA)).state, State.OK, "state of the conditions")
+    equal((await context.conditions()).state, State.OK, "state of the conditions")
     expect(all("site_id" in login.form for login in context.ehr.logins()), "a token request without site_id")
     (header,) = [one for one in context.profile.extra_headers if "session" in one.name.lower()]
     equal(set(_carried(context, header.name)), {True}, f"{header.name} on requests to the EHR")

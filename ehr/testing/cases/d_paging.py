@@ -43,8 +43,7 @@ def size(context: CaseContext) -> int:
 async def read(context: CaseContext, *faults: Fault) -> Fetched[Any]:
     """The procedures, with faults."""
     context.ehr.fails(*faults)
-    async with context.open() as site:
-        return await site.procedures(ANA)
+    return await context.procedures()
 
 
 def on(action: Action, page: int | None = None, times: int | None = None) -> Fault:
@@ -107,8 +106,7 @@ async def page_max_pages_gives_partial(context: CaseContext) -> None:
         return searchset(one, next=f"{base}?page={number + 1}")
 
     context.ehr.says(TYPE, endless)
-    async with context.open() as site:
-        found = await site.procedures(ANA)
+    found = await context.procedures()
     equal(found.state, State.PARTIAL, "state")
     expect(
         0 < len(context.ehr.asked(TYPE)) <= 60,
@@ -156,8 +154,7 @@ async def page_plus_and_percent_preserved(context: CaseContext) -> None:
         return searchset(second) if received.query == query else searchset(first, next=f"{base}?{query}")
 
     context.ehr.says(TYPE, pages)
-    async with context.open() as site:
-        found = await site.procedures(ANA)
+    found = await context.procedures()
     equal((found.state, ids(found.items)), (State.OK, ["p1", "p2"]), "what was read")
 
 

@@ -15,7 +15,6 @@ from ehr.testing.cases.d_paging import ALL, TYPE, on, paged, read
 from ehr.testing.expect import equal, expect
 from ehr.testing.server import searchset
 from ehr.testing.synthetic import (
-    ANA,
     PERSON,
     WHO,
     condition,
@@ -96,8 +95,7 @@ async def search_ignored_patient_param_detected_by_self_link_and_subject(context
         searchset(*own, self_=self_link),
     ):
         context.ehr.says(TYPE, lambda _, answer=answer: answer)  # type: ignore[misc]  # bound now
-        async with context.open() as site:
-            found = await site.procedures(ANA)
+        found = await context.procedures()
         expect(not found.complete, "the whole population was read as one patient's complete record")
         expect(set(ids(found.items)) <= {"p1", "p2"}, "somebody else's records were kept")
         expect(bool(security_issues(found.issues)) or found.state is State.ERROR, "nothing was reported")
@@ -136,8 +134,7 @@ async def search_include_entries_not_counted_as_matches(context: CaseContext) ->
         {"resource": patient(), "search": {"mode": "include"}},
     ]
     context.ehr.says(TYPE, lambda _: searchset(match, *included, total=1))
-    async with context.open() as site:
-        found = await site.procedures(ANA)
+    found = await context.procedures()
     equal((found.state, ids(found.items)), (State.OK, ["p1"]), "what was read")
 
 
@@ -150,5 +147,4 @@ async def search_total_missing_or_wrong_ignored(context: CaseContext) -> None:
         equal((found.state, ids(found.items)), (State.OK, ALL), f"what was read with a total of {total}")
     (one,) = context.dressed(procedure("p1"))
     context.ehr.says(TYPE, lambda _: searchset(one, total=999))
-    async with context.open() as site:
-        equal(ids((await site.procedures(ANA)).items), ["p1"], "what was read with a total of 999")
+    equal(ids((await context.procedures()).items), ["p1"], "what was read with a total of 999")

@@ -53,8 +53,7 @@ def whole(found: Fetched[Any], *wanted: str) -> dict[str, Any]:
 async def conditions(context: CaseContext, *resources: Resource) -> Fetched[Any]:
     """The usual person's conditions."""
     context.people(*resources)
-    async with context.open() as site:
-        return await site.conditions(ANA)
+    return await context.conditions()
 
 
 @case(85)
@@ -146,8 +145,7 @@ async def proc_performed_period_and_status_mapped(context: CaseContext) -> None:
     begun = without(procedure("p1", status="in-progress"), "performedDateTime")
     begun |= {"performedPeriod": {"start": "2024-01-02T08:00:00Z"}}
     context.people(begun, procedure("p2", status="not-done"))
-    async with context.open() as site:
-        records = whole(await site.procedures(ANA), "p1", "p2")
+    records = whole(await context.procedures(), "p1", "p2")
     when = records["p1"].performed
     equal(
         (records["p1"].status, when.start, when.end),

@@ -35,8 +35,7 @@ async def parse_bad_entry_quarantined_others_kept(context: CaseContext) -> None:
         },
     ]
     context.ehr.says("Procedure", lambda _: searchset(*good[:4], *broken, *good[4:]))
-    async with context.open() as site:
-        found = await site.procedures(ANA)
+    found = await context.procedures()
     equal((found.state, found.quarantined), (State.PARTIAL, 2), "state, and entries set aside")
     equal(ids(found.items), [f"p{n}" for n in range(1, 9)], "what was kept")
 
@@ -66,8 +65,7 @@ async def parse_unknown_contained_type_no_crash(context: CaseContext) -> None:
     """A contained resource of a type that nobody knows does no harm."""
     strange = [{"resourceType": "NoSuchThing", "id": "x", "valueDecimal": "1"}, {"resourceType": 5}, {}]
     context.people(procedure("p1", contained=strange), procedure("p2"))
-    async with context.open() as site:
-        whole(await site.procedures(ANA), "p1", "p2")
+    whole(await context.procedures(), "p1", "p2")
 
 
 @case(105)
@@ -98,10 +96,8 @@ async def parse_strict_mode_rejects(context: CaseContext) -> None:
     odd = context.dressed(procedure("odd", bodySite={"text": "an object where a list belongs"}))
     good = context.dressed(*procedures(6))
     context.ehr.says("Procedure", lambda _: searchset(*good, *odd))
-    async with context.open(strict=True) as site:
-        strict = await site.procedures(ANA)
-    async with context.open() as site:
-        lenient = await site.procedures(ANA)
+    strict = await context.procedures(strict=True)
+    lenient = await context.procedures()
     equal((lenient.state, len(lenient.items)), (State.OK, 7), "what was read with repairs")
     equal(
         (strict.state, len(strict.items), strict.quarantined), (State.PARTIAL, 6, 1), "what was read without"
@@ -114,8 +110,7 @@ async def subject_other_patient_dropped_and_reported(context: CaseContext) -> No
     context.people(*procedures(3), *procedures(3, "kit-other"))
     context.ehr.put(patient("kit-other", "Otherfamily"))
     context.ehr.fails(Fault(Alien(), When(resource_type="Procedure")))
-    async with context.open() as site:
-        found = await site.procedures(ANA)
+    found = await context.procedures()
     equal(ids(found.items), ["p1", "p2", "p3"], "what was kept")
     expect(not found.complete, "the collection reads as complete")
     expect(bool(security_issues(found.issues)), "nothing was reported")

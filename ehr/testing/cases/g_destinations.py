@@ -31,8 +31,7 @@ async def through(context: CaseContext, link: str) -> Fetched[Any]:
     (one,) = context.dressed(procedure("p1"))
     context.ehr.requests.clear()
     context.ehr.says(TYPE, lambda _: searchset(one, next=link))
-    async with context.open() as site:
-        return await site.procedures(ANA)
+    return await context.procedures()
 
 
 async def refused(context: CaseContext, links: Iterable[str]) -> None:
@@ -103,8 +102,7 @@ async def sec_redirects_not_followed_headers_not_leaked(context: CaseContext) ->
     target = f"{context.elsewhere.base_url}/{TYPE}"
     for status in (301, 302, 303, 307, 308):
         context.ehr.fails(Fault(Status(status, location=target), When(resource_type=TYPE)))
-        async with context.open() as site:
-            found = await site.procedures(ANA)
+        found = await context.procedures()
         expect(not found.complete, f"HTTP {status} reads as {found.state.name}")
     if context.ehr.login:
         context.ehr.fails(Fault(Status(307, location=target), When(endpoint="token")))
@@ -163,12 +161,10 @@ async def sec_oversize_and_compression_bomb_stopped_streaming(context: CaseConte
     context.people(*procedures(1))
     for packed in (False, True):
         context.ehr.fails(Fault(Oversize(2 * 1024 * 1024, packed=packed), When(resource_type=TYPE)))
-        async with context.open() as site:
-            found = await site.procedures(ANA)
+        found = await context.procedures()
         expect(not found.complete and not found.items, f"a body that is too long reads as {found.state.name}")
         context.ehr.fails()
-        async with context.open() as site:
-            equal((await site.procedures(ANA)).state, State.OK, "state of the next answer")
+        equal((await context.procedures()).state, State.OK, "state of the next answer")
 
 
 @case(131)

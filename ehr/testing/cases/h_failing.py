@@ -35,8 +35,7 @@ async def rel_empty_200_body_is_quota(context: CaseContext) -> None:
     """An empty answer that the vendor uses for a spent quota is a spent quota."""
     context.people(*procedures(1))
     context.ehr.fails(Fault(Body("empty"), When(resource_type=TYPE)))
-    async with context.open() as site:
-        equal((await site.procedures(ANA)).state, State.QUOTA, "state after an empty answer")
+    equal((await context.procedures()).state, State.QUOTA, "state after an empty answer")
 
 
 @case(142)
@@ -86,16 +85,17 @@ async def rel_cache_key_by_server_and_principal(context: CaseContext) -> None:
     context.elsewhere.dress = context.ehr.dress
     context.elsewhere.login = context.ehr.login
     context.elsewhere.put(patient(), condition("c2", "I10"))
-    async with context.open() as site:
-        equal(ids((await site.conditions(ANA)).items), ["c1"], "records of the first server")
-    async with context.open(base_url=context.elsewhere.base_url) as site:
-        equal(ids((await site.conditions(ANA)).items), ["c2"], "records of the second server")
+    equal(ids((await context.conditions()).items), ["c1"], "records of the first server")
+    equal(
+        ids((await context.conditions(base_url=context.elsewhere.base_url)).items),
+        ["c2"],
+        "records of the second server",
+    )
     if not context.ehr.login:
         return
     context.ehr.grants = ("system/Patient.rs",)
     context.ehr.restart()
-    async with context.open() as site:
-        equal((await site.conditions(ANA)).state, State.FORBIDDEN, "state for a client without the right")
+    equal((await context.conditions()).state, State.FORBIDDEN, "state for a client without the right")
 
 
 @case(146, level="should")

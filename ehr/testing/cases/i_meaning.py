@@ -209,12 +209,8 @@ async def mean_sync_facade_equals_async(context: CaseContext) -> None:
 
     table, match, conditions = await asyncio.to_thread(plainly)
     async with context.open() as site:
-        same = await site.find(PERSON)
+        same: Any = await site.find(PERSON)
         equal((await site.query(people, kinds)).table(context.clock.now()), table, "tables")
         equal((await site.conditions(ANA)).items, conditions.items, "conditions")
     expect(isinstance(match, Matched) and isinstance(same, Matched), "the person was not found")
-    equal((match.ref, match.grade, match.evidence), (same.require(), *_how(same)), "matches")
-
-
-def _how(match: Any) -> tuple[Any, Any]:
-    return match.grade, match.evidence
+    equal((match.ref, match.grade, match.evidence), (same.require(), same.grade, same.evidence), "matches")

@@ -23,15 +23,11 @@ _resolve, _resolve_link = ehr.transport.origin.resolve, ehr.transport.origin.res
 _send = AttemptLoop.send
 
 
-def _anywhere(origin: Any, url: str) -> str:
-    return str(urljoin(origin.base_url, url))
-
-
 def _pinned_by(accepts: Callable[[Any, str], bool]) -> Spoilt:
     """The pin of a good adapter, where ``accepts`` lets further addresses pass."""
 
     def resolve(origin: Any, url: str) -> str:
-        return _anywhere(origin, url) if accepts(origin, url) else _resolve(origin, url)
+        return str(urljoin(origin.base_url, url)) if accepts(origin, url) else _resolve(origin, url)
 
     def resolve_link(origin: Any, request_url: str, link: str) -> str:
         return (
