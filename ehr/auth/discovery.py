@@ -80,6 +80,7 @@ def from_smart_configuration(document: Mapping[str, Any], base_url: str) -> Endp
             "smart-configuration offers PKCE without S256; such a server is not safe to use."
         )
     authorize, revoke = _text(document, "authorization_endpoint"), _text(document, "revocation_endpoint")
+    # Epic announces no signing algorithms and no revocation (captured 2026-07): what is missing is told, no more.
     expected = ("capabilities", "grant_types_supported", "token_endpoint_auth_signing_alg_values_supported")
     issues = [
         Issue(f"discovery:missing:{name}", Severity.INFORMATION) for name in expected if name not in document

@@ -54,6 +54,7 @@ def signed_assertion(key: SigningKey, client_id: str, token_url: str, now: datet
             client_id=client_id,
             token_endpoint=token_url,
             alg=key.algorithm,
+            # Nextech's sample has "kid" among the claims; RFC 7515 and SMART put it here.
             header={"alg": key.algorithm, "kid": key.kid, "typ": "JWT"},
             issued_at=issued - BACKDATED_S,
             expires_at=issued + LIFE_S,

@@ -177,7 +177,7 @@ def refusal(response: httpx.Response, now: datetime) -> LoginRefused | None:
         return None
     code, detail = _reason(response.content)
     if code in _PASSING or (status == 400 and code is None):
-        return None  # some servers answer so at times to good requests
+        return None  # so Epic's token endpoint answers now and then to what is good a moment later (SMART's client)
     if code == "invalid_client":
         off = _clock_difference_s(response, now)
         if off is not None and abs(off) > SKEW_S:

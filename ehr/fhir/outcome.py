@@ -222,6 +222,7 @@ def from_error(error: EHRError, profile: ProviderProfile) -> tuple[State, Issue]
 
 def _bad_body(error: BadBody, profile: ProviderProfile) -> tuple[State, Issue]:
     issue = Issue(f"body-{error.reason}", Severity.ERROR)
+    # NextGen Enterprise answers so when the day's calls are used up, by all programs of the site (public clients).
     if error.reason == "empty" and profile.empty_body_is_quota:
         return State.QUOTA, issue
     return (State.UNAVAILABLE if error.reason in ("empty", "html") else State.ERROR), issue

@@ -110,6 +110,7 @@ async def walk(route: Route, query: Query) -> AsyncGenerator[SearchPage, None]:
                 yield replace(page, restarted=restarted) if first and restarted else page
                 first = False
         except _Expired:
+            # Epic ends a paging session after a while and answers 4113 (fhir.epic.com, outcome codes, read 2026-11).
             if restarted:
                 raise SearchFailed(State.UNAVAILABLE, _error("paging:session-expired")) from None
             restarted = True
@@ -174,6 +175,8 @@ class _Steps:
         return sift(content, self.query, route.profile, lower_case=not route.reading.strict)
 
     def _spend(self, page: SearchPage) -> None:
+        # Short and empty pages with a further link are ordinary at Epic: since May 2024 many parameters filter what a
+        # page already holds (its CapabilityStatement, captured 2026-07). Only many in a row are a server in a circle.
         fresh = {record.id for record in page.records} - self.known
         self.known |= fresh
         self.unproductive = 0 if fresh else self.unproductive + 1
@@ -202,8 +205,9 @@ def _error(code: str) -> Issue:
 def resolved(route: Route, type_name: str, request_url: str, link: str) -> str:
     """The address of a ``next`` link, inside the pin.
 
-    Where the profile says that links name an inner host, the path from the resource type on and the query
-    are put on our own base.
+    NextGen Enterprise names an inner host, older samples of Nextech another one or plain http (public clients and
+    documents, read 2026-11). Where the profile says that links do so, the path from the resource type on and the
+    query are put on our own base.
 
     Raises:
         DestinationRefused: it leads elsewhere.
@@ -225,6 +229,7 @@ def _inner_base(link: str, type_name: str) -> str:
 def _compare_with_self(page: SearchPage, query: Query) -> None:
     ignored = ignored_parameters(query, page.links.get("self"))
     for name in ignored:
+        # A server may drop a parameter that it does not know, in silence: without the patient everybody would come.
         if name in ("patient", "subject"):
             page.states.append(State.ERROR)
             page.issues.append(_error("security:patient-parameter-ignored"))

@@ -94,6 +94,8 @@ def _list(name: str, value: Any, kind: Any, context: _Context) -> Any:
 
 
 def _value(name: str, value: Any, kind: Any, context: _Context) -> Any:
+    # Nextech's own example of a Patient has system: "" and suffix: [""] (its R4 pages of 2024-10); strict R4 models
+    # refuse it, and the whole page with it.
     if value is None or value == "" or value == {}:
         context.tally["empty"] += 1
         return _DROP

@@ -19,6 +19,7 @@ def record_numbers(patient: Patient, mrn_types: Sequence[str] = MRN_TYPES) -> tu
     wanted = {word.casefold() for word in mrn_types}
     marked = [one for one in patient.identifier if one.value and _marks(one) & wanted]
     if not marked:
+        # Nextech marks the number of the chart so, and gives it no type (its R4 pages of 2024-10).
         marked = [one for one in patient.identifier if one.value and one.type is None and one.use == "usual"]
     return tuple(sorted(marked, key=lambda one: one.use == "old"))
 

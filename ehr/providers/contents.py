@@ -60,7 +60,7 @@ async def open_content(
     attachment = next((form.attachment for form in document.content if form.attachment is not None), None)
     if attachment is None or (attachment.data is None and attachment.url is None):
         raise ReadError("the document has no content: neither data nor url.", path="$.content[0].attachment")
-    if attachment.data is not None:
+    if attachment.data is not None:  # Nextech's way: the document stands in the reference itself
         yield OpenDocument(attachment.content_type or "application/octet-stream", _decoded(attachment.data))
         return
     yield await _binary(transport, auth, attachment, profile)

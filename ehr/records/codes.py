@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 URIS: Mapping[str, str] = {
     "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
-    "icd10": "http://hl7.org/fhir/sid/icd-10",
+    "icd10": "http://hl7.org/fhir/sid/icd-10",  # Nextech's own example of a Condition has this one, for US codes
     "icd9cm": "http://hl7.org/fhir/sid/icd-9-cm",
     "snomed": "http://snomed.info/sct",
     "loinc": "http://loinc.org",

@@ -102,7 +102,7 @@ class Reference(Element, frozen=True):
     def target(self) -> tuple[str, str] | None:
         """(type in lower case, id), from relative and absolute references; None for ``urn:`` and ``#``.
 
-        Vendors write the type in lower case at times, so it is compared without case.
+        Nextech writes ``patient/…`` (its R4 pages of 2024-10), so the type is compared without case.
         """
         text = (self.reference or "").split("/_history/")[0].rstrip("/")
         if not text or text.startswith(("#", "urn:")):
