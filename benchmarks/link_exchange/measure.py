@@ -8,6 +8,7 @@ seconds are medians of whole exchanges, there and back.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from federated.task.envelope import Envelope
 from secure_agg import Identity
 
 SIZES = (4_000, 40_000, 40_000_000)
+TINY = (4_000, 40_000, 400_000)
 ROUNDS = 7
 
 
@@ -139,8 +141,15 @@ async def _one_size(hub: Any, tls: Any, size: int) -> Exchange:
     return Exchange(size, statistics.median(ours), statistics.median(bare))
 
 
+def _command() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.link_exchange.measure", description=__doc__)
+    parser.add_argument(
+        "--tiny", action="store_true", help="small bodies, to see that it runs; no figures to quote"
+    )
+    for each in measure(TINY if parser.parse_args().tiny else SIZES):
+        times = f"{each.times_bare:5.2f} times a bare copy"
+        print(f"{each.size:>12,} bytes  {each.seconds * 1e3:8.2f} ms  {times}")
+
+
 if __name__ == "__main__":
-    for each in measure():
-        print(
-            f"{each.size:>12,} bytes  {each.seconds * 1e3:8.2f} ms  {each.times_bare:5.2f} times a bare copy"
-        )
+    _command()
