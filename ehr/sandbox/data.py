@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -123,7 +123,7 @@ def _resolved(found: list[_Found]) -> Iterator[_Found]:
     known = {text: names.pop() for text, names in named.items() if len(names) == 1}
     for each in found:
         if each.conditional:
-            yield replace(each, resource=_with_references(each.resource, known))
+            yield replace(each, resource=with_references(each.resource, known))
         else:
             yield each
 
@@ -214,7 +214,7 @@ def _unpacked(bundle: dict[str, Any], name: str, line: int) -> Iterator[dict[str
         _give_id(entry, renamed)
     for entry in held:
         if (entry.get("search") or {}).get("mode") != "outcome":
-            yield _with_references(entry["resource"], renamed)
+            yield with_references(entry["resource"], renamed)
 
 
 def _give_id(entry: dict[str, Any], renamed: dict[str, str]) -> None:
@@ -226,17 +226,20 @@ def _give_id(entry: dict[str, Any], renamed: dict[str, str]) -> None:
     renamed[address] = f"{resource.get('resourceType')}/{resource['id']}"
 
 
-def _with_references(value: Any, renamed: dict[str, str]) -> Any:
+def with_references(
+    value: Any, renamed: Mapping[str, str], keys: Collection[str] = ("reference", "url")
+) -> Any:
+    """The same data, with the new addresses of what was renamed, under ``keys`` alone."""
     if not renamed:
         return value
     if isinstance(value, list):
-        return [_with_references(item, renamed) for item in value]
+        return [with_references(item, renamed, keys) for item in value]
     if not isinstance(value, dict):
         return value
     return {
         key: renamed.get(item, item)
-        if key in {"reference", "url"} and isinstance(item, str)
-        else _with_references(item, renamed)
+        if key in keys and isinstance(item, str)
+        else with_references(item, renamed, keys)
         for key, item in value.items()
     }
 
