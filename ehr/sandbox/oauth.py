@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 from ehr.errors import ConfigurationError
 from ehr.sandbox.assertions import (
     AssertionRefused,
-    Expected,
     KeySet,
     Replays,
     check,
@@ -138,8 +137,8 @@ class AuthorizationServer:
         try:
             if keys is None or form.get("client_id", client_id) != client_id:
                 raise AssertionRefused("the client is not registered")
-            expected = Expected(token_url, self._clock())
-            check(form.get("client_assertion", ""), client_id, keys, self._replays, expected)
+            assertion = form.get("client_assertion", "")
+            check(assertion, client_id, keys, self._replays, token_url, self._clock())
         except AssertionRefused as error:
             raise TokenRefused("invalid_client", str(error), 401) from None
 
