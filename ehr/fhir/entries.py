@@ -94,20 +94,12 @@ def _matches(content: PageContent, query: Query, page: SearchPage) -> list[Any]:
         return []
     shape, records, others = query.shape, page.records, []
     subject = None if query.patient is None else subject_of(shape)
-    if subject is None or query.patient is None:
-        for entry in content.entries:
-            search = entry.search
-            if entry.resource.__class__ is shape and (search is None or search.mode in _MATCH):
-                records.append(entry.resource)
-            else:
-                others.append(entry)
-        return others
-    expected = f"Patient/{query.patient.id}"
+    expected = None if query.patient is None else f"Patient/{query.patient.id}"
     for entry in content.entries:
         resource, search = entry.resource, entry.search
         if resource.__class__ is shape and (search is None or search.mode in _MATCH):
-            reference = subject(resource)
-            if reference is not None and reference.reference == expected:
+            reference = None if subject is None else subject(resource)
+            if subject is None or (reference is not None and reference.reference == expected):
                 records.append(resource)
                 continue
         others.append(entry)
