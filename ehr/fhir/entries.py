@@ -215,18 +215,14 @@ def _patient_fault(reference: Reference | None, content: PageContent, query: Que
     if query.patient is None:
         return None
     target = None if reference is None else reference.target
+    other = Issue(OTHER_PATIENT, Severity.SECURITY)
     if target is not None:
-        same = target[0] == "patient" and target[1] in query.patient.ids
-        return None if same else Issue(OTHER_PATIENT, Severity.SECURITY)
+        return None if target[0] == "patient" and target[1] in query.patient.ids else other
     text = "" if reference is None else reference.reference or ""
     if text.startswith("urn:"):
         for entry in content.entries:
             if entry.full_url == text and isinstance(entry.resource, Patient):
-                return (
-                    None
-                    if entry.resource.id in query.patient.ids
-                    else Issue(OTHER_PATIENT, Severity.SECURITY)
-                )
+                return None if entry.resource.id in query.patient.ids else other
     return Issue("no-patient-reference", Severity.ERROR)
 
 

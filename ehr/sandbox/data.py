@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -148,7 +148,7 @@ def _lines(path: Path, limits: DataLimits, *, whole: bool) -> Iterator[tuple[int
 def _pieces(path: Path, limits: DataLimits) -> Iterator[bytes]:
     read = 0
     try:
-        with _opened(path) as file:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
             while piece := file.read(_PIECE):
                 read += len(piece)
                 if read > limits.file_bytes:
@@ -156,12 +156,6 @@ def _pieces(path: Path, limits: DataLimits) -> Iterator[bytes]:
                 yield piece
     except (OSError, EOFError, zlib.error) as error:
         raise _bad(path.name, 1, f"cannot be read ({type(error).__name__})") from None
-
-
-def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rb")
-    return path.open("rb")
 
 
 def _decoded(raw: bytes, name: str, line: int, limits: DataLimits) -> dict[str, Any]:

@@ -102,7 +102,9 @@ class AuthorizationServer:
         Raises:
             TokenRefused: the request is wrong, the client is not who it says, or asks for too much.
         """
-        client_id = self._identified(form, token_url)
+        client_id = claimed_client(form)
+        client = self._clients.get(client_id)
+        self.check_assertion(form, client_id, None if client is None else client.keys, token_url)
         scopes = self._scopes(form.get("scope"), self._clients[client_id])
         return self.given(client_id, scopes), client_id
 
@@ -119,12 +121,6 @@ class AuthorizationServer:
             answer["expires_in"] = self._login.token_life_s
         answer["scope"] = " ".join(map(str, scopes))
         return answer
-
-    def _identified(self, form: Mapping[str, str], token_url: str) -> str:
-        client_id = claimed_client(form)
-        client = self._clients.get(client_id)
-        self.check_assertion(form, client_id, None if client is None else client.keys, token_url)
-        return client_id
 
     def check_assertion(
         self, form: Mapping[str, str], client_id: str, keys: KeySet | None, token_url: str
