@@ -53,11 +53,8 @@ class Endpoints:
     @property
     def scope_style(self) -> Literal["v1", "v2"]:
         """v2 only where the server says so and does not say v1 too: old servers refuse v2 words."""
-        return (
-            "v2"
-            if "permission-v2" in self.capabilities and "permission-v1" not in self.capabilities
-            else "v1"
-        )
+        said = self.capabilities & {"permission-v1", "permission-v2"}
+        return "v2" if said == {"permission-v2"} else "v1"
 
 
 def from_smart_configuration(document: Mapping[str, Any], base_url: str) -> Endpoints:

@@ -64,12 +64,6 @@ class LoginSetup(Silent):
         """A fresh attempt."""
         return Launch(self.client, self.endpoints, self.issuer, redirect_uri, self.scope, self.audience)
 
-    def source(self) -> BrowserLogin:
-        """The token source over the kept login."""
-        return BrowserLogin(
-            self.client, self.endpoints.token_url or "", self.keeper, self.client.now, self.life_s
-        )
-
 
 async def browser_access(place: Place, transport: Transport) -> LoginMethod:
     """The way in for a site that logs in with a browser; see `ehr.connect.access.access_to`."""
@@ -77,7 +71,9 @@ async def browser_access(place: Place, transport: Transport) -> LoginMethod:
     person = place.surroundings.person
     if person is not None and not setup.keeper.lasts:
         await log_in(setup, transport, person)
-    return LoginMethod(setup.endpoints, setup.source(), setup.keeper.turn)
+    client, keeper = setup.client, setup.keeper
+    source = BrowserLogin(client, setup.endpoints.token_url or "", keeper, client.now, setup.life_s)
+    return LoginMethod(setup.endpoints, source, keeper.turn)
 
 
 async def login_setup(place: Place, transport: Transport, keeper: Keeper | None = None) -> LoginSetup:

@@ -12,18 +12,17 @@ from ehr.config import ProviderProfile
 from ehr.records.elements import Element
 
 
-class _Interaction(Element, frozen=True):
+class _Named(Element, frozen=True):
+    """An interaction by its code; a parameter or a software by its name."""
+
     code: str | None = None
-
-
-class _Parameter(Element, frozen=True):
     name: str | None = None
 
 
 class _Type(Element, frozen=True):
     type: str | None = None
-    interaction: list[_Interaction] | None = None
-    search_param: list[_Parameter] | None = None
+    interaction: list[_Named] | None = None
+    search_param: list[_Named] | None = None
 
 
 class _Rest(Element, frozen=True):
@@ -31,13 +30,9 @@ class _Rest(Element, frozen=True):
     resource: list[_Type] | None = None
 
 
-class _Software(Element, frozen=True):
-    name: str | None = None
-
-
 class _Statement(Element, frozen=True, tag_field="resourceType", tag="CapabilityStatement"):
     fhir_version: str | None = None
-    software: _Software | None = None
+    software: _Named | None = None
     rest: list[_Rest] | None = None
 
 

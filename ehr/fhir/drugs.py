@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,17 +18,24 @@ from ehr.records.elements import CodeableConcept
 from ehr.records.fetched import Fetched, Issue, Severity, State
 from ehr.records.patient import Medication
 
-if TYPE_CHECKING:
-    from ehr.fhir.session import FhirSession
-
 MOST_READS = 200
 """Medications that are read for one patient; more stay unresolved."""
 
 
-async def with_drugs(session: FhirSession, fetched: Fetched[Any]) -> Fetched[Any]:
+class Reader(Protocol):
+    """What reads a resource: `ehr.fhir.session.FhirSession`."""
+
+    def offers(self, type_name: str) -> bool: ...
+
+    def may(self, type_name: str) -> bool: ...
+
+    async def read(self, what: type[Medication], resource_id: str) -> Fetched[Medication]: ...
+
+
+async def with_drugs(reader: Reader, fetched: Fetched[Any]) -> Fetched[Any]:
     """Fill in the drugs of requests and statements; PARTIAL with an issue where one stays unknown."""
     wanted = {target for record in fetched.items if (target := _pointed(record)) is not None}
-    read = await _read(session, sorted(wanted)[:MOST_READS])
+    read = await _read(reader, sorted(wanted)[:MOST_READS])
     concepts = {
         one: drug.code for one, found in read.items() for drug in found.items if drug.code is not None
     }
@@ -47,10 +54,10 @@ def _pointed(record: Any) -> str | None:
     return target[1] if target is not None and target[0] == "medication" else None
 
 
-async def _read(session: FhirSession, ids: list[str]) -> Mapping[str, Fetched[Medication]]:
-    if not ids or not session.offers("Medication") or not session.may("Medication"):
+async def _read(reader: Reader, ids: list[str]) -> Mapping[str, Fetched[Medication]]:
+    if not ids or not reader.offers("Medication") or not reader.may("Medication"):
         return {}
-    found = await gather_or_cancel(session.read(Medication, one) for one in ids)
+    found = await gather_or_cancel(reader.read(Medication, one) for one in ids)
     return dict(zip(ids, found, strict=True))
 
 

@@ -94,20 +94,12 @@ def _matches(content: PageContent, query: Query, page: SearchPage) -> list[Any]:
         return []
     shape, records, others = query.shape, page.records, []
     subject = None if query.patient is None else subject_of(shape)
-    if subject is None or query.patient is None:
-        for entry in content.entries:
-            search = entry.search
-            if entry.resource.__class__ is shape and (search is None or search.mode in _MATCH):
-                records.append(entry.resource)
-            else:
-                others.append(entry)
-        return others
-    expected = f"Patient/{query.patient.id}"
+    expected = None if query.patient is None else f"Patient/{query.patient.id}"
     for entry in content.entries:
         resource, search = entry.resource, entry.search
         if resource.__class__ is shape and (search is None or search.mode in _MATCH):
-            reference = subject(resource)
-            if reference is not None and reference.reference == expected:
+            reference = None if subject is None else subject(resource)
+            if subject is None or (reference is not None and reference.reference == expected):
                 records.append(resource)
                 continue
         others.append(entry)
@@ -223,18 +215,14 @@ def _patient_fault(reference: Reference | None, content: PageContent, query: Que
     if query.patient is None:
         return None
     target = None if reference is None else reference.target
+    other = Issue(OTHER_PATIENT, Severity.SECURITY)
     if target is not None:
-        same = target[0] == "patient" and target[1] in query.patient.ids
-        return None if same else Issue(OTHER_PATIENT, Severity.SECURITY)
+        return None if target[0] == "patient" and target[1] in query.patient.ids else other
     text = "" if reference is None else reference.reference or ""
     if text.startswith("urn:"):
         for entry in content.entries:
             if entry.full_url == text and isinstance(entry.resource, Patient):
-                return (
-                    None
-                    if entry.resource.id in query.patient.ids
-                    else Issue(OTHER_PATIENT, Severity.SECURITY)
-                )
+                return None if entry.resource.id in query.patient.ids else other
     return Issue("no-patient-reference", Severity.ERROR)
 
 

@@ -184,7 +184,8 @@ def ignored_parameters(query: Query, self_link: str | None) -> tuple[str, ...]:
     narrowing = [name.partition(":")[0] for name, _ in query.pairs if not name.startswith("_")]
     if "_getpages" in applied and not applied & set(narrowing):
         return ()  # the server names a stored search instead of its parameters
-    return tuple(dict.fromkeys(name for name in narrowing if not applied & _same(name)))
+    said = applied | set(_PATIENT) if applied & set(_PATIENT) else applied  # one of both stands for the other
+    return tuple(dict.fromkeys(name for name in narrowing if name not in said))
 
 
 def _repeats_all(query: Query, self_link: str) -> bool:
@@ -192,7 +193,3 @@ def _repeats_all(query: Query, self_link: str) -> bool:
     text = f"&{self_link.partition('?')[2]}"
     narrowing = (name for name, _ in query.pairs if not name.startswith("_"))
     return "#" not in self_link and all(f"&{name}=" in text for name in narrowing)
-
-
-def _same(name: str) -> set[str]:
-    return set(_PATIENT) if name in _PATIENT else {name}

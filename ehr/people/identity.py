@@ -89,7 +89,8 @@ class Matched:
         return self.ref
 
     def __repr__(self) -> str:
-        return f"Matched(grade={self.grade}, evidence={'+'.join(self.evidence)}{_tail(self.flags)})"
+        flags = f", flags={'+'.join(self.flags)}" if self.flags else ""
+        return f"Matched(grade={self.grade}, evidence={'+'.join(self.evidence)}{flags})"
 
     def _repr_html_(self) -> str:
         return _table(
@@ -184,10 +185,6 @@ MatchResult = Matched | Ambiguous | NotFound | Undetermined
 
 def _number(count: int | None) -> str:
     return "more people than the server shows" if count is None else f"{count} people"
-
-
-def _tail(flags: tuple[str, ...]) -> str:
-    return f", flags={'+'.join(flags)}" if flags else ""
 
 
 def _table(kind: str, **rows: str) -> str:

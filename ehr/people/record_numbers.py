@@ -34,7 +34,7 @@ def _marks(identifier: Identifier) -> set[str]:
 def same_number(asked: str, identifier: Identifier) -> bool:
     """Whether an identifier is the number asked for, ``number`` or ``system|number``; case makes no difference."""
     system, bar, value = asked.strip().rpartition("|")
-    if not value.strip() or value.strip().casefold() != _plain(identifier):
+    if not value.strip() or value.strip().casefold() != (identifier.value or "").strip().casefold():
         return False
     if bar and system and identifier.system and system.casefold() != identifier.system.strip().casefold():
         # A vendor's type of number may stand where the system should.
@@ -54,7 +54,3 @@ def identifies(asked: str, numbers: Iterable[Identifier]) -> bool:
         and same_number(asked, one)
         for one in numbers
     )
-
-
-def _plain(identifier: Identifier) -> str:
-    return (identifier.value or "").strip().casefold()

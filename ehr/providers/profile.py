@@ -12,16 +12,23 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
-from ehr.config import AuthMode, ExtraHeader, ProviderProfile, RateRule
+import msgspec
+
+from ehr.config import ProviderProfile, RateRule
 from ehr.errors import ConfigurationError
 from ehr.fhir.outcome import ABSENT, EXPIRED, MERGED, TOO_MANY
 from ehr.records.fetched import State
 
 VERSION = 1
 _META = {"version", "extends"}
-_TYPES = get_type_hints(ProviderProfile)
+_STATES = (*State.__members__, TOO_MANY, EXPIRED, ABSENT, MERGED)
+_TYPES = get_type_hints(ProviderProfile) | {
+    "outcome_states": Mapping[str, Literal[*_STATES]],  # type: ignore[valid-type]  # made from the words
+    "assertion_algorithms": tuple[Literal["RS384", "ES384"], ...],
+    "bulk": tuple[Literal["group", "patient", "system"], ...],
+}
 _FIELDS = {field.name: field for field in dataclasses.fields(ProviderProfile)}
 
 
@@ -80,34 +87,12 @@ def _unknown_key(name: str) -> str:
 
 def _value(name: str, raw: Any) -> Any:
     try:
-        return _READERS.get(name, _plain(name))(raw)
-    except (TypeError, ValueError, KeyError, AttributeError):
+        if name == "rate":
+            return _rate(raw)
+        found = msgspec.convert(_READERS.get(name, lambda raw: raw)(raw), _TYPES[name])
+    except (msgspec.ValidationError, TypeError, ValueError, KeyError, AttributeError):
         raise ConfigurationError(f'profile key "{name}" has a value of the wrong form.') from None
-
-
-def _plain(name: str) -> Callable[[Any], Any]:
-    choices = get_args(_TYPES[name]) if get_origin(_TYPES[name]) is Literal else None
-    default = _FIELDS[name].default
-    kind = str if default is dataclasses.MISSING else type(default)
-
-    def read(raw: Any) -> Any:
-        if kind is tuple:
-            return tuple(_text(item) for item in _list(raw))
-        if type(raw) is not kind or (choices is not None and raw not in choices):
-            raise TypeError
-        return raw
-
-    return read
-
-
-def _chosen(*choices: str) -> Callable[[Any], tuple[str, ...]]:
-    def read(raw: Any) -> tuple[str, ...]:
-        values = tuple(_text(item) for item in _list(raw))
-        if not set(values) <= set(choices):
-            raise ValueError
-        return values
-
-    return read
+    return MappingProxyType(found) if isinstance(found, dict) else found
 
 
 def _rate(raw: Any) -> RateRule:
@@ -120,46 +105,8 @@ def _rate(raw: Any) -> RateRule:
     return RateRule(**raw)
 
 
-def _list(raw: Any) -> list[Any]:
-    if not isinstance(raw, list):
-        raise TypeError
-    return raw
-
-
-def _text(raw: Any) -> str:
-    if not isinstance(raw, str):
-        raise TypeError
-    return raw
-
-
-def _states(raw: Any) -> Mapping[str, str]:
-    names = {word: word for word in (*State.__members__, TOO_MANY, EXPIRED, ABSENT, MERGED)}
-    return MappingProxyType({str(code): names[_text(name)] for code, name in raw.items()})
-
-
-def _modes(raw: Any) -> tuple[AuthMode, ...]:
-    return cast("tuple[AuthMode, ...]", _chosen(*get_args(AuthMode))(raw))
-
-
+# What is written otherwise than it is held.
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    "auth_modes": _modes,
-    "patient_search": lambda raw: tuple(tuple(_text(name) for name in _list(group)) for group in _list(raw)),
-    "search_parameters": lambda raw: MappingProxyType(
-        {_text(kind): frozenset(_text(name) for name in _list(names)) for kind, names in raw.items()}
-    ),
-    "fan_out": lambda raw: MappingProxyType(
-        {
-            kind: (_text(rule["parameter"]), tuple(_text(v) for v in _list(rule["values"])))
-            for kind, rule in raw.items()
-        }
-    ),
-    "extra_headers": lambda raw: tuple(
-        ExtraHeader(_text(row["name"]), _text(row["setting"]), frozenset(_modes(row["modes"])))
-        for row in _list(raw)
-    ),
-    "outcome_states": _states,
-    "code_systems": lambda raw: MappingProxyType({_text(k).lower(): _text(v) for k, v in raw.items()}),
-    "rate": _rate,
-    "assertion_algorithms": _chosen("RS384", "ES384"),
-    "bulk": _chosen("group", "patient", "system"),
+    "fan_out": lambda raw: {kind: (rule["parameter"], rule["values"]) for kind, rule in raw.items()},
+    "code_systems": lambda raw: {spelling.lower(): uri for spelling, uri in raw.items()},
 }

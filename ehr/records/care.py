@@ -91,11 +91,8 @@ class Appointment(Resource, frozen=True):
     @property
     def concepts(self) -> tuple[CodeableConcept, ...]:
         """The kinds of visit."""
-        return (
-            self.service_type
-            if self.appointment_type is None
-            else (self.appointment_type, *self.service_type)
-        )
+        booked = () if self.appointment_type is None else (self.appointment_type,)
+        return (*booked, *self.service_type)
 
     @property
     def when(self) -> RecordedTime | None:

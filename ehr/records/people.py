@@ -39,11 +39,8 @@ class Resource(Element, frozen=True, tag_field="resourceType"):
     @property
     def labels(self) -> frozenset[str]:
         """Sensitivity labels in lower case (``meta.security``)."""
-        return (
-            frozenset()
-            if self.meta is None
-            else frozenset((c.code or "").lower() for c in self.meta.security)
-        )
+        security = () if self.meta is None else self.meta.security
+        return frozenset((c.code or "").lower() for c in security)
 
 
 class PatientLink(Element, frozen=True):

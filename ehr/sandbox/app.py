@@ -143,7 +143,7 @@ class SandboxApp:
         self._dress()
         exchange = _Exchange(self, scope, receive, send)
         try:
-            request = await _read(scope, receive)
+            request = await read_request(scope, receive, _BODY_LIMIT)
         except TooLong:
             await exchange.send_answer(Answer(413, b"", "text/plain"))
             return
@@ -312,12 +312,17 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": b""})
 
 
-async def _read(scope: Scope, receive: Receive) -> Request:
+async def read_request(scope: Scope, receive: Receive, limit: int | None = None) -> Request:
+    """A request, read whole.
+
+    Raises:
+        TooLong: its body has more than ``limit`` bytes.
+    """
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > _BODY_LIMIT:
+        if limit is not None and len(body) > limit:
             raise TooLong
         if not message.get("more_body", False):
             break

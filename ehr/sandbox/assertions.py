@@ -112,19 +112,6 @@ class Replays:
             return fresh
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a good assertion says.
-
-    Args:
-        audience: the token endpoint, to the letter.
-        now: the sandbox's clock.
-    """
-
-    audience: str
-    now: datetime
-
-
 def client_named_in(assertion: str) -> str:
     """The ``iss`` an assertion claims, unproven: only to find whose keys to check it with.
 
@@ -137,15 +124,17 @@ def client_named_in(assertion: str) -> str:
     return issuer
 
 
-def check(assertion: str, client_id: str, keys: KeySet, replays: Replays, expected: Expected) -> None:
-    """Check signature and claims of one assertion.
+def check(
+    assertion: str, client_id: str, keys: KeySet, replays: Replays, audience: str, now: datetime
+) -> None:
+    """Check signature and claims of one assertion: ``audience`` is the token endpoint, to the letter.
 
     Raises:
         AssertionRefused: a check fails; ``jti`` counts as used only if everything else held.
     """
     head, body, signature = _parts(assertion)
     _check_signature(_json(head), f"{head}.{body}".encode("ascii"), _unpacked(signature), keys)
-    _check_claims(_json(body), client_id, replays, expected)
+    _check_claims(_json(body), client_id, replays, audience, now.timestamp())
 
 
 def _parts(assertion: str) -> tuple[str, str, str]:
@@ -194,11 +183,12 @@ def _verify(key: PublicKey, signature: bytes, signed: bytes) -> None:
     key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))
 
 
-def _check_claims(claims: dict[str, Any], client_id: str, replays: Replays, expected: Expected) -> None:
-    now = expected.now.timestamp()
+def _check_claims(
+    claims: dict[str, Any], client_id: str, replays: Replays, audience: str, now: float
+) -> None:
     if claims.get("iss") != client_id or claims.get("sub") != client_id:
         raise AssertionRefused("iss and sub are not both the client id")
-    if claims.get("aud") not in (expected.audience, [expected.audience]):
+    if claims.get("aud") not in (audience, [audience]):
         raise AssertionRefused("aud is not the token endpoint")
     exp = _moment(claims, "exp")
     if exp is None:

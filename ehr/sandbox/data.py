@@ -9,10 +9,10 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -123,7 +123,7 @@ def _resolved(found: list[_Found]) -> Iterator[_Found]:
     known = {text: names.pop() for text, names in named.items() if len(names) == 1}
     for each in found:
         if each.conditional:
-            yield replace(each, resource=_with_references(each.resource, known))
+            yield replace(each, resource=with_references(each.resource, known))
         else:
             yield each
 
@@ -148,7 +148,7 @@ def _lines(path: Path, limits: DataLimits, *, whole: bool) -> Iterator[tuple[int
 def _pieces(path: Path, limits: DataLimits) -> Iterator[bytes]:
     read = 0
     try:
-        with _opened(path) as file:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
             while piece := file.read(_PIECE):
                 read += len(piece)
                 if read > limits.file_bytes:
@@ -156,12 +156,6 @@ def _pieces(path: Path, limits: DataLimits) -> Iterator[bytes]:
                 yield piece
     except (OSError, EOFError, zlib.error) as error:
         raise _bad(path.name, 1, f"cannot be read ({type(error).__name__})") from None
-
-
-def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rb")
-    return path.open("rb")
 
 
 def _decoded(raw: bytes, name: str, line: int, limits: DataLimits) -> dict[str, Any]:
@@ -214,7 +208,7 @@ def _unpacked(bundle: dict[str, Any], name: str, line: int) -> Iterator[dict[str
         _give_id(entry, renamed)
     for entry in held:
         if (entry.get("search") or {}).get("mode") != "outcome":
-            yield _with_references(entry["resource"], renamed)
+            yield with_references(entry["resource"], renamed)
 
 
 def _give_id(entry: dict[str, Any], renamed: dict[str, str]) -> None:
@@ -226,17 +220,20 @@ def _give_id(entry: dict[str, Any], renamed: dict[str, str]) -> None:
     renamed[address] = f"{resource.get('resourceType')}/{resource['id']}"
 
 
-def _with_references(value: Any, renamed: dict[str, str]) -> Any:
+def with_references(
+    value: Any, renamed: Mapping[str, str], keys: Collection[str] = ("reference", "url")
+) -> Any:
+    """The same data, with the new addresses of what was renamed, under ``keys`` alone."""
     if not renamed:
         return value
     if isinstance(value, list):
-        return [_with_references(item, renamed) for item in value]
+        return [with_references(item, renamed, keys) for item in value]
     if not isinstance(value, dict):
         return value
     return {
         key: renamed.get(item, item)
-        if key in {"reference", "url"} and isinstance(item, str)
-        else _with_references(item, renamed)
+        if key in keys and isinstance(item, str)
+        else with_references(item, renamed, keys)
         for key, item in value.items()
     }
 

@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 from ehr.errors import ConfigurationError
 from ehr.sandbox.assertions import (
     AssertionRefused,
-    Expected,
     KeySet,
     Replays,
     check,
@@ -103,7 +102,9 @@ class AuthorizationServer:
         Raises:
             TokenRefused: the request is wrong, the client is not who it says, or asks for too much.
         """
-        client_id = self._identified(form, token_url)
+        client_id = claimed_client(form)
+        client = self._clients.get(client_id)
+        self.check_assertion(form, client_id, None if client is None else client.keys, token_url)
         scopes = self._scopes(form.get("scope"), self._clients[client_id])
         return self.given(client_id, scopes), client_id
 
@@ -121,12 +122,6 @@ class AuthorizationServer:
         answer["scope"] = " ".join(map(str, scopes))
         return answer
 
-    def _identified(self, form: Mapping[str, str], token_url: str) -> str:
-        client_id = claimed_client(form)
-        client = self._clients.get(client_id)
-        self.check_assertion(form, client_id, None if client is None else client.keys, token_url)
-        return client_id
-
     def check_assertion(
         self, form: Mapping[str, str], client_id: str, keys: KeySet | None, token_url: str
     ) -> None:
@@ -138,8 +133,8 @@ class AuthorizationServer:
         try:
             if keys is None or form.get("client_id", client_id) != client_id:
                 raise AssertionRefused("the client is not registered")
-            expected = Expected(token_url, self._clock())
-            check(form.get("client_assertion", ""), client_id, keys, self._replays, expected)
+            assertion = form.get("client_assertion", "")
+            check(assertion, client_id, keys, self._replays, token_url, self._clock())
         except AssertionRefused as error:
             raise TokenRefused("invalid_client", str(error), 401) from None
 

@@ -60,9 +60,8 @@ class BundlePage:
         head["link"] = [{"relation": relation, "url": url} for relation, url in self.links]
         if self.entries:
             head["entry"] = [
-                {"fullUrl": entry.url, "resource": msgspec.Raw(entry.body), "search": {"mode": entry.mode}}
-                if entry.url
-                else {"resource": msgspec.Raw(entry.body), "search": {"mode": entry.mode}}
+                ({"fullUrl": entry.url} if entry.url else {})
+                | {"resource": msgspec.Raw(entry.body), "search": {"mode": entry.mode}}
                 for entry in self.entries
             ]
         return msgspec.json.encode(head)

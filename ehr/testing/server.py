@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
-from ehr.sandbox.app import SandboxApp
+from ehr.sandbox.app import SandboxApp, read_request
 from ehr.sandbox.apps import RegisteredApp
 from ehr.sandbox.faults import Fault, FaultScript
 from ehr.sandbox.login_routes import Who
@@ -234,17 +234,8 @@ class CaseServer:
         await self._sandboxed(scope, receive, received, changes, noted)
 
     async def _received(self, scope: Scope, receive: Receive) -> Received:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body", False):
-                break
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        query = scope["query_string"].decode("latin-1")
-        return Received(scope["method"], scope["path"], query, headers, body, self._clock.seconds)
+        sent = await read_request(scope, receive)
+        return Received(sent.method, sent.path, sent.query, sent.headers, sent.body, self._clock.seconds)
 
     async def _scripted(self, received: Received) -> Said | None:
         for end, script in tuple(self._scripts):

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ehr.sandbox.data import with_references
 from ehr.sandbox.parameters import elements
 from ehr.sandbox.skin import LoginRules, OutcomeCode, Paging, Searching, Situation, Skin
 from ehr.sandbox.store import Store
@@ -108,12 +109,13 @@ def dress(store: Store) -> Store:
         for stored in store.all_of("Patient")
         if (survivor := store.survivor(stored.id)) is not None
     }
+    renamed = {f"Patient/{merged}": f"Patient/{kept}" for merged, kept in survivors.items()}
     found = Store()
     for kind in sorted(store.types()):
         for stored in store.all_of(kind):
             data = stored.data
             if kind != "Patient" and not survivors.keys().isdisjoint(stored.patients):
-                data = _about_survivors(data, survivors)
+                data = with_references(data, renamed, ("reference",))
             if kind == "Condition" and not data.get("category"):
                 data = {**data, "category": [_category(data)]}
             elif kind == "Patient":
@@ -148,19 +150,6 @@ def _with_type(identifier: Any) -> Any:
     if not _RECORD_NUMBER & {str(mark) for mark in marks}:
         return identifier
     return {**identifier, "use": "usual", "type": {**identifier["type"], "text": "MRN"}}
-
-
-def _about_survivors(value: Any, survivors: Mapping[str, str]) -> Any:
-    if isinstance(value, list):
-        return [_about_survivors(item, survivors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: f"Patient/{survivors.get(item.removeprefix('Patient/'), item.removeprefix('Patient/'))}"
-        if key == "reference" and isinstance(item, str) and item.startswith("Patient/")
-        else _about_survivors(item, survivors)
-        for key, item in value.items()
-    }
 
 
 SKIN = Skin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -51,11 +51,10 @@ def parts(*spoils: Spoilt) -> Spoilt:
 
     @contextmanager
     def spoilt(harness: ProviderHarness) -> Iterator[ProviderHarness]:
-        if not spoils:
+        with ExitStack() as held:
+            for spoil in spoils:
+                harness = held.enter_context(spoil(harness))
             yield harness
-            return
-        with spoils[0](harness) as first, parts(*spoils[1:])(first) as last:
-            yield last
 
     return spoilt
 
@@ -66,12 +65,6 @@ class _Wrapped:
     def __init__(self, inner: Any, through: Callable[..., Awaitable[Any]]) -> None:
         self._inner = inner
         self._through = through
-
-    async def __aenter__(self) -> Any:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._inner.aclose()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

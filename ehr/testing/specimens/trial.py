@@ -31,20 +31,14 @@ def catchers(
         cases: to try on each; those that do not apply to its provider catch nothing.
         done: told of each specimen that was tried.
     """
-    return asyncio.run(_catchers(specimens, cases, done))
 
+    async def catching(specimen: Specimen) -> tuple[int, ...]:
+        return tuple([case.number for case in cases(specimen) if await _catches(case, specimen, pool)])
 
-async def _catchers(
-    specimens: Iterable[Specimen],
-    cases: Callable[[Specimen], Iterable[Case]],
-    done: Callable[[Specimen], None],
-) -> dict[str, tuple[int, ...]]:
     found = {}
     with ServerPool() as pool:
         for specimen in specimens:
-            found[specimen.name] = tuple(
-                [case.number for case in cases(specimen) if await _catches(case, specimen, pool)]
-            )
+            found[specimen.name] = asyncio.run(catching(specimen))
             done(specimen)
     return found
 
