@@ -67,7 +67,7 @@ def leaf(predicate: file.Leaf, setting: Setting) -> PlanNode:
 def _(predicate: file.AgeAt, setting: Setting) -> PlanNode:
     if predicate.when.anchor == "birth":
         raise PlanRefused('"at" of an age cannot be counted from birth')
-    at = plan_times.point_day(predicate.when, setting.day)
+    at = plan_times.day_of_point(predicate.when, setting.day)
     return plan_times.age(predicate.compare, predicate.unit, at, predicate.at.path)
 
 
@@ -108,42 +108,27 @@ def _(predicate: file.Measurement, setting: Setting) -> PlanNode:
 def _(predicate: file.Condition, setting: Setting) -> PlanNode:
     asked = (("onset", predicate.onset), ("recorded", predicate.recorded), ("active", predicate.active))
     given = [(of, window) for of, window in asked if window is not None]
-    times: Times = given or [("known", None)]
-    select = replace(
-        _select(predicate, Kind.CONDITION, setting, times),
-        codes=code_set(predicate.codes),
-        statuses=_verified(predicate.clinical, predicate.verification, predicate.maybe),
-        categories=frozenset(predicate.category),
-    )
+    select = replace(_select(predicate, setting, given or [("known", None)]), statuses=_verified(predicate))
     return _eyes(predicate.eye, _number(predicate, select, predicate.count), setting)
 
 
 @leaf.register
 def _(predicate: file.Allergy, setting: Setting) -> PlanNode:
-    select = replace(
-        _select(predicate, Kind.ALLERGY, setting, [("onset", predicate.window)]),
-        codes=code_set(predicate.codes),
-        statuses=_verified(predicate.clinical, predicate.verification, predicate.maybe),
-    )
-    return _number(predicate, select, predicate.count)
+    select = _select(predicate, setting, [("onset", predicate.window)])
+    return _number(predicate, replace(select, statuses=_verified(predicate)), predicate.count)
 
 
-def _verified(
-    clinical: tuple[str, ...] | None, verification: tuple[str, ...], maybe: tuple[str, ...]
-) -> tuple[StatusRule, ...]:
+def _verified(predicate: file.Condition | file.Allergy) -> tuple[StatusRule, ...]:
+    clinical, maybe = predicate.clinical, frozenset(predicate.maybe)
     return (
         StatusRule("clinical", None if clinical is None else frozenset(clinical)),
-        StatusRule("verification", frozenset(verification) - NEVER, frozenset(maybe) - NEVER),
+        StatusRule("verification", frozenset(predicate.verification) - NEVER, maybe - NEVER),
     )
 
 
 @leaf.register
 def _(predicate: file.Procedure, setting: Setting) -> PlanNode:
-    select = replace(
-        _select(predicate, Kind.PROCEDURE, setting, [("performed", predicate.performed)]),
-        codes=code_set(predicate.codes),
-        statuses=_status(predicate.status),
-    )
+    select = _select(predicate, setting, [("performed", predicate.performed)])
     made = _number(predicate, select, predicate.count)
     if isinstance(made, Count):
         made = replace(made, distinct=predicate.distinct)
@@ -152,53 +137,36 @@ def _(predicate: file.Procedure, setting: Setting) -> PlanNode:
 
 @leaf.register
 def _(predicate: file.Medication, setting: Setting) -> PlanNode:
-    select = replace(
-        _select(predicate, Kind.MEDICATION, setting, [("authored", predicate.authored)]),
-        codes=code_set(predicate.codes),
-        statuses=_status(predicate.status),
-        sources=frozenset(predicate.sources),
-        intents=frozenset(predicate.intent),
-    )
-    return Exists(predicate.at.path, select)
+    return Exists(predicate.at.path, _requested(predicate, setting))
 
 
 @leaf.register
 def _(predicate: file.Order, setting: Setting) -> PlanNode:
-    select = replace(
-        _select(predicate, Kind.ORDER, setting, [("authored", predicate.authored)]),
-        codes=code_set(predicate.codes),
-        statuses=_status(predicate.status),
+    return _number(predicate, _requested(predicate, setting), predicate.count)
+
+
+def _requested(predicate: file.Medication | file.Order, setting: Setting) -> Select:
+    return replace(
+        _select(predicate, setting, [("authored", predicate.authored)]),
         sources=frozenset(predicate.sources),
         intents=frozenset(predicate.intent),
     )
-    return _number(predicate, select, predicate.count)
 
 
 @leaf.register
 def _(predicate: file.Immunization, setting: Setting) -> PlanNode:
-    select = replace(
-        _select(predicate, Kind.IMMUNIZATION, setting, [("occurred", predicate.window)]),
-        codes=code_set(predicate.codes),
-        statuses=_status(predicate.status),
-    )
-    return _number(predicate, select, predicate.count)
+    return _number(predicate, _select(predicate, setting, [("occurred", predicate.window)]), predicate.count)
 
 
 @leaf.register
 def _(predicate: file.Document, setting: Setting) -> PlanNode:
-    select = replace(
-        _select(predicate, Kind.DOCUMENT, setting, [("when", predicate.window)]),
-        codes=code_set(predicate.codes),
-        statuses=_status(predicate.status),
-    )
-    return _number(predicate, select, predicate.count)
+    return _number(predicate, _select(predicate, setting, [("when", predicate.window)]), predicate.count)
 
 
 @leaf.register
 def _(predicate: file.Appointment, setting: Setting) -> PlanNode:
     select = replace(
-        _select(predicate, Kind.APPOINTMENT, setting, [("when", predicate.window)]),
-        statuses=_status(predicate.status),
+        _select(predicate, setting, [("when", predicate.window)]),
         types=frozenset(predicate.types),
         locations=frozenset(predicate.location),
     )
@@ -207,11 +175,8 @@ def _(predicate: file.Appointment, setting: Setting) -> PlanNode:
 
 @leaf.register
 def _(predicate: file.Encounter, setting: Setting) -> PlanNode:
-    of = "whole" if predicate.whole else "start"
     select = replace(
-        _select(predicate, Kind.ENCOUNTER, setting, [(of, predicate.window)]),
-        codes=None if predicate.codes is None else code_set(predicate.codes),
-        statuses=_status(predicate.status),
+        _select(predicate, setting, [("whole" if predicate.whole else "start", predicate.window)]),
         classes=frozenset(code.upper() for code in predicate.classes),
         discharge=None if predicate.discharge is None else code_set(predicate.discharge),
     )
@@ -221,11 +186,7 @@ def _(predicate: file.Encounter, setting: Setting) -> PlanNode:
 @leaf.register
 def _(predicate: file.Observation, setting: Setting) -> PlanNode:
     select = replace(
-        _select(predicate, Kind.OBSERVATION, setting, [("effective", predicate.window)]),
-        codes=code_set(predicate.codes),
-        statuses=_status(predicate.status),
-        categories=frozenset(predicate.category),
-        specimen=predicate.specimen,
+        _select(predicate, setting, [("effective", predicate.window)]), specimen=predicate.specimen
     )
     return _eyes(predicate.eye, _taken(predicate, select, setting.day), setting)
 
@@ -247,13 +208,19 @@ def _taken(predicate: file.Observation, select: Select, index: date) -> PlanLeaf
     return Each(path, select, asked, all=take == "all")
 
 
-def _select(predicate: file.Leaf, kind: Kind, setting: Setting, times: Times) -> Select:
+def _select(predicate: file.Leaf, setting: Setting, times: Times) -> Select:
+    """The records of a predicate's kind, by all that most predicates say of them."""
+    kind = Kind(predicate.kind)
+    codes: value_types.ValueSet | None = getattr(predicate, "codes", None)
+    status: tuple[str, ...] | None = getattr(predicate, "status", None)
     return Select(
         kind=kind,
-        codes=None,
+        codes=None if codes is None else code_set(codes),
         world="open" if predicate.elsewhere_matters else setting.world[kind.value],
         index_end=plan_times.day_end(setting.day),
+        statuses=() if status is None else _status(status),
         times=tuple(TimeRule(of, plan_times.span(window, setting.day)) for of, window in times),
+        categories=frozenset(getattr(predicate, "category", ())),
         care_since=None if setting.care_since is None else day_start(setting.care_since),
     )
 
