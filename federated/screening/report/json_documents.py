@@ -33,7 +33,7 @@ from federated.screening.report.document_models import (
     ValueSetModel,
     WorkDone,
 )
-from federated.screening.report.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
+from federated.screening.report.funnel import Funnel, MaskTable, funnel, mask_table, merged
 from federated.screening.report.results import (
     DecisionRow,
     MatchState,
@@ -51,16 +51,11 @@ def tables(run: Run) -> dict[tuple[int, int, int], int]:
     return mask_table(outcome.masks() for outcome in units(run))
 
 
-def funnel_of(run: Run, table: MaskTable | None = None, order: Sequence[str] | None = None) -> Funnel:
-    """Both funnels of a run; ``order`` changes what is shown, not what is decided."""
+def funnel_of(run: Run, table: MaskTable | None = None) -> Funnel:
+    """Both funnels of a run."""
     ids = [head.id for head in run.criteria]
     off = {head.id for head in run.criteria if not head.enabled}
-    return funnel(ids, tables(run) if table is None else table, order, off)
-
-
-def greedy(run: Run) -> tuple[str, ...]:
-    """The criteria in the order of what they lose, for ``--order greedy``; it changes what is shown only."""
-    return greedy_order([head.id for head in run.criteria], tables(run))
+    return funnel(ids, tables(run) if table is None else table, off)
 
 
 def counts(run: Run) -> dict[str, int]:
