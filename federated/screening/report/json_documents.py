@@ -12,27 +12,7 @@ from typing import Any
 
 from federated.errors import CheckFailed, InvalidArgument
 from federated.screening.decide.evidence import Decision, Verdict, plain
-from federated.screening.report.document_models import (
-    Counts,
-    CriterionCounts,
-    DecisionsDocument,
-    Eye,
-    FunnelView,
-    IndependentModel,
-    Mask,
-    OverviewDocument,
-    Patient,
-    RunDocument,
-    Site,
-    SiteSummary,
-    StepModel,
-    StudyEye,
-    SummaryDocument,
-    TrialModel,
-    TrialName,
-    ValueSetModel,
-    WorkDone,
-)
+from federated.screening.report import document_models as models
 from federated.screening.report.funnel import Funnel, MaskTable, funnel, mask_table, merged
 from federated.screening.report.results import (
     DecisionRow,
@@ -43,7 +23,7 @@ from federated.screening.report.results import (
     units,
 )
 
-COUNTS = tuple(Counts.model_fields)
+COUNTS = tuple(models.Counts.model_fields)
 
 
 def tables(run: Run) -> dict[tuple[int, int, int], int]:
@@ -84,15 +64,15 @@ def _head(run: Run) -> dict[str, Any]:
     """What every document of a run starts with, besides its schema: tool, trial, site, index date."""
     return {
         "tool": f"trialveil {run.tool_version}",
-        "trial": TrialModel.of(run.trial),
-        "site": Site.of(run.site),
+        "trial": models.TrialModel.of(run.trial),
+        "site": models.Site.of(run.site),
         "index_date": run.index_date,
     }
 
 
 def decisions(run: Run) -> dict[str, Any]:
     """``decisions.json``: every patient with criteria and evidence."""
-    return DecisionsDocument.of(**_head(run), patients=list(patients(run)))
+    return models.DecisionsDocument.of(**_head(run), patients=list(patients(run)))
 
 
 def patients(run: Run) -> Iterator[dict[str, Any]]:
@@ -105,17 +85,17 @@ def _patient(run: Run, patient: PatientResult) -> dict[str, Any]:
     chosen = queue(run, DecisionRow(patient, outcome))
     if outcome is None:
         nothing: dict[str, Any] = {"criteria": [], "lookups": [], "eyes": None, "study_eye": None}
-        return Patient.of(patient, queue=chosen, states=states, **nothing)
-    return Patient.of(
+        return models.Patient.of(patient, queue=chosen, states=states, **nothing)
+    return models.Patient.of(
         patient,
         queue=chosen,
         states=states,
         issues=sorted({*patient.issues, *outcome.notes}),
-        eyes={eye: Eye.of(part) for eye, part in sorted(outcome.eyes.items())} or None,
-        study_eye=StudyEye.of(eye=outcome.study_eye[0], rule=outcome.study_eye[1])
+        eyes={eye: models.Eye.of(part) for eye, part in sorted(outcome.eyes.items())} or None,
+        study_eye=models.StudyEye.of(eye=outcome.study_eye[0], rule=outcome.study_eye[1])
         if outcome.study_eye
         else None,
-        **{key: value for key, value in Eye.of(outcome).items() if key != "decision"},
+        **{key: value for key, value in models.Eye.of(outcome).items() if key != "decision"},
     )
 
 
@@ -128,14 +108,14 @@ def summary(run: Run) -> dict[str, Any]:
     table = tables(run)
     views = funnel_of(run, table)
     checked(run, views)
-    return SummaryDocument.of(
+    return models.SummaryDocument.of(
         run.work,  # has the failures
         **_head(run),
         counts=counts(run),
         criteria=_criteria(run, views),
         funnel=funnel_document(run, views),
         masks=masks_document(table),
-        value_sets={item.name: ValueSetModel.of(item) for item in run.value_sets},
+        value_sets={item.name: models.ValueSetModel.of(item) for item in run.value_sets},
         kinds=completeness(run),
         issues=dict(sorted(Counter(issue for p in run.patients for issue in p.issues).items())),
     )
@@ -163,7 +143,7 @@ def checked(run: Run, views: Funnel) -> None:
 def _criteria(run: Run, views: Funnel) -> dict[str, Any]:
     reasons = unknown_reasons(run)
     return {
-        row.criterion: CriterionCounts.of(
+        row.criterion: models.CriterionCounts.of(
             row,
             pass_=row.passed,
             fail=row.failed,
@@ -186,20 +166,20 @@ def unknown_reasons(run: Run) -> dict[str, Counter[str]]:
 
 def funnel_document(run: Run, views: Funnel) -> dict[str, Any]:
     """Both funnels as JSON; bit *i* of a mask stands for the *i*-th id of ``criteria``."""
-    return FunnelView.of(
+    return models.FunnelView.of(
         views,
         unit=run.trial.grain,
         criteria=[criterion.id for criterion in run.criteria],
         not_evaluated=[criterion.id for criterion in run.criteria if not criterion.enabled],
-        ordered=[StepModel.of(step) for step in views.ordered],
-        independent=[IndependentModel.of(row) for row in views.independent],
+        ordered=[models.StepModel.of(step) for step in views.ordered],
+        independent=[models.IndependentModel.of(row) for row in views.independent],
     )
 
 
 def masks_document(table: MaskTable) -> list[dict[str, int]]:
     """The mask table, sorted by its masks."""
     return [
-        Mask.of(failed=failed, unknown=unknown, not_applicable=skipped, count=count)
+        models.Mask.of(failed=failed, unknown=unknown, not_applicable=skipped, count=count)
         for (failed, unknown, skipped), count in sorted(table.items())
     ]
 
@@ -215,7 +195,7 @@ def completeness(run: Run) -> dict[str, dict[str, int]]:
 
 def execution(run: Run) -> dict[str, Any]:
     """``run.json``: times, versions, host; the only document that differs between two equal runs."""
-    return RunDocument.of(run.execution, **_head(run), work=WorkDone.of(run.work))
+    return models.RunDocument.of(run.execution, **_head(run), work=models.WorkDone.of(run.work))
 
 
 def overview(runs: Sequence[Run]) -> dict[str, Any]:
@@ -228,9 +208,9 @@ def overview(runs: Sequence[Run]) -> dict[str, Any]:
     table = merged(tables(run) for run in runs)
     views = funnel_of(runs[0], table)
     documents = [summary(run) for run in runs]
-    return OverviewDocument.of(
+    return models.OverviewDocument.of(
         tool=documents[0]["tool"],
-        trial=TrialName.of(runs[0].trial),
+        trial=models.TrialName.of(runs[0].trial),
         counts={name: sum(document["counts"][name] for document in documents) for name in COUNTS},
         criteria=_added([document["criteria"] for document in documents]),
         funnel=funnel_document(runs[0], views),
@@ -254,8 +234,8 @@ def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def _site(run: Run, document: Mapping[str, Any]) -> dict[str, Any]:
-    same = document.keys() & SiteSummary.model_fields.keys()
-    return SiteSummary.of(run.trial, **{key: document[key] for key in same})
+    same = document.keys() & models.SiteSummary.model_fields.keys()
+    return models.SiteSummary.of(run.trial, **{key: document[key] for key in same})
 
 
 def _added(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -301,7 +281,7 @@ def decisions_file(run: Run) -> Iterable[str]:
 
 
 def _document(run: Run) -> Iterator[str]:
-    first = DecisionsDocument.of(**_head(run), patients=())
+    first = models.DecisionsDocument.of(**_head(run), patients=())
     lead = "{"
     for key in sorted(first):
         yield f"{lead}{_compact(key)}:"
@@ -322,7 +302,7 @@ def _array(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _lines(run: Run) -> Iterator[str]:
-    first = DecisionsDocument.of(**_head(run), patients=())
+    first = models.DecisionsDocument.of(**_head(run), patients=())
     yield _compact({key: value for key, value in first.items() if key != "patients"}) + "\n"
     for patient in patients(run):
         yield _compact(patient) + "\n"
