@@ -13,7 +13,8 @@ from ehr.dates import DAY_S, Interval
 from ehr.records.codes import Code
 from ehr.records.fetched import Kind, State
 from federated.screening.decide.case import Case, CodedRecord, counts, distinct
-from federated.screening.decide.record_checks import ACTIVE, CodeOf, checks, laterality
+from federated.screening.decide.quantities import CodeOf
+from federated.screening.decide.record_checks import ACTIVE, checks
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import READERS, covered, inside, overlaps
 from federated.screening.decide.times import end as end_of
@@ -233,18 +234,3 @@ def no_known(select: Select, code_of: CodeOf) -> Callable[[Case], bool]:
         return found
 
     return stated
-
-
-__all__ = [
-    "SOURCE",
-    "CodeOf",
-    "Gathered",
-    "Grade",
-    "Grader",
-    "TimeRule",
-    "before_care",
-    "first_reason",
-    "laterality",
-    "no_known",
-    "silence",
-]

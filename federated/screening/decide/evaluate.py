@@ -61,7 +61,7 @@ class Compiler:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.places = 0
-        self.tools = Tools({}, plan.code_systems, self.code_of)
+        self.tools = Tools({}, self.code_of)
 
     def code_of(self, coding: Coding) -> Code | None:
         """A coding as it is compared at this site."""

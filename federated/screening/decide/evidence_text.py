@@ -20,11 +20,13 @@ from ehr.dates import day_of
 from ehr.records.elements import RecordedTime
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case
-from federated.screening.decide.certainty import CodeOf, Grade, laterality
+from federated.screening.decide.certainty import Grade
 from federated.screening.decide.evidence import Considered, Evidence, Fact, RecordUsed, Verdict
 from federated.screening.decide.finding import Found
+from federated.screening.decide.quantities import CodeOf
+from federated.screening.decide.record_checks import laterality
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
-from federated.screening.decide.times import RAW
+from federated.screening.decide.times import recorded_time
 from federated.screening.plan import nodes
 from federated.screening.plan.trial_plan import Plan
 
@@ -174,7 +176,7 @@ def _order(record: RecordUsed) -> tuple[Any, ...]:
 
 def _record(grade: Grade, select: nodes.Select, key: bytes, code_of: CodeOf) -> RecordUsed:
     record, code = grade.entry.record, grade.entry.code
-    when: RecordedTime | None = RAW[select.times[0].of](record)
+    when: RecordedTime | None = recorded_time(select.times[0].of, record)
     at = None if when is None else when.at or when.start or when.end
     at = None if grade.time is None else at
     status = record.clinical if hasattr(record, "clinical") else record.status

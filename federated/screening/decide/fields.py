@@ -13,9 +13,9 @@ from ehr.records.elements import Quantity
 from ehr.records.fetched import Kind
 from ehr.records.people import Patient
 from federated.screening.decide.case import Case
-from federated.screening.decide.certainty import SOURCE, CodeOf
+from federated.screening.decide.certainty import SOURCE
 from federated.screening.decide.finding import Found, Run
-from federated.screening.decide.quantities import judge
+from federated.screening.decide.quantities import CodeOf, judge
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import inside
 from federated.screening.plan.nodes import Age, Field, Unread

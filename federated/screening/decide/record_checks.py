@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ehr.records.codes import Code
-from ehr.records.elements import CodeableConcept, Coding
+from ehr.records.elements import CodeableConcept
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case, CodedRecord
 from federated.screening.decide.laterality import (
@@ -25,13 +25,13 @@ from federated.screening.decide.laterality import (
     of_sites,
     other,
 )
+from federated.screening.decide.quantities import CodeOf
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import end as end_of
 from federated.screening.plan.nodes import CodeSet, Select, StatusRule
 from federated.screening.trial import predicates
 
 ACTIVE = frozenset({"active", "recurrence", "relapse"})
-CodeOf = Callable[[Coding], Code | None]
 Check = Callable[[CodedRecord, Case], int]
 
 
