@@ -125,9 +125,7 @@ def _split_range(node: model.AllOf, reading: ReaderContext) -> None:
 
 
 def _repeated_children(node: model.Node, reading: ReaderContext) -> None:
-    of = getattr(node, "of", ())
-    if not isinstance(of, tuple):
-        return
+    of = model.children(node)
     for index, child in enumerate(of):
         if child in of[:index]:
             reading.problems.warn(
@@ -327,14 +325,10 @@ def _observation(leaf: model.Observation, table: Table, reading: ReaderContext) 
     _scale(leaf, table, reading)
 
 
-def _loinc(leaf: model.Observation) -> list[str]:
-    codes = (leaf.component or leaf.codes).codes
-    return sorted(code.code for code in codes if code.system == "loinc")
-
-
 def analyte(leaf: model.Observation) -> str | None:
     """The analyte that an observation's LOINC codes name, or None."""
-    return analyte_of(_loinc(leaf)) if _loinc(leaf) else None
+    codes = (leaf.component or leaf.codes).codes
+    return analyte_of(code.code for code in codes if code.system == "loinc")
 
 
 def _without_unit(leaf: model.Observation, table: Table, reading: ReaderContext) -> None:

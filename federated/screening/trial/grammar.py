@@ -92,10 +92,6 @@ def _age(values: Values, table: Table, reading: ReaderContext) -> None:
         )
 
 
-def _windowed(values: Values, table: Table, reading: ReaderContext) -> None:
-    time_windows.inline(values, table, reading)
-
-
 def _document(values: Values, table: Table, reading: ReaderContext) -> None:
     time_windows.inline(values, table, reading)
     if "in" in table.keys and "type" in table.keys:
@@ -138,15 +134,11 @@ def _observation(values: Values, table: Table, reading: ReaderContext) -> None:
             '"units_as" lists recorded units that mean "unit"; give "unit" too.',
         )
     if take == "count":
-        _counted(values, table, reading)
+        values.pop("compare", None)
+        if "is" in table.entries:
+            values["count"] = COUNT.read(table.entries["is"], reading, "is")
     if "stale_after" in table.keys and take != "latest":
         reading.bad(table.keys["stale_after"], "TV148", '"stale_after" is for take latest.')
-
-
-def _counted(values: Values, table: Table, reading: ReaderContext) -> None:
-    values.pop("compare", None)
-    if "is" in table.entries:
-        values["count"] = COUNT.read(table.entries["is"], reading, "is")
 
 
 def _column(values: Values, table: Table, reading: ReaderContext) -> None:
@@ -212,10 +204,10 @@ PREDICATES: Mapping[str, Shape] = {
     "allergy": Shape(model.Allergy, {
         "in": _CODES, "clinical": Key(any_or(several(word("active", "inactive", "resolved")))),
         "verification": _VERIFICATION, "maybe": _VERIFICATION, **INLINE, "count": Key(COUNT),
-    }, _windowed),
+    }, time_windows.inline),
     "immunization": Shape(model.Immunization, {
         "in": _CODES, "status": _status("immunization"), **INLINE, "count": Key(COUNT),
-    }, _windowed),
+    }, time_windows.inline),
     "document": Shape(model.Document, {
         "in": Key(VALUE_SET, "codes"), "type": Key(VALUE_SET, "codes"),
         "status": _status("document"), **INLINE, "count": Key(COUNT),
@@ -266,7 +258,8 @@ def read_predicate(name: str, node: Yaml, reading: ReaderContext) -> Values | No
     before = len(reading.problems.found)
     known = (*form.keys, "elsewhere")
     listed = known if issubclass(form.made, _RECORDED) else tuple(form.keys)
-    unknown_keys(node, reading, name, sorted(listed), unlisted=("elsewhere",))
+    needed = [key for key, rule in form.keys.items() if rule.required]
+    unknown_keys(node, reading, name, sorted(listed), needed=needed, unlisted=("elsewhere",))
     values: Values = {}
     reading.units.clear()
     for key, value in node.entries.items():
@@ -275,19 +268,12 @@ def read_predicate(name: str, node: Yaml, reading: ReaderContext) -> Values | No
             read = rule.kind.read(value, reading, key)
             if read is not BAD:
                 values[rule.field or key] = read
-    _required(form, name, node, reading)
     form.finish(values, node, reading)
     _parameter_units(values, reading)
     if "elsewhere" in values:
         values["elsewhere_matters"] = values.pop("elsewhere") == "matters"
     errors = [found for found in reading.problems.found[before:] if found.severity == "error"]
     return None if errors else values
-
-
-def _required(form: Shape, name: str, node: Table, reading: ReaderContext) -> None:
-    for key, rule in form.keys.items():
-        if rule.required and key not in node.keys:
-            reading.bad(node, "TV104", f'{name} needs "{key}".')
 
 
 def _parameter_units(values: Values, reading: ReaderContext) -> None:

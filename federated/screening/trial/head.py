@@ -134,18 +134,8 @@ _CRITERION: Mapping[str, ScalarKind] = {
 }
 CRITERION_SCHEMAS = {key: kind.schema for key, kind in _CRITERION.items()}
 CRITERIA_KEYS = (
-    "id",
-    "text",
-    "source",
-    "where",
-    "todo",
-    "applies_if",
-    "if_unknown",
-    "why",
-    "tags",
-    "near",
-    "enabled",
-)
+    "id", "text", "source", "where", "todo", "applies_if", "if_unknown", "why", "tags", "near", "enabled",
+)  # fmt: skip
 Side = Literal["inclusion", "exclusion"]
 
 
@@ -204,10 +194,7 @@ def _read_criterion(node: Yaml, side: Side, reading: ReaderContext, seen: dict[s
         message = f"a criterion is a table with id, text, source and where; found {shape(node)}."
         reading.bad(node, "TV106", message)
         return None
-    unknown_keys(node, reading, "a criterion", CRITERIA_KEYS)
-    for key in ("id", "text", "source"):
-        if key not in node.keys:
-            reading.bad(node, "TV104", f'a criterion needs "{key}".')
+    unknown_keys(node, reading, "a criterion", CRITERIA_KEYS, needed=("id", "text", "source"))
     read: dict[str, Any] = {
         key: kind.read(node.entries[key], reading, key)
         for key, kind in _CRITERION.items()

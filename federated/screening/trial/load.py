@@ -195,12 +195,10 @@ def _parameters(root: Table, reading: ReaderContext, overrides: Overrides) -> It
             message = f"parameter {quoted(name)} is {{value: ..., text: ...}}; found {shape(node)}."
             reading.bad(node, "TV106", message)
             continue
-        unknown_keys(node, reading, f"parameter {quoted(name)}", ("value", "unit", "text", "site"))
+        keys = ("value", "unit", "text", "site")
+        unknown_keys(node, reading, f"parameter {quoted(name)}", keys, needed=("value", "text"))
         read = {key: PROSE.read(node.entries[key], reading, key) for key in ("value", "unit", "text")
                 if key in node.entries}  # fmt: skip
-        for key in ("value", "text"):
-            if key not in node.keys:
-                reading.bad(node, "TV104", f'parameter {quoted(name)} needs "{key}".')
         site = BOOLEAN.read(node.entries["site"], reading, "site") if "site" in node.entries else False
         if isinstance(value := read.get("value"), str):
             texts = {key: found if isinstance(found, str) else None for key, found in read.items()}

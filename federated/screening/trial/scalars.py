@@ -27,7 +27,7 @@ BAD: Final = _Bad()
 _NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?\Z")
 _COMPARISON = re.compile(r"(<=|>=|!=|<|>|=)\s*(.*)\Z", re.DOTALL)
 _POINT = re.compile(r"(index|birth)(?:\s*([+-])\s*(.+))?\Z")
-_PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_.-]*)")
+PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_.-]*)")
 ENDS: Mapping[str, Ends] = {"[]": "[]", "[)": "[)", "(]": "(]", "()": "()"}
 
 
@@ -89,7 +89,7 @@ def text_of(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
 
 
 def _with_parameters(node: Text, reading: ReaderContext) -> str | _Bad:
-    missing = [name for name in _PARAMETER.findall(node.value) if name not in reading.parameters]
+    missing = [name for name in PARAMETER.findall(node.value) if name not in reading.parameters]
     for name in missing:
         hint = suggestion(name, reading.parameters)
         reading.bad(node, "TV177", f"parameter {quoted('$' + name)} is not defined.{hint}")
@@ -103,7 +103,7 @@ def _with_parameters(node: Text, reading: ReaderContext) -> str | _Bad:
             reading.units.append((node.mark, parameter.name, parameter.unit))
         return parameter.value
 
-    return _PARAMETER.sub(put_in, node.value.strip())
+    return PARAMETER.sub(put_in, node.value.strip())
 
 
 def _plain_text(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
@@ -116,7 +116,7 @@ PROSE = ScalarKind(_plain_text, {"type": "string", "minLength": 1})
 TEXT = ScalarKind(text_of, {"type": "string", "minLength": 1})
 
 
-def word(*known: str, fold: bool = False) -> ScalarKind:
+def word(*known: str) -> ScalarKind:
     """One of the known words."""
 
     def read(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
@@ -386,12 +386,24 @@ VALUE_SET = ScalarKind(_value_set, {"type": "string", "description": "name of a 
 
 
 def unknown_keys(
-    table: Table, reading: ReaderContext, owner: str, known: Sequence[str], *, unlisted: Sequence[str] = ()
+    table: Table,
+    reading: ReaderContext,
+    owner: str,
+    known: Sequence[str],
+    *,
+    needed: Sequence[str] = (),
+    unlisted: Sequence[str] = (),
 ) -> bool:
-    """Complain about keys that are not known; True if there was one. ``unlisted`` ones pass, but are not told."""
+    """Complain about keys that are not known, and about ``needed`` ones that are missing.
+
+    True if there was an unknown one. ``unlisted`` ones pass, but are not told.
+    """
     unknown = [key for key in table.keys if key not in known and key not in unlisted]
     for key in unknown:
         listed = ", ".join(known)
         message = f"{quoted(key)} is not a key of {owner}. Known: {listed}.{suggestion(key, known)}"
         reading.bad(table.keys[key], "TV103", message)
+    for key in needed:
+        if key not in table.keys:
+            reading.bad(table, "TV104", f'{owner} needs "{key}".')
     return bool(unknown)

@@ -119,10 +119,7 @@ def _every(node: Yaml, reading: ReaderContext, name: str) -> Any:
     if not isinstance(node, Table):
         message = f'"{name}" is {{period: 12 mo, times: 2, over: 24 mo}}; found {shape(node)}.'
         return reading.bad(node, "TV106", message)
-    bad = unknown_keys(node, reading, name, tuple(_RULES))
-    for key in _RULES:
-        if key not in node.keys:
-            reading.bad(node, "TV104", f'every needs "{key}".')
+    bad = unknown_keys(node, reading, name, tuple(_RULES), needed=tuple(_RULES))
     read = {
         key: _RULES[key].read(value, reading, key) for key, value in node.entries.items() if key in _RULES
     }
