@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -44,41 +44,32 @@ def _criterion_head(criterion: criteria.Criterion) -> results.CriterionHead:
         text=criterion.text,
         source=criterion.source,
         explained=None if criterion.where is None else _explained(criterion.where),
-        codes=tuple(_codes(criterion)),
+        codes=_codes(criterion),
         if_unknown=criterion.if_unknown,
         enabled=criterion.enabled,
     )
 
 
+_KINDS: Mapping[type, str] = {
+    criteria.AllOf: "all",
+    criteria.AnyOf: "any",
+    criteria.AtLeastOf: "at_least",
+    criteria.NotOf: "not",
+}
+
+
 def _explained(node: criteria.Node) -> results.Explained:
-    path = node.at.path
-    if isinstance(node, criteria.AllOf):
-        return results.Explained("all", path, "", tuple(_explained(child) for child in node.of))
-    if isinstance(node, criteria.AnyOf):
-        return results.Explained("any", path, "", tuple(_explained(child) for child in node.of))
-    if isinstance(node, criteria.AtLeastOf):
-        return results.Explained("at_least", path, str(node.n), tuple(_explained(child) for child in node.of))
-    if isinstance(node, criteria.NotOf):
-        return results.Explained("not", path, "", (_explained(node.of),))
-    return results.Explained("leaf", path, sentence(node))
+    if isinstance(node, criteria.Leaf):
+        return results.Explained("leaf", node.at.path, sentence(node))
+    text = str(node.n) if isinstance(node, criteria.AtLeastOf) else ""
+    inside = tuple(_explained(child) for child in criteria.children(node))
+    return results.Explained(_KINDS[type(node)], node.at.path, text, inside)
 
 
-def _sets(criterion: criteria.Criterion) -> Iterator[criteria.ValueSet]:
-    for leaf in criteria.leaves(criterion):
-        for part in fields(leaf):
-            found = getattr(leaf, part.name)
-            if isinstance(found, criteria.ValueSet):
-                yield found
-
-
-def _codes(criterion: criteria.Criterion) -> Iterator[str]:
-    seen: set[str] = set()
-    for values in _sets(criterion):
-        for system, pattern in values.members():
-            text = f"{system} {pattern}"
-            if text not in seen:
-                seen.add(text)
-                yield text
+def _codes(criterion: criteria.Criterion) -> tuple[str, ...]:
+    parts = (getattr(leaf, part.name) for leaf in criteria.leaves(criterion) for part in fields(leaf))
+    members = (member for part in parts if isinstance(part, criteria.ValueSet) for member in part.members())
+    return tuple(dict.fromkeys(f"{system} {pattern}" for system, pattern in members))
 
 
 def value_set_heads(trial: criteria.Trial) -> tuple[results.ValueSetHead, ...]:
