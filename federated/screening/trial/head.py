@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ehr.files.problems import Mark, quoted
+from ehr.files.problems import quoted
 from ehr.files.yaml_nodes import Items, Table, Text, Yaml, shape
 from federated.screening.trial.criteria import At, Criterion, IndexDate
 from federated.screening.trial.nodes import Spot, read_node
@@ -143,9 +143,7 @@ def read_settings(root: Table, reading: ReaderContext) -> dict[str, Any]:
     """The keys of the top level that are values, as fields of `Trial`; those with mistakes are left out."""
     for key in ("id", "title", "version"):
         if key not in root.keys:
-            reading.bad(
-                Mark(root.mark.file, root.mark.line, root.mark.column), "TV104", f'the file needs "{key}".'
-            )
+            reading.bad(root, "TV104", f'the file needs "{key}".')
     read = {
         key: kind.read(root.entries[key], reading, key)
         for key, kind in SETTINGS.items()

@@ -200,16 +200,12 @@ def _parameters(root: Table, reading: ReaderContext, overrides: Overrides) -> It
         read = {key: PROSE.read(node.entries[key], reading, key) for key in ("value", "unit", "text")
                 if key in node.entries}  # fmt: skip
         site = BOOLEAN.read(node.entries["site"], reading, "site") if "site" in node.entries else False
-        if isinstance(value := read.get("value"), str):
-            texts = {key: found if isinstance(found, str) else None for key, found in read.items()}
-            yield (
-                name,
-                Parameter(
-                    name, value, texts.get("text") or "", texts.get("unit"), site is True, name in overrides
-                ),
-            )
-        else:
-            yield name, Parameter(name, "0", "")
+        texts = {key: found for key, found in read.items() if isinstance(found, str)}
+        made = Parameter(name, "0", "")
+        if value := texts.get("value"):
+            text, unit = texts.get("text", ""), texts.get("unit")
+            made = Parameter(name, value, text, unit, site is True, name in overrides)
+        yield name, made
 
 
 def _value_sets(root: Table, reading: ReaderContext, sources: Sources) -> Iterator[tuple[str, ValueSet]]:
