@@ -17,7 +17,7 @@ from ehr.records.elements import Coding
 from ehr.records.fetched import Kind
 from ehr.records.patient import PatientRecord
 from federated.screening.decide import exists, fields, measurements
-from federated.screening.decide.case import Case, Shelf, counts, distinct
+from federated.screening.decide.case import Case, counts, distinct
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Outcome, Verdict
 from federated.screening.decide.evidence_text import EvidenceMaker, evidence_maker
 from federated.screening.decide.finding import Found, Run, Tools
@@ -154,7 +154,6 @@ class Evaluator:
         self.interval = clock_of(plan.zone)
         self.by_eye = plan.grain == "eye" or any(rule.same_eye for rule in plan.rules)
         self.quiet_since = _contact_limit(plan)
-        self._scratch: dict[Kind, Shelf] = compiler.tools.shelves
 
     def case(self, record: PatientRecord) -> Case:
         """A patient, ready."""

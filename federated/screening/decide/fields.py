@@ -22,7 +22,6 @@ from federated.screening.plan.nodes import Age, Field, Unread
 
 NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?\Z")
 SEXES = frozenset({"female", "male", "other", "unknown"})
-NOT_KNOWN = frozenset({"unknown"})
 EMPTY = frozenset(
     {"unknown", "unk", "not known", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
 )
@@ -117,7 +116,7 @@ def _sex(patient: Patient, leaf: Field) -> Found:
     shown = recorded if recorded in SEXES else None
     if recorded in leaf.values:
         return Found(YES, "CODE_PRESENT", shown=shown)
-    if recorded not in SEXES or recorded in NOT_KNOWN:  # a word that is none of FHIR's may mean any of them
+    if recorded not in SEXES or recorded == "unknown":  # a word that is none of FHIR's may mean any of them
         silent = recorded is None and leaf.world == "closed"
         return Found(NO if silent else UNKNOWN, "NOT_EQUAL" if silent else "NOT_RECORDED", shown=shown)
     return Found(NO, "NOT_EQUAL", shown=shown)

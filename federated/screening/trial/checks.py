@@ -39,7 +39,10 @@ def check(
     for leaf, table in list(reading.places.values()):
         if isinstance(leaf, model.Leaf):
             _eyes(leaf, table, reading)
-            check_units(leaf, table, reading)
+            if isinstance(leaf, model.Measurement):
+                _measurement(leaf, table, reading)
+            elif isinstance(leaf, model.Observation):
+                _observation(leaf, table, reading)
             _statuses(leaf, table, reading)
     if trial is not None:
         for criterion in trial.criteria:
@@ -86,16 +89,14 @@ def _statuses(leaf: model.Leaf, table: Table, reading: ReaderContext) -> None:
 
 
 def _criterion(criterion: model.Criterion, reading: ReaderContext) -> None:
-    mark = Mark(criterion.at.file, criterion.at.line, criterion.at.column)
     if criterion.side == "exclusion" and isinstance(criterion.where, model.NotOf):
-        at = criterion.where.at
         message = 'an exclusion is written positively ("has had a stroke"); is this "not" meant?'
-        reading.problems.warn(Mark(at.file, at.line, at.column), "TV152", message)
+        reading.problems.warn(_mark(criterion.where), "TV152", message)
     if criterion.near is not None and not any(
         getattr(leaf, "compare", None) for leaf in model.leaves(criterion)
     ):
         message = f'criterion {quoted(criterion.id)} has "near", but compares no number.'
-        reading.problems.warn(mark, "TV154", message)
+        reading.problems.warn(_mark(criterion), "TV154", message)
     for node in model.walk(criterion.where):
         if isinstance(node, model.AllOf):
             _split_range(node, reading)
@@ -104,7 +105,7 @@ def _criterion(criterion: model.Criterion, reading: ReaderContext) -> None:
         _repeated_children(node, reading)
 
 
-def _mark(node: model.Node) -> Mark:
+def _mark(node: model.Node | model.Criterion) -> Mark:
     return Mark(node.at.file, node.at.line, node.at.column)
 
 
@@ -276,14 +277,6 @@ METRICS = {
     "max_drusen_probability": "1",
 }
 _WORDS = {"1": "a number without unit"}
-
-
-def check_units(leaf: model.Leaf, table: Table, reading: ReaderContext) -> None:
-    """Note what is wrong with the unit of one predicate."""
-    if isinstance(leaf, model.Measurement):
-        _measurement(leaf, table, reading)
-    elif isinstance(leaf, model.Observation):
-        _observation(leaf, table, reading)
 
 
 def _kind(unit: str) -> str:
