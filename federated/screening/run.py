@@ -28,7 +28,7 @@ from federated.screening.patients import UNREAD, Progress, ResumeState, Screenin
 from federated.screening.report import decisions_csv, json_documents
 from federated.screening.report.decisions_csv import Contact
 from federated.screening.report.results import Run
-from federated.screening.resume import CHECKPOINT, ScreeningRequest, begin, execution
+from federated.screening.resume import CHECKPOINT, ScreeningJob, ScreeningRequest, begin, execution
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.load import load_trial
 
@@ -181,9 +181,7 @@ async def screen_async(
                 held.callback(start.checkpoint.close, finished=False)
             rows = start.rows
             opened = time.perf_counter()
-            asked = Screening(checked, start.index_date, chosen.on_unknown, version("trialveil"))
-            ongoing = ResumeState(start.checkpoint, chosen.progress)
-            run = await screen_patients(asked, site, rows, ongoing)
+            run = await _screened(site, checked, start, chosen)
             contacts = await _contacts(site, rows, run, chosen) if chosen.with_identifiers else None
             read = time.perf_counter()
             seconds = {"open": opened - began, "read": read - opened}
@@ -215,6 +213,11 @@ def _loaded(path: Path, options: Options) -> Trial:
         raise ConfigurationError("trial file: there is no such file.") from None
     except OSError as error:
         raise ConfigurationError(f"trial file: cannot be read ({type(error).__name__}).") from None
+
+
+async def _screened(site: Site, trial: Trial, start: ScreeningJob, options: Options) -> Run:
+    asked = Screening(trial, start.index_date, options.on_unknown, version("trialveil"))
+    return await screen_patients(asked, site, start.rows, ResumeState(start.checkpoint, options.progress))
 
 
 async def _contacts(site: Site, rows: tuple[Row, ...], run: Run, options: Options) -> dict[int, Contact]:
