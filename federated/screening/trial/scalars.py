@@ -64,6 +64,7 @@ class ReaderContext:
 
 
 Read = Callable[[Yaml, ReaderContext, str], Any]
+Names = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,8 @@ def word(*known: str) -> ScalarKind:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad) or text in known:
             return text
-        listed = ", ".join(known)
-        hint = suggestion(text, known)
-        return reading.bad(node, "TV107", f"{quoted(text)} is not a value of {name}. Known: {listed}.{hint}")
+        told = f"Known: {', '.join(known)}.{suggestion(text, known)}"
+        return reading.bad(node, "TV107", f"{quoted(text)} is not a value of {name}. {told}")
 
     return ScalarKind(read, {"enum": list(known)})
 
@@ -204,10 +204,11 @@ def integer(low: int, high: int) -> ScalarKind:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad):
             return text
-        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-            message = f"{name} is a whole number from {low} to {high}; found {quoted(text)}."
-            return reading.bad(node, "TV141", message)
-        return int(text)
+        if re.fullmatch(r"\d{1,9}", text) and low <= int(text) <= high:
+            return int(text)
+        return reading.bad(
+            node, "TV141", f"{name} is a whole number from {low} to {high}; found {quoted(text)}."
+        )
 
     return ScalarKind(read, {"type": "integer", "minimum": low, "maximum": high})
 
@@ -254,11 +255,8 @@ def _comparison(node: Yaml, reading: ReaderContext, name: str) -> Comparison | _
         return text
     found = _COMPARISON.match(text)
     if found is None:
-        return reading.bad(
-            node,
-            "TV141",
-            f'{name} is a comparison such as ">= 5.7" or {{between: [1, 2]}}; found {quoted(text)}.',
-        )
+        message = f'{name} is a comparison such as ">= 5.7" or {{between: [1, 2]}}; found {quoted(text)}.'
+        return reading.bad(node, "TV141", message)
     value = number(found[2])
     if value is None:
         return _not_a_number(found[2], node, reading, name)
@@ -276,11 +274,9 @@ def _compared(op: str, value: Decimal) -> Comparison:
 def _not_a_number(text: str, node: Yaml, reading: ReaderContext, name: str) -> _Bad:
     head = re.match(r"[+-]?\d+(?:\.\d+)?(?=\s*[^\d.,_:eE])", text)
     if head is not None:
+        unit = quoted(text[head.end() :].strip())
         return reading.bad(
-            node,
-            "TV135",
-            f"{name} holds the number alone; write the unit {quoted(text[head.end() :].strip())} "
-            'under "unit".',
+            node, "TV135", f'{name} holds the number alone; write the unit {unit} under "unit".'
         )
     return reading.bad(node, "TV141", f"{name} compares with {quoted(text)}, which is not a number.")
 
@@ -377,8 +373,8 @@ def _value_set(node: Yaml, reading: ReaderContext, name: str) -> ValueSet | _Bad
         return text
     reading.used.add(("value set", text))
     if text not in reading.sets:
-        hint = suggestion(text, reading.sets)
-        return reading.bad(node, "TV120", f"value set {quoted(text)} is not defined.{hint}")
+        message = f"value set {quoted(text)} is not defined.{suggestion(text, reading.sets)}"
+        return reading.bad(node, "TV120", message)
     return reading.sets[text]
 
 
@@ -389,10 +385,10 @@ def unknown_keys(
     table: Table,
     reading: ReaderContext,
     owner: str,
-    known: Sequence[str],
+    known: Names,
     *,
-    needed: Sequence[str] = (),
-    unlisted: Sequence[str] = (),
+    needed: Names = (),
+    unlisted: Names = (),
 ) -> bool:
     """Complain about keys that are not known, and about ``needed`` ones that are missing.
 
@@ -400,9 +396,8 @@ def unknown_keys(
     """
     unknown = [key for key in table.keys if key not in known and key not in unlisted]
     for key in unknown:
-        listed = ", ".join(known)
-        message = f"{quoted(key)} is not a key of {owner}. Known: {listed}.{suggestion(key, known)}"
-        reading.bad(table.keys[key], "TV103", message)
+        told = f"Known: {', '.join(known)}.{suggestion(key, known)}"
+        reading.bad(table.keys[key], "TV103", f"{quoted(key)} is not a key of {owner}. {told}")
     for key in needed:
         if key not in table.keys:
             reading.bad(table, "TV104", f'{owner} needs "{key}".')
