@@ -382,13 +382,7 @@ VALUE_SET = ScalarKind(_value_set, {"type": "string", "description": "name of a 
 
 
 def unknown_keys(
-    table: Table,
-    reading: ReaderContext,
-    owner: str,
-    known: Names,
-    *,
-    needed: Names = (),
-    unlisted: Names = (),
+    table: Table, reading: ReaderContext, of: str, known: Names, *, needed: Names = (), unlisted: Names = ()
 ) -> bool:
     """Complain about keys that are not known, and about ``needed`` ones that are missing.
 
@@ -397,8 +391,8 @@ def unknown_keys(
     unknown = [key for key in table.keys if key not in known and key not in unlisted]
     for key in unknown:
         told = f"Known: {', '.join(known)}.{suggestion(key, known)}"
-        reading.bad(table.keys[key], "TV103", f"{quoted(key)} is not a key of {owner}. {told}")
+        reading.bad(table.keys[key], "TV103", f"{quoted(key)} is not a key of {of}. {told}")
     for key in needed:
         if key not in table.keys:
-            reading.bad(table, "TV104", f'{owner} needs "{key}".')
+            reading.bad(table, "TV104", f'{of} needs "{key}".')
     return bool(unknown)
