@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -24,10 +24,10 @@ from federated.counts.cells import (
 )
 from federated.counts.differencing import Counted, shortened
 from federated.counts.summed_counts import Released, SummedCounts, released
-from federated.screening.decide.evidence import Decision, Outcome
+from federated.screening.decide.evidence import Outcome
 from federated.screening.report.document_models import Closed, Count
 from federated.screening.report.funnel import mask_table
-from federated.screening.report.results import Run, own_eyes
+from federated.screening.report.results import Run, units_by_ref
 from federated.screening.trial.criteria import Trial
 from federated.screening.trial.lock import digest
 
@@ -64,7 +64,7 @@ def counts_of(run: Run, trial: Trial, smallest: int) -> PodCounts:
     Raises:
         InvalidArgument: fewer than ``smallest`` patients were evaluated.
     """
-    counted = list(_units(run))
+    counted = list(units_by_ref(run))
     most = max(Counter(ref for ref, _ in counted).values(), default=1)
     cohort = hashlib.sha256("\n".join(sorted(patient.ref for patient in run.patients)).encode()).hexdigest()
     cells = cells_of(trial)
@@ -76,14 +76,6 @@ def counts_of(run: Run, trial: Trial, smallest: int) -> PodCounts:
     members = _members(counted, trial, cells, vector)
     shown = {name: number for name, number in vector.named().items() if name in members}
     return PodCounts(vector, Counted(run.trial.plan_digest, cohort, shown, members, most))
-
-
-def _units(run: Run) -> Iterator[tuple[str, Outcome]]:
-    """What is counted, with the pseudonym of the patient behind it; see `results.units`."""
-    for patient in run.patients:
-        if patient.outcome is not None and patient.decision is not Decision.NOT_EVALUATED:
-            eyes = [outcome for _, outcome in own_eyes(run, patient.outcome)]
-            yield from ((patient.ref, outcome) for outcome in eyes or [patient.outcome])
 
 
 def _members(

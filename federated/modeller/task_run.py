@@ -30,7 +30,7 @@ from federated.rounds.coordinator import Coordinator, OnProgress
 from federated.rounds.journal import Journal, open_existing
 from federated.screening.report import files
 from federated.screening.report.document_models import Closed
-from federated.screening.report.errors import OutputError
+from federated.screening.report.files import OutputError
 from federated.task.signatures import sign_task
 from federated.task.spec import TaskSpec, moment, read_task_spec
 from secure_agg import Signer

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from federated.reports import federation_charts
 from federated.reports.federation import Federation
-from federated.reports.templates_over_sites import environment
+from federated.reports.templates_over_sites import rendered
 from federated.screening.report import files, json_documents, patient_list, wording
 from federated.screening.report.funnel import Funnel, merged
-from federated.screening.report.html import asset, content_policy
 from federated.screening.report.results import Run
 from federated.screening.report.wording import Mark
 
@@ -43,25 +42,19 @@ def page(runs: Sequence[Run], reports: Mapping[str, str], federation: Federation
     sites = sorted((_column(run, reports) for run in runs), key=lambda site: (site.name, site.href))
     shared = federation or Federation()
     model, server = shared.discrimination, shared.server
-    return (
-        environment()
-        .get_template("overview.html.j2")
-        .render(
-            trial=runs[0].trial,
-            version=runs[0].tool_version,
-            dates=sorted({run.index_date for run in runs}),
-            names={head.id: patient_list.named(head) for head in runs[0].criteria},
-            sites=sites,
-            total=_total(runs, sites),
-            digests=len({run.trial.plan_digest for run in runs}),
-            style=asset("report.css"),
-            policy=content_policy(""),
-            shared=shared,
-            decisions=[(decision.value, mark) for decision, mark in wording.DECISIONS.items()],
-            rounds=federation_charts.rounds(model) if model else None,
-            finals=federation_charts.finals(model) if model else None,
-            seen=federation_charts.seen(server) if server else None,
-        )
+    return rendered(
+        "overview.html.j2",
+        trial=runs[0].trial,
+        version=runs[0].tool_version,
+        dates=sorted({run.index_date for run in runs}),
+        names={head.id: patient_list.named(head) for head in runs[0].criteria},
+        sites=sites,
+        total=_total(runs, sites),
+        digests=len({run.trial.plan_digest for run in runs}),
+        shared=shared,
+        rounds=federation_charts.rounds(model) if model else None,
+        finals=federation_charts.finals(model) if model else None,
+        seen=federation_charts.seen(server) if server else None,
     )
 
 

@@ -8,9 +8,7 @@ from math import floor, isfinite, log10
 
 from federated.reports.federation import Estimate, FunnelSum
 from federated.reports.plots import Axis, points, reach
-from federated.reports.templates_over_sites import environment
-from federated.screening.report import wording
-from federated.screening.report.html import asset, content_policy
+from federated.reports.templates_over_sites import rendered
 from federated.task.spec import TaskSpec
 
 SMALLEST = 1e-6
@@ -104,7 +102,7 @@ def counts_page(head: TaskHead, funnel: FunnelSum) -> str:
         head: of the task.
         funnel: after every rule that it must pass.
     """
-    return _page(head, reason="done", funnel=funnel, rounds=(), charts=(), best=None)
+    return rendered("task.html.j2", task=head, reason="done", funnel=funnel, rounds=(), charts=(), best=None)
 
 
 def rounds_page(
@@ -120,7 +118,9 @@ def rounds_page(
     """
     names = list(rounds[-1].metrics) if rounds else []
     charts = tuple(chart for name in names if (chart := metric_chart(name, rounds)) is not None)
-    return _page(head, reason=reason, funnel=None, rounds=rounds, charts=charts, best=best)
+    return rendered(
+        "task.html.j2", task=head, reason=reason, funnel=None, rounds=rounds, charts=charts, best=best
+    )
 
 
 def metric_chart(name: str, rounds: Sequence[TrainedRound]) -> MetricChart | None:
@@ -140,17 +140,3 @@ def metric_chart(name: str, rounds: Sequence[TrainedRound]) -> MetricChart | Non
         f"smallest {min(values):.4g}, largest {max(values):.4g}."
     )
     return MetricChart(name, x, y, points(dots), dots if count <= DOTS else (), said)
-
-
-def _page(head: TaskHead, **parts: object) -> str:
-    return (
-        environment()
-        .get_template("task.html.j2")
-        .render(
-            task=head,
-            style=asset("report.css"),
-            policy=content_policy(""),
-            decisions=[(decision.value, mark) for decision, mark in wording.DECISIONS.items()],
-            **parts,
-        )
-    )

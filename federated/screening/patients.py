@@ -199,11 +199,10 @@ async def screen_rows(
         nonlocal done
         kept = [StoredResult(_result(reading, decider, site), work_of(reading)) for reading in readings]
         if checkpoint is not None:
-            keys = [_row_key(site.key, reading.row) for reading in readings]
             checkpoint.add(
                 [
-                    Done(reading.row.number, key, one, reading.again)
-                    for reading, key, one in zip(readings, keys, kept, strict=True)
+                    Done(reading.row.number, _row_key(site.key, reading.row), one, reading.again)
+                    for reading, one in zip(readings, kept, strict=True)
                 ]
             )
         done += len(kept)

@@ -216,14 +216,8 @@ def _loaded(path: Path, options: Options) -> Trial:
 
 
 async def _screened(site: Site, trial: Trial, start: ScreeningJob, options: Options) -> Run:
-    asked = Screening(
-        trial=trial,
-        index_date=start.index_date,
-        on_unknown=options.on_unknown,
-        tool_version=version("trialveil"),
-    )
-    ongoing = ResumeState(start.checkpoint, options.progress)
-    return await screen_patients(asked, site, start.rows, ongoing)
+    asked = Screening(trial, start.index_date, options.on_unknown, version("trialveil"))
+    return await screen_patients(asked, site, start.rows, ResumeState(start.checkpoint, options.progress))
 
 
 async def _contacts(site: Site, rows: tuple[Row, ...], run: Run, options: Options) -> dict[int, Contact]:

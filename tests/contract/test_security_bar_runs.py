@@ -15,7 +15,7 @@ import pytest
 from ehr.site import ClockAndWire
 from ehr.transport.client import Limits
 from federated.screening.report import write
-from federated.screening.report.errors import OutputError
+from federated.screening.report.files import OutputError
 from federated.screening.report.results import MatchState
 from federated.screening.run import CHECKPOINT, Decisions, Options, screen, screen_async
 from tests.contract.wire import Wire, page, said, wired

@@ -28,7 +28,7 @@ from federated import screen
 from federated.cli.exit_codes import ExitCode
 from federated.cli.frame import run
 from federated.screening import run as local
-from federated.screening.report.errors import OutputError
+from federated.screening.report.files import OutputError
 from tests.end_to_end.clinics import TRIAL, Pod, clinic_ehr, make_pod, patients, ring_in, truth
 from tests.repository.sources import ROOT
 

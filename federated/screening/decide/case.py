@@ -8,17 +8,18 @@ performed, family history, another patient's, older versions and repeats of one 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ehr.records.codes import Code, code_of
+from ehr.records.codes import Code
 from ehr.records.elements import CodeableConcept, Coding
 from ehr.records.fetched import Kind, State
 from ehr.records.patient import Condition, PatientRecord
 from federated.screening.decide.laterality import Eye
+from federated.screening.decide.quantities import CodeOf
 from federated.screening.decide.times import Clock
 from federated.screening.plan.nodes import CodeSet
 
@@ -74,10 +75,10 @@ class Case:
 class Shelf:
     """The code sets that a plan asks of one kind, and which codings belong to them."""
 
-    def __init__(self, extra: Mapping[str, str]) -> None:
+    def __init__(self, code_of: CodeOf) -> None:
         self.sets: list[CodeSet | None] = []
         self._places: dict[tuple[str, tuple[str, ...]] | None, int] = {}
-        self._extra = extra
+        self._code_of = code_of
         self._memo: dict[tuple[str | None, str | None], Known] = {}
         self._hints: list[tuple[int, frozenset[str], re.Pattern[str]]] = []
 
@@ -136,12 +137,8 @@ class Shelf:
                     )
                     yield from ((place, CodedRecord(own, coding, code)) for place in places)
 
-    def code(self, coding: Coding) -> Code | None:
-        """A coding as it is compared."""
-        return code_of(coding.system, coding.code, self._extra)
-
     def _learn(self, coding: Coding) -> Known:
-        code = self.code(coding)
+        code = self._code_of(coding)
         places = (
             () if code is None else tuple(n for n, known in enumerate(self.sets) if known and known.has(code))
         )
@@ -160,7 +157,7 @@ class Shelf:
         for place, systems, pattern in self._hints:
             if place in found:
                 continue
-            codes = [self.code(coding) for concept in concepts for coding in concept.coding]
+            codes = [self._code_of(coding) for concept in concepts for coding in concept.coding]
             if any(code is not None and code.system in systems for code in codes):
                 continue
             if any(pattern.search(text) for text in _texts(concepts)):
@@ -260,9 +257,9 @@ def _version(record: Any) -> tuple[int, str, str, bytes]:
 Sorter = Callable[[Case], list[CodedRecord]]
 
 
-def sorter(shelves: dict[Kind, Shelf], kind: Kind, codes: CodeSet | None, extra: Mapping[str, str]) -> Sorter:
+def sorter(shelves: dict[Kind, Shelf], kind: Kind, codes: CodeSet | None, code_of: CodeOf) -> Sorter:
     """How a leaf gets its entries; the kind is sorted once per patient, when the first leaf asks."""
-    shelf = shelves.setdefault(kind, Shelf(extra))
+    shelf = shelves.setdefault(kind, Shelf(code_of))
     place = shelf.place(codes)
 
     def entries(case: Case) -> list[CodedRecord]:

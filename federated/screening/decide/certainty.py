@@ -13,11 +13,13 @@ from ehr.dates import DAY_S, Interval
 from ehr.records.codes import Code
 from ehr.records.fetched import Kind, State
 from federated.screening.decide.case import Case, CodedRecord, counts, distinct
-from federated.screening.decide.record_checks import ACTIVE, CodeOf, checks, laterality
+from federated.screening.decide.quantities import CodeOf
+from federated.screening.decide.record_checks import ACTIVE, checks
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import READERS, covered, inside, overlaps
 from federated.screening.decide.times import end as end_of
 from federated.screening.decide.times import start as start_of
+from federated.screening.plan.leaves import NEVER
 from federated.screening.plan.nodes import BEGINNING, END, Select, Span, TimeRule
 
 PRIORITY = (
@@ -50,7 +52,6 @@ NONE_OF_A_KIND = frozenset(
 )
 """The same of drugs, surroundings, food: no allergies either, and no statement about all."""
 
-NOTHING = frozenset({"refuted", "entered-in-error"})
 OVER = frozenset({"inactive", "resolved"})
 
 
@@ -223,7 +224,7 @@ def no_known(select: Select, code_of: CodeOf) -> Callable[[Case], bool]:
             return False
         found = False
         for record in distinct(fetched.items):
-            if not counts(record, case.record.ref.ids) or record.verification in NOTHING:
+            if not counts(record, case.record.ref.ids) or record.verification in NEVER:
                 continue
             codes = {code_of(coding) for concept in record.concepts for coding in concept.coding}
             if not codes.isdisjoint(NO_KNOWN_ALLERGY):
@@ -233,18 +234,3 @@ def no_known(select: Select, code_of: CodeOf) -> Callable[[Case], bool]:
         return found
 
     return stated
-
-
-__all__ = [
-    "SOURCE",
-    "CodeOf",
-    "Gathered",
-    "Grade",
-    "Grader",
-    "TimeRule",
-    "before_care",
-    "first_reason",
-    "laterality",
-    "no_known",
-    "silence",
-]

@@ -17,7 +17,7 @@ from ehr.records.elements import Coding
 from ehr.records.fetched import Kind
 from ehr.records.patient import PatientRecord
 from federated.screening.decide import exists, fields, measurements
-from federated.screening.decide.case import Case, Shelf, counts, distinct
+from federated.screening.decide.case import Case, counts, distinct
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Outcome, Verdict
 from federated.screening.decide.evidence_text import EvidenceMaker, evidence_maker
 from federated.screening.decide.finding import Found, Run, Tools
@@ -26,25 +26,7 @@ from federated.screening.decide.missing_data import look_up_next
 from federated.screening.decide.three_values import NO, UNKNOWN, YES, applied, at_least, every, negated
 from federated.screening.decide.times import Clock, clock_of
 from federated.screening.decide.times import start as start_of
-from federated.screening.plan.nodes import (
-    Age,
-    All,
-    Any,
-    AtLeast,
-    Count,
-    Each,
-    Every,
-    Exists,
-    Extreme,
-    Field,
-    Latest,
-    Mean,
-    Not,
-    PlanLeaf,
-    PlanNode,
-    Rule,
-    Unread,
-)
+from federated.screening.plan import nodes
 from federated.screening.plan.trial_plan import Plan
 
 Truth = Callable[[Case], int]
@@ -66,7 +48,7 @@ class CompiledLeaf:
 class CompiledRule:
     """A compiled criterion."""
 
-    rule: Rule
+    rule: nodes.Rule
     where: Truth
     applies: Truth | None
     leaves: tuple[CompiledLeaf, ...]
@@ -79,13 +61,13 @@ class Compiler:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.places = 0
-        self.tools = Tools({}, plan.code_systems, self.code_of)
+        self.tools = Tools({}, self.code_of)
 
     def code_of(self, coding: Coding) -> Code | None:
         """A coding as it is compared at this site."""
         return code_of(coding.system, coding.code, self.plan.code_systems)
 
-    def rule(self, rule: Rule) -> CompiledRule:
+    def rule(self, rule: nodes.Rule) -> CompiledRule:
         """A criterion."""
         leaves: list[CompiledLeaf] = []
         applies_leaves: list[CompiledLeaf] = []
@@ -95,16 +77,18 @@ class Compiler:
         where = self.node(rule.where, rule.id, rule.side != "exclusion", leaves)
         return CompiledRule(rule, where, applies, tuple(leaves), tuple(applies_leaves))
 
-    def node(self, node: PlanNode, criterion: str, speaks_for: bool, leaves: list[CompiledLeaf]) -> Truth:
+    def node(
+        self, node: nodes.PlanNode, criterion: str, speaks_for: bool, leaves: list[CompiledLeaf]
+    ) -> Truth:
         """A node; its leaves are added to ``leaves`` in tree order."""
-        if isinstance(node, Not):
+        if isinstance(node, nodes.Not):
             inner = self.node(node.of, criterion, not speaks_for, leaves)
             return lambda case: YES - inner(case)
-        if isinstance(node, All | Any | AtLeast):
+        if isinstance(node, nodes.All | nodes.Any | nodes.AtLeast):
             parts = [self.node(child, criterion, speaks_for, leaves) for child in node.of]
-            if isinstance(node, All):
+            if isinstance(node, nodes.All):
                 return lambda case: min([part(case) for part in parts])
-            if isinstance(node, Any):
+            if isinstance(node, nodes.Any):
                 return lambda case: max([part(case) for part in parts])
             return _at_least(node.n, parts)
         place = self.places
@@ -131,28 +115,28 @@ def _remembered(run: Run, place: int) -> Truth:
     return truth
 
 
-def compile_leaf(leaf: PlanLeaf, tools: Tools) -> Run:
+def compile_leaf(leaf: nodes.PlanLeaf, tools: Tools) -> Run:
     """The closure of one leaf."""
     match leaf:
-        case Exists():
+        case nodes.Exists():
             return exists.exists(leaf, tools)
-        case Count():
+        case nodes.Count():
             return exists.count(leaf, tools)
-        case Every():
+        case nodes.Every():
             return exists.each_period(leaf, tools)
-        case Latest():
+        case nodes.Latest():
             return measurements.latest(leaf, tools)
-        case Each():
+        case nodes.Each():
             return measurements.each(leaf, tools)
-        case Extreme():
+        case nodes.Extreme():
             return measurements.extreme(leaf, tools)
-        case Mean():
+        case nodes.Mean():
             return measurements.mean(leaf, tools)
-        case Age():
+        case nodes.Age():
             return fields.age(leaf)
-        case Field():
+        case nodes.Field():
             return fields.field(leaf, tools.code_of)
-        case Unread():
+        case nodes.Unread():
             return fields.unread(leaf)
         case _:
             assert_never(leaf)
@@ -170,7 +154,6 @@ class Evaluator:
         self.interval = clock_of(plan.zone)
         self.by_eye = plan.grain == "eye" or any(rule.same_eye for rule in plan.rules)
         self.quiet_since = _contact_limit(plan)
-        self._scratch: dict[Kind, Shelf] = compiler.tools.shelves
 
     def case(self, record: PatientRecord) -> Case:
         """A patient, ready."""

@@ -20,24 +20,14 @@ from ehr.dates import day_of
 from ehr.records.elements import RecordedTime
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case
-from federated.screening.decide.certainty import CodeOf, Grade, laterality
+from federated.screening.decide.certainty import Grade
 from federated.screening.decide.evidence import Considered, Evidence, Fact, RecordUsed, Verdict
 from federated.screening.decide.finding import Found
+from federated.screening.decide.quantities import CodeOf
+from federated.screening.decide.record_checks import laterality
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
-from federated.screening.decide.times import RAW
-from federated.screening.plan.nodes import (
-    BEGINNING,
-    END,
-    Age,
-    Count,
-    Each,
-    Every,
-    Field,
-    Latest,
-    PlanLeaf,
-    Select,
-    Unread,
-)
+from federated.screening.decide.times import recorded_time
+from federated.screening.plan import nodes
 from federated.screening.plan.trial_plan import Plan
 
 SHOWN = 5
@@ -49,15 +39,15 @@ RESULTS = frozenset({"Latest", "Each", "Extreme", "Mean"})
 EvidenceMaker = Callable[[Found, Verdict, Case], Evidence]
 
 
-def evidence_maker(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> EvidenceMaker:
+def evidence_maker(leaf: nodes.PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) -> EvidenceMaker:
     """What makes the evidence of one leaf's findings; what does not depend on the patient is computed here."""
-    select: Select | None = getattr(leaf, "select", None)
+    select: nodes.Select | None = getattr(leaf, "select", None)
     threshold = asked_text(leaf)
     window = None if select is None else window_days(select)
     unit = unit_of(leaf)
     label = label_of(leaf)
     bound = threshold or ""
-    if not (isinstance(leaf, Field) and leaf.asked is None):  # whose texts are repeated as they are
+    if not (isinstance(leaf, nodes.Field) and leaf.asked is None):  # whose texts are repeated as they are
         bound = asked(bound)
 
     def evidence(found: Found, verdict: Verdict, case: Case) -> Evidence:
@@ -67,7 +57,9 @@ def evidence_maker(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) 
         judged = found.judged
         text = found.shown if judged is None else judged.shown
         source = Kind.PATIENT if select is None else select.kind
-        shows_source = not isinstance(leaf, Unread) and not (isinstance(leaf, Field) and leaf.of == "column")
+        shows_source = not isinstance(leaf, nodes.Unread) and not (
+            isinstance(leaf, nodes.Field) and leaf.of == "column"
+        )
         return Evidence(
             criterion=criterion,
             path=leaf.path,
@@ -94,54 +86,54 @@ def evidence_maker(leaf: PlanLeaf, criterion: str, plan: Plan, code_of: CodeOf) 
     return evidence
 
 
-def label_of(leaf: PlanLeaf) -> str:
+def label_of(leaf: nodes.PlanLeaf) -> str:
     """What a leaf is about, for people."""
-    if isinstance(leaf, Unread):
+    if isinstance(leaf, nodes.Unread):
         return leaf.label
-    if isinstance(leaf, Age):
+    if isinstance(leaf, nodes.Age):
         return "age"
-    if isinstance(leaf, Field):
+    if isinstance(leaf, nodes.Field):
         return leaf.name if leaf.of == "column" else leaf.of
     codes = leaf.select.codes
     return leaf.select.kind.value if codes is None else codes.label
 
 
-def asked_text(leaf: PlanLeaf) -> str | None:
+def asked_text(leaf: nodes.PlanLeaf) -> str | None:
     """What is asked, for people; None where presence is."""
-    if isinstance(leaf, Age | Field):
+    if isinstance(leaf, nodes.Age | nodes.Field):
         return leaf.text
-    if isinstance(leaf, Count):
+    if isinstance(leaf, nodes.Count):
         return f"{leaf.op} {leaf.n}"
-    if isinstance(leaf, Every):
+    if isinstance(leaf, nodes.Every):
         return f">= {leaf.times} in each of {len(leaf.spans)} periods"
     asked = getattr(leaf, "asked", None)
     return None if asked is None else str(asked.text)
 
 
-def unit_of(leaf: PlanLeaf) -> str | None:
+def unit_of(leaf: nodes.PlanLeaf) -> str | None:
     """Unit of the evidence's numbers."""
-    if isinstance(leaf, Age):
+    if isinstance(leaf, nodes.Age):
         return leaf.unit
     asked = getattr(leaf, "asked", None)
     return None if asked is None else asked.unit
 
 
-def window_days(select: Select) -> tuple[str, str] | None:
+def window_days(select: nodes.Select) -> tuple[str, str] | None:
     """First and last day of the window; empty text for an open end, or one that is counted from birth."""
     span = select.span
     if not span.asked:
         return None
-    first = "" if span.lo == BEGINNING or span.lo_birth else day_of(span.lo).isoformat()
-    last = "" if span.hi == END or span.hi_birth else day_of(span.hi).isoformat()
+    first = "" if span.lo == nodes.BEGINNING or span.lo_birth else day_of(span.lo).isoformat()
+    last = "" if span.hi == nodes.END or span.hi_birth else day_of(span.hi).isoformat()
     return first, last
 
 
-def _world(leaf: PlanLeaf) -> str | None:
-    if isinstance(leaf, Unread):
+def _world(leaf: nodes.PlanLeaf) -> str | None:
+    if isinstance(leaf, nodes.Unread):
         return None
-    if isinstance(leaf, Age):
+    if isinstance(leaf, nodes.Age):
         return "open"
-    return leaf.world if isinstance(leaf, Field) else leaf.select.world
+    return leaf.world if isinstance(leaf, nodes.Field) else leaf.select.world
 
 
 def _considered(found: Found) -> Considered:
@@ -157,7 +149,7 @@ def _considered(found: Found) -> Considered:
     )
 
 
-def _notes(select: Select | None, case: Case, plan: Plan) -> tuple[str, ...]:
+def _notes(select: nodes.Select | None, case: Case, plan: Plan) -> tuple[str, ...]:
     """``AS_OF_FETCH`` where a clinical status was read after the index date."""
     if select is None or not any(rule.of == "clinical" and rule.yes is not None for rule in select.statuses):
         return ()
@@ -167,7 +159,9 @@ def _notes(select: Select | None, case: Case, plan: Plan) -> tuple[str, ...]:
     return ("AS_OF_FETCH",) if fetched.fetched_at.astimezone(plan.zone).date() > plan.index_date else ()
 
 
-def _records(used: list[Grade], select: Select | None, key: bytes, code_of: CodeOf) -> tuple[RecordUsed, ...]:
+def _records(
+    used: list[Grade], select: nodes.Select | None, key: bytes, code_of: CodeOf
+) -> tuple[RecordUsed, ...]:
     if select is None or not used:
         return ()
     made = [_record(grade, select, key, code_of) for grade in used]
@@ -180,9 +174,9 @@ def _order(record: RecordUsed) -> tuple[Any, ...]:
     return (record.match != "definite", newest_first, record.kind, record.ref)
 
 
-def _record(grade: Grade, select: Select, key: bytes, code_of: CodeOf) -> RecordUsed:
+def _record(grade: Grade, select: nodes.Select, key: bytes, code_of: CodeOf) -> RecordUsed:
     record, code = grade.entry.record, grade.entry.code
-    when: RecordedTime | None = RAW[select.times[0].of](record)
+    when: RecordedTime | None = recorded_time(select.times[0].of, record)
     at = None if when is None else when.at or when.start or when.end
     at = None if grade.time is None else at
     status = record.clinical if hasattr(record, "clinical") else record.status
@@ -202,7 +196,7 @@ def _record(grade: Grade, select: Select, key: bytes, code_of: CodeOf) -> Record
 
 
 def _sentence(
-    leaf: PlanLeaf,
+    leaf: nodes.PlanLeaf,
     found: Found,
     words: tuple[str, str],
     window: tuple[str, str] | None,
@@ -227,21 +221,21 @@ def _sentence(
     )
 
 
-def _template(leaf: PlanLeaf, found: Found) -> tuple[str, str]:
+def _template(leaf: nodes.PlanLeaf, found: Found) -> tuple[str, str]:
     name = type(leaf).__name__
     if found.truth == UNKNOWN:
         missing_test = found.reason == "NOT_RECORDED" and name in RESULTS
         return "unknown", "NO_TEST" if missing_test else found.reason
     if found.reason in ("CODE_ABSENT", "DATE_OUTSIDE"):
         return "absent", found.reason
-    if isinstance(leaf, Field):
+    if isinstance(leaf, nodes.Field):
         return "found", leaf.of
-    if isinstance(leaf, Latest) and leaf.earliest:
+    if isinstance(leaf, nodes.Latest) and leaf.earliest:
         return "found", "Earliest"
-    return "found", "All" if isinstance(leaf, Each) and leaf.all else name
+    return "found", "All" if isinstance(leaf, nodes.Each) and leaf.all else name
 
 
-def _value(found: Found, leaf: PlanLeaf) -> str:
+def _value(found: Found, leaf: nodes.PlanLeaf) -> str:
     judged = found.judged
     if judged is None:
         return found.shown or stretch(found.low, found.high)

@@ -13,16 +13,15 @@ from ehr.records.elements import Quantity
 from ehr.records.fetched import Kind
 from ehr.records.people import Patient
 from federated.screening.decide.case import Case
-from federated.screening.decide.certainty import SOURCE, CodeOf
+from federated.screening.decide.certainty import SOURCE
 from federated.screening.decide.finding import Found, Run
-from federated.screening.decide.quantities import judge
+from federated.screening.decide.quantities import CodeOf, judge
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import inside
 from federated.screening.plan.nodes import Age, Field, Unread
 
 NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?\Z")
 SEXES = frozenset({"female", "male", "other", "unknown"})
-NOT_KNOWN = frozenset({"unknown"})
 EMPTY = frozenset(
     {"unknown", "unk", "not known", "na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
 )
@@ -117,7 +116,7 @@ def _sex(patient: Patient, leaf: Field) -> Found:
     shown = recorded if recorded in SEXES else None
     if recorded in leaf.values:
         return Found(YES, "CODE_PRESENT", shown=shown)
-    if recorded not in SEXES or recorded in NOT_KNOWN:  # a word that is none of FHIR's may mean any of them
+    if recorded not in SEXES or recorded == "unknown":  # a word that is none of FHIR's may mean any of them
         silent = recorded is None and leaf.world == "closed"
         return Found(NO if silent else UNKNOWN, "NOT_EQUAL" if silent else "NOT_RECORDED", shown=shown)
     return Found(NO, "NOT_EQUAL", shown=shown)

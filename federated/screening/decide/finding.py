@@ -5,13 +5,13 @@ Truth and evidence come from one object, so that a report can never tell another
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case, Shelf, Sorter, sorter
-from federated.screening.decide.certainty import CodeOf, Gathered, Grade, Grader, no_known, silence
-from federated.screening.decide.quantities import Judged
+from federated.screening.decide.certainty import Gathered, Grade, Grader, no_known, silence
+from federated.screening.decide.quantities import CodeOf, Judged
 from federated.screening.plan.nodes import Select, Span
 
 Run = Callable[[Case], "Found"]
@@ -48,7 +48,6 @@ class Tools:
     """What compiling a leaf needs of its plan."""
 
     shelves: dict[Kind, Shelf]
-    extra: Mapping[str, str]
     code_of: CodeOf
 
 
@@ -56,7 +55,7 @@ class Gatherer:
     """The records of a selection, graded, and what finding none of them means."""
 
     def __init__(self, select: Select, tools: Tools, span: Span | None = None) -> None:
-        self._entries: Sorter = sorter(tools.shelves, select.kind, select.codes, tools.extra)
+        self._entries: Sorter = sorter(tools.shelves, select.kind, select.codes, tools.code_of)
         self._grader = Grader(select, tools.code_of)
         self.why_silent = silence(select, span or select.span, no_known(select, tools.code_of))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ehr.dates import DAY_S, Interval
 from federated.screening.decide.case import Case
-from federated.screening.decide.certainty import SOURCE, Gathered, Grade, before_care, first_reason
+from federated.screening.decide.certainty import SOURCE, Gathered, Grade, before_care, first_reason, same_day
 from federated.screening.decide.exists import identity
 from federated.screening.decide.finding import Found, Gatherer, Run, Tools
 from federated.screening.decide.quantities import Judged, NumberRange, compared, judge
@@ -136,7 +136,7 @@ def _of_the_day(values: list[Read], leaf: Latest) -> list[Read]:
     """The lowest (highest) of sure numbers on one day, where the author asks for it; else all of them."""
     if leaf.same_day == "time" or len(values) < 2:
         return values
-    days = {_single_day(value.grade) for value in values}
+    days = {same_day(value.grade.time) for value in values}
     plain = all(
         value.grade.sure == YES and value.judged.low == value.judged.high is not None for value in values
     )
@@ -144,12 +144,6 @@ def _of_the_day(values: list[Read], leaf: Latest) -> list[Read]:
         return values
     pick = min if leaf.same_day == "lowest" else max
     return [pick(values, key=lambda value: (value.judged.low or 0.0, value.judged.original or ""))]
-
-
-def _single_day(grade: Grade) -> int | None:
-    if grade.time is None or grade.time.lo // DAY_S != grade.time.hi // DAY_S:
-        return None
-    return grade.time.lo // DAY_S
 
 
 def _common(values: list[Read], gathered: Gathered, asked: Asked) -> Found:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ehr.records.codes import Code
-from ehr.records.elements import CodeableConcept, Coding
+from ehr.records.elements import CodeableConcept
 from ehr.records.fetched import Kind
 from federated.screening.decide.case import Case, CodedRecord
 from federated.screening.decide.laterality import (
@@ -25,12 +25,13 @@ from federated.screening.decide.laterality import (
     of_sites,
     other,
 )
+from federated.screening.decide.quantities import CodeOf
 from federated.screening.decide.three_values import NO, UNKNOWN, YES
 from federated.screening.decide.times import end as end_of
 from federated.screening.plan.nodes import CodeSet, Select, StatusRule
+from federated.screening.trial import predicates
 
 ACTIVE = frozenset({"active", "recurrence", "relapse"})
-CodeOf = Callable[[Coding], Code | None]
 Check = Callable[[CodedRecord, Case], int]
 
 
@@ -226,14 +227,9 @@ def _eye(wanted: str, code_of: CodeOf) -> Check:
     return check
 
 
-CLINICAL: Final = frozenset({"active", "recurrence", "relapse", "inactive", "remission", "resolved"})
-VERIFICATION: Final = frozenset(
-    {"unconfirmed", "provisional", "differential", "presumed", "confirmed", "refuted", "entered-in-error"}
-)
-INTENTS: Final = frozenset(
-    {"proposal", "plan", "directive", "order", "original-order", "reflex-order", "filler-order", "instance-order",
-     "option"}
-)  # fmt: skip
+CLINICAL: Final = frozenset(predicates.CLINICAL)
+VERIFICATION: Final = frozenset({*predicates.VERIFICATION, "refuted", "entered-in-error"})
+INTENTS: Final = frozenset(predicates.INTENTS)
 CLASSES: Final = frozenset(
     {"AMB", "EMER", "FLD", "HH", "IMP", "ACUTE", "NONAC", "OBSENC", "PRENC", "SS", "VR"}
 )
@@ -248,23 +244,12 @@ BROADER: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """Words that are kinds of others: asked for the broader word alone, nobody can tell whether they were meant too."""
 
-_EVENT = {"preparation", "in-progress", "not-done", "on-hold", "stopped", "completed"}
-_REQUEST = {"draft", "active", "on-hold", "revoked", "completed"}
-_DRUG = {"active", "on-hold", "cancelled", "completed", "stopped", "draft", "intended", "not-taken"}
-_WORDS: Mapping[Kind, set[str]] = {
-    Kind.PROCEDURE: _EVENT,
-    Kind.IMMUNIZATION: {"completed", "not-done"},
-    Kind.MEDICATION: _DRUG,
-    Kind.ORDER: _REQUEST,
-    Kind.OBSERVATION: {"registered", "preliminary", "final", "amended", "corrected", "cancelled"},
-    Kind.ENCOUNTER: {"planned", "arrived", "triaged", "in-progress", "onleave", "finished", "cancelled"},
-    Kind.APPOINTMENT: {
-        "proposed", "pending", "booked", "arrived", "fulfilled", "cancelled", "noshow", "checked-in", "waitlist",
-    },
-    Kind.DOCUMENT: {"current", "superseded"},
-}  # fmt: skip
-STATUSES: Mapping[Kind, frozenset[str]] = MappingProxyType(
-    {kind: frozenset(words | {"entered-in-error"}) for kind, words in _WORDS.items()}
+# "unknown" is FHIR's word for a status that nobody knows: it says nothing.
+STATUSES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        kind: frozenset({*words, "entered-in-error"} - {"unknown"})
+        for kind, words in predicates.STATUSES.items()
+    }
 )
 CATEGORIES: Mapping[Kind, frozenset[str]] = MappingProxyType(
     {

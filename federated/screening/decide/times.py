@@ -120,10 +120,6 @@ def _starts(record: Any, clock: Clock) -> Interval | None:
     return first or start(record.when, clock)
 
 
-def _all_of_it(record: Any, clock: Clock) -> Interval | None:
-    return whole(record.when, clock)
-
-
 READERS: Mapping[str, Callable[[Any, Clock], Interval | None]] = MappingProxyType(
     {
         "known": _known,
@@ -136,27 +132,18 @@ READERS: Mapping[str, Callable[[Any, Clock], Interval | None]] = MappingProxyTyp
         "occurred": lambda record, clock: whole(record.occurred, clock),
         "when": _starts,
         "start": _starts,
-        "whole": _all_of_it,
+        "whole": lambda record, clock: whole(record.when, clock),
     }
 )
 """Which time of a record a rule is about, by the name in `nodes.TimeRule`."""
 
-RAW: Mapping[str, Callable[[Any], RecordedTime | None]] = MappingProxyType(
-    {
-        "known": lambda record: record.onset or record.recorded,
-        "onset": lambda record: record.onset,
-        "recorded": lambda record: record.recorded,
-        "active": lambda record: record.onset,
-        "performed": lambda record: record.performed,
-        "authored": lambda record: record.authored,
-        "effective": lambda record: record.effective,
-        "occurred": lambda record: record.occurred,
-        "when": lambda record: record.when,
-        "start": lambda record: record.when,
-        "whole": lambda record: record.when,
-    }
-)
-"""The same time as it was recorded, for evidence."""
+_RECORDED_AS = MappingProxyType({"active": "onset", "start": "when", "whole": "when"})
+
+
+def recorded_time(of: str, record: Any) -> RecordedTime | None:
+    """The same time as it was recorded, for evidence."""
+    time: RecordedTime | None = getattr(record, "onset" if of == "known" else _RECORDED_AS.get(of, of))
+    return time or record.recorded if of == "known" else time
 
 
 def inside(time: Interval | None, window: Span, born: Interval | None = None) -> int:

@@ -13,9 +13,9 @@ from math import inf
 from ehr.records.codes import Code
 from federated.errors import ConfigurationError
 from federated.screening.plan.nodes import Asked, CodeSet, Scale
-from federated.screening.trial import value_types
+from federated.screening.trial import checks, value_types
 from federated.screening.trial.predicates import Column, Observation
-from federated.screening.trial.units import Line, analyte_of, convertible, dimension_of, line
+from federated.screening.trial.units import Line, convertible, dimension_of, line
 
 SAME = Line(Fraction(1))
 
@@ -56,9 +56,7 @@ def asked_of(leaf: Observation) -> Asked:
         raise PlanRefused('an observation\'s "method" has no rule here; known: ifcc')
     component = None if leaf.component is None else code_set(leaf.component)
     if leaf.compare is not None:
-        return numeric(
-            leaf.compare, leaf.unit, leaf.units_as, _analyte(leaf.component or leaf.codes), component
-        )
+        return numeric(leaf.compare, leaf.unit, leaf.units_as, checks.analyte(leaf), component)
     if leaf.code_in is not None:
         codes = code_set(leaf.code_in)
         return Asked(text=f"in {codes.label}", codes=codes, component=component)
@@ -68,10 +66,6 @@ def asked_of(leaf: Observation) -> Asked:
 def asked_of_column(leaf: Column) -> Asked | None:
     """What a numeric column must be; None for a column of texts."""
     return None if leaf.compare is None else numeric(leaf.compare, leaf.unit)
-
-
-def _analyte(codes: value_types.ValueSet) -> str | None:
-    return analyte_of(code.code for code in codes.codes if code.system == "loinc")
 
 
 def numeric(

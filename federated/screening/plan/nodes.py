@@ -171,36 +171,35 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Exists:
-    """At least one record counts."""
-
+class _OfRecords:
     path: str
     select: Select
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class Exists(_OfRecords):
+    """At least one record counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count(_OfRecords):
     """How many records (or days with one) count."""
 
-    path: str
-    select: Select
     op: Literal[">=", "<=", "="]
     n: int
     distinct: Literal["days", "records"] = "records"
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class Every(_OfRecords):
     """At least ``times`` records in each of the windows."""
 
-    path: str
-    select: Select
     spans: tuple[Span, ...]
     times: int
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(_OfRecords):
     """The newest (or oldest) value is as asked.
 
     Args:
@@ -208,8 +207,6 @@ class Latest:
         same_day: which of several values of one day counts.
     """
 
-    path: str
-    select: Select
     asked: Asked
     earliest: bool = False
     stale_before: int | None = None
@@ -217,31 +214,25 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True)
-class Each:
+class Each(_OfRecords):
     """Any, or all, of the values are as asked."""
 
-    path: str
-    select: Select
     asked: Asked
     all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Extreme:
+class Extreme(_OfRecords):
     """The largest or smallest value is as asked."""
 
-    path: str
-    select: Select
     asked: Asked
     which: Literal["min", "max"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
+class Mean(_OfRecords):
     """The arithmetic mean of the values is as asked."""
 
-    path: str
-    select: Select
     asked: Asked
 
 

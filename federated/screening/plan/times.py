@@ -41,24 +41,20 @@ def span(window: value_types.Window | None, index: date) -> Span:
         if window.start.anchor == "birth":
             lo_birth = BirthPoint(window.start.offset, window.start.sign, int(skipped))
         else:
-            lo = day_start(_day(window.start, index)) + (DAY_S if skipped else 0)
+            lo = day_start(day_of_point(window.start, index)) + (DAY_S if skipped else 0)
     if window.end is not None:
         skipped = window.ends[1] == ")"
         if window.end.anchor == "birth":
             hi_birth = BirthPoint(window.end.offset, window.end.sign, -int(skipped))
         else:
-            hi = min(hi, day_end(_day(window.end, index)) - (DAY_S if skipped else 0))
+            hi = min(hi, day_end(day_of_point(window.end, index)) - (DAY_S if skipped else 0))
     return Span(lo, hi, True, lo_birth, hi_birth)
 
 
-def _day(point: value_types.Point, index: date) -> date:
+def day_of_point(point: value_types.Point, index: date) -> date:
+    """The day of a point that is not counted from birth."""
     day = index if point.anchor == "index" or point.day is None else point.day
     return day if point.offset is None else shift(day, point.offset, point.sign)
-
-
-def point_day(point: value_types.Point, index: date) -> date:
-    """The day of a point that is not counted from birth."""
-    return _day(point, index)
 
 
 def before(duration: Duration, index: date) -> int:

@@ -17,35 +17,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, tzinfo
 from types import MappingProxyType
-from typing import Any as AnyType
-from typing import cast
+from typing import Any, cast
 
 from ehr.dates import BadDate
 from ehr.records.codes import Code
 from ehr.records.fetched import Kind
 from federated.errors import InvalidArgument
-from federated.screening.plan import times
+from federated.screening.plan import nodes, times
 from federated.screening.plan.bounds import PlanRefused
 from federated.screening.plan.leaves import Setting, leaf
-from federated.screening.plan.nodes import (
-    All,
-    Any,
-    Asked,
-    AtLeast,
-    CodeSet,
-    Field,
-    Latest,
-    Not,
-    PlanNode,
-    Rule,
-    Scale,
-    Select,
-    StatusRule,
-    TimeRule,
-    Unread,
-    World,
-    leaves,
-)
+from federated.screening.plan.nodes import leaves
 from federated.screening.trial import criteria
 from federated.screening.trial.units import convertible, line
 
@@ -97,13 +78,13 @@ class Plan:
     index_date: date
     zone: tzinfo
     grain: str
-    rules: tuple[Rule, ...]
-    world: Mapping[str, World]
+    rules: tuple[nodes.Rule, ...]
+    world: Mapping[str, nodes.World]
     digest: str
     code_systems: Mapping[str, str]
     key: bytes = field(repr=False)
     study_eye: tuple[str, ...] = ()
-    acuity: Latest | None = None
+    acuity: nodes.Latest | None = None
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -155,7 +136,7 @@ def make_plan(trial: criteria.Trial, facts: SiteFacts, index_date: date) -> Plan
     )
 
 
-def _rules(trial: criteria.Trial, setting: Setting) -> tuple[Rule, ...]:
+def _rules(trial: criteria.Trial, setting: Setting) -> tuple[nodes.Rule, ...]:
     try:
         rules = [_rule(criterion, setting) for criterion in trial.criteria]
     except BadDate:
@@ -163,34 +144,34 @@ def _rules(trial: criteria.Trial, setting: Setting) -> tuple[Rule, ...]:
     return (*rules,) if trial.allow_deceased else (*rules, _alive(setting))
 
 
-def _rule(criterion: criteria.Criterion, setting: Setting) -> Rule:
+def _rule(criterion: criteria.Criterion, setting: Setting) -> nodes.Rule:
     if criterion.where is None:
-        where: PlanNode = Unread("todo", "todo", "NOT_CODED", criterion.todo or criterion.text)
+        where: nodes.PlanNode = nodes.Unread("todo", "todo", "NOT_CODED", criterion.todo or criterion.text)
     else:
         where = _node(criterion.where, setting)
     applies = None if criterion.applies_if is None else _node(criterion.applies_if, setting)
     same = any(getattr(predicate, "eye", None) == "same" for predicate in criteria.leaves(criterion))
-    return Rule(criterion.id, criterion.side, where, applies, criterion.near, criterion.enabled, same)
+    return nodes.Rule(criterion.id, criterion.side, where, applies, criterion.near, criterion.enabled, same)
 
 
-def _node(node: criteria.Node, setting: Setting) -> PlanNode:
+def _node(node: criteria.Node, setting: Setting) -> nodes.PlanNode:
     if isinstance(node, criteria.AllOf):
-        return All(tuple(_node(child, setting) for child in node.of))
+        return nodes.All(tuple(_node(child, setting) for child in node.of))
     if isinstance(node, criteria.AnyOf):
-        return Any(tuple(_node(child, setting) for child in node.of))
+        return nodes.Any(tuple(_node(child, setting) for child in node.of))
     if isinstance(node, criteria.AtLeastOf):
-        return AtLeast(node.n, tuple(_node(child, setting) for child in node.of))
+        return nodes.AtLeast(node.n, tuple(_node(child, setting) for child in node.of))
     if isinstance(node, criteria.NotOf):
-        return Not(_node(node.of, setting))
+        return nodes.Not(_node(node.of, setting))
     return leaf(node, setting)
 
 
-def _alive(setting: Setting) -> Rule:
+def _alive(setting: Setting) -> nodes.Rule:
     end = times.day_end(setting.day)
-    alive = Field(
+    alive = nodes.Field(
         "alive", "deceased", "deceased", frozenset({"false"}), "false", setting.world["deceased"], end
     )
-    return Rule(ALIVE, "implicit", alive)
+    return nodes.Rule(ALIVE, "implicit", alive)
 
 
 _ACUITY = frozenset(
@@ -202,10 +183,10 @@ _ACUITY = frozenset(
 )  # fmt: skip
 
 
-def _acuity(setting: Setting) -> Latest:
+def _acuity(setting: Setting) -> nodes.Latest:
     """The newest acuity of the eye at hand, in letters."""
     unit = "{letters}"
-    codes = CodeSet(
+    codes = nodes.CodeSet(
         "acuity", "", frozenset({"loinc", "snomed"}), _ACUITY, {}, frozenset(), {}, (), "visual acuity"
     )
     scales = {}
@@ -213,33 +194,35 @@ def _acuity(setting: Setting) -> Latest:
         back = line(other, unit)
         if back is not None:
             slope, offset = float(back.slope), float(back.offset)
-            scales[other] = Scale(float("-inf"), float("inf"), True, True, slope, offset)
-    select = Select(
+            scales[other] = nodes.Scale(float("-inf"), float("inf"), True, True, slope, offset)
+    select = nodes.Select(
         kind=Kind.OBSERVATION,
         codes=codes,
         world=setting.world["observation"],
         index_end=times.day_end(setting.day),
-        statuses=(StatusRule("status", frozenset({"final", "amended", "corrected"})),),
-        times=(TimeRule("effective", times.until(setting.day)),),
+        statuses=(nodes.StatusRule("status", frozenset({"final", "amended", "corrected"})),),
+        times=(nodes.TimeRule("effective", times.until(setting.day)),),
         eye="this",
     )
-    return Latest("study_eye", select, Asked(text="any", unit=unit, scales=scales, acuity=True))
+    return nodes.Latest("study_eye", select, nodes.Asked(text="any", unit=unit, scales=scales, acuity=True))
 
 
 _WORDS = frozenset({"label", "text", "name", "path"})
 """Fields that people read or that only say where something stands."""
 
 
-def _digest(constants: AnyType) -> str:
+def _digest(constants: Any) -> str:
     return hashlib.sha256(json.dumps(_plain(constants), sort_keys=True).encode()).hexdigest()
 
 
-def _plain(value: AnyType) -> AnyType:
-    if isinstance(value, CodeSet):
+def _plain(value: Any) -> Any:
+    if isinstance(value, nodes.CodeSet):
         return [value.digest, list(value.hints)]
     if is_dataclass(value) and not isinstance(value, type):
         pairs = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
-        kept = {name: item for name, item in pairs.items() if name not in _WORDS or isinstance(value, Field)}
+        kept = {
+            name: item for name, item in pairs.items() if name not in _WORDS or isinstance(value, nodes.Field)
+        }
         return {"node": type(value).__name__, **kept}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -250,7 +233,7 @@ def _plain(value: AnyType) -> AnyType:
     return value if isinstance(value, int | float | bool | None) else str(value)
 
 
-DEFAULTS: Mapping[str, World] = MappingProxyType(
+DEFAULTS: Mapping[str, nodes.World] = MappingProxyType(
     {
         "birth_date": "open",
         "sex": "open",
@@ -273,7 +256,7 @@ DEFAULTS: Mapping[str, World] = MappingProxyType(
 
 def world_of(
     site: Mapping[str, str], closed: Iterable[str] = (), agreed: Iterable[str] = ()
-) -> dict[str, World]:
+) -> dict[str, nodes.World]:
     """The table of one plan.
 
     Args:
@@ -288,7 +271,7 @@ def world_of(
     for name, word in site.items():
         if word not in ("closed", "recorded", "open"):
             raise InvalidArgument('a kind\'s world is none of "closed", "recorded", "open"')
-        table[_kind(name)] = cast(World, word)
+        table[_kind(name)] = cast(nodes.World, word)
     table.update(dict.fromkeys({_kind(name) for name in closed} & {_kind(name) for name in agreed}, "closed"))
     return table
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from federated.screening.decide.evidence import CriterionOutcome, Decision, Evidence, Verdict
 from federated.screening.report.results import DecisionRow, Run, queue, rows
@@ -16,19 +16,9 @@ from federated.screening.report.results import DecisionRow, Run, queue, rows
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LOOKUPS = 3
 COLUMNS = (
-    *(
-        "patient_ref",
-        "input_row",
-        "eye",
-        "visit_date",
-        "decision",
-        "queue",
-        "first_failed",
-        "failed",
-        "unknown",
-    ),
-    *("not_applicable", "near_miss", "lookup_1", "lookup_2", "lookup_3", "next_appointment"),
-)
+    "patient_ref", "input_row", "eye", "visit_date", "decision", "queue", "first_failed", "failed", "unknown",
+    "not_applicable", "near_miss", "lookup_1", "lookup_2", "lookup_3", "next_appointment",
+)  # fmt: skip
 LAST_COLUMNS = ("states", "index_date", "plan_digest")
 
 
@@ -36,11 +26,11 @@ LAST_COLUMNS = ("states", "index_date", "plan_digest")
 class Contact:
     """Who a row is, for the coordinator's separate file only; its ``repr`` is its class."""
 
-    mrn: str = field(default="")
-    family: str = field(default="")
-    given: str = field(default="")
-    birth_date: str = field(default="")
-    phone: str = field(default="")
+    mrn: str = ""
+    family: str = ""
+    given: str = ""
+    birth_date: str = ""
+    phone: str = ""
 
     def __repr__(self) -> str:
         return "Contact()"
@@ -93,17 +83,8 @@ def _lines(header: Sequence[str], lines: Iterable[Iterable[object]]) -> Iterator
     yield buffer.getvalue()
 
 
-CONTACT_COLUMNS = (
-    "patient_ref",
-    "input_row",
-    "decision",
-    "queue",
-    "mrn",
-    "family",
-    "given",
-    "birth_date",
-    "phone",
-)
+PERSON = tuple(Contact.__dataclass_fields__)
+CONTACT_COLUMNS = ("patient_ref", "input_row", "decision", "queue", *PERSON)
 
 
 def contacts(run: Run, people: Mapping[int, Contact]) -> Iterator[str]:
@@ -120,15 +101,19 @@ def _contacts(run: Run, people: Mapping[int, Contact]) -> Iterator[list[object]]
     for patient in run.patients:
         who = people.get(patient.input_row)
         if who is not None:
-            known = [who.mrn, who.family, who.given, who.birth_date, who.phone]
             todo = queue(run, DecisionRow(patient, patient.outcome))
-            yield [patient.ref, patient.input_row, patient.decision.value, todo, *known]
+            yield [
+                patient.ref,
+                patient.input_row,
+                patient.decision.value,
+                todo,
+                *(getattr(who, name) for name in PERSON),
+            ]
 
 
 REFERENCE_COLUMNS = (
-    *("patient_ref", "input_row", "eye"),
-    *("Matches all criteria", "Reasons for exclusion", "Eligibility"),
-)
+    "patient_ref", "input_row", "eye", "Matches all criteria", "Reasons for exclusion", "Eligibility",
+)  # fmt: skip
 _ELIGIBILITY = {
     Decision.ELIGIBLE: "Eligible",
     Decision.NOT_ELIGIBLE: "Not eligible",

@@ -81,7 +81,7 @@ class Funnel:
     Args:
         evaluated: patients (or eyes) in the table.
         decided: their decisions.
-        ordered: one step per criterion, in the order asked for.
+        ordered: one step per criterion, in file order.
         independent: one row per criterion, in file order.
     """
 
@@ -126,50 +126,20 @@ def decided(table: MaskTable) -> Decided:
     return Decided(eligible, undecided, not_eligible)
 
 
-def greedy_order(ids: Sequence[str], table: MaskTable) -> tuple[str, ...]:
-    """The criterion that loses most first, then the one that loses most of the rest; for display only."""
-    remaining, bits = list(range(len(ids))), 0
-    order: list[str] = []
-    while remaining:
-        left = {masks: count for masks, count in table.items() if not masks[0] & bits}
-        best = max(remaining, key=lambda bit: (_lost(left, bit), -bit))
-        remaining.remove(best)
-        bits |= 1 << best
-        order.append(ids[best])
-    return tuple(order)
-
-
-def _lost(table: MaskTable, bit: int) -> int:
-    return sum(count for (failed, _, _), count in table.items() if failed >> bit & 1)
-
-
-def funnel(
-    ids: Sequence[str],
-    table: MaskTable,
-    order: Sequence[str] | None = None,
-    skip: Collection[str] = (),
-) -> Funnel:
+def funnel(ids: Sequence[str], table: MaskTable, skip: Collection[str] = ()) -> Funnel:
     """Both funnels from one table.
 
     Args:
         ids: the criteria; position *i* is bit *i* of every mask.
         table: see `mask_table`.
-        order: ids in the order of the ordered funnel; file order without it. It changes no decision.
         skip: criteria that were listed and not evaluated; they have no step and no row.
-
-    Raises:
-        ValueError: ``order`` does not hold each criterion once.
     """
-    chosen = list(ids if order is None else order)
-    if sorted(chosen) != sorted(ids):
-        raise ValueError(f"order has {len(chosen)} ids; expected each of the {len(ids)} criteria once")
-    position = {name: bit for bit, name in enumerate(ids)}
-    asked = [name for name in chosen if name not in skip]
+    asked = [(name, bit) for bit, name in enumerate(ids) if name not in skip]
     return Funnel(
         evaluated=sum(table.values()),
         decided=decided(table),
-        ordered=_ordered([(name, position[name]) for name in asked], table),
-        independent=tuple(_independent(name, position[name], table) for name in ids if name not in skip),
+        ordered=_ordered(asked, table),
+        independent=tuple(_independent(name, position, table) for name, position in asked),
     )
 
 

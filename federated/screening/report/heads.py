@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -11,31 +11,14 @@ from ehr.reading.cohort import Reading
 from ehr.reading.query import pseudonym
 from ehr.site import Site
 from federated.screening.plan.trial_plan import Plan
-from federated.screening.report.results import (
-    CriterionHead,
-    Explained,
-    SiteHead,
-    TrialHead,
-    ValueSetHead,
-    Work,
-)
-from federated.screening.trial.criteria import (
-    AllOf,
-    AnyOf,
-    AtLeastOf,
-    Criterion,
-    Node,
-    NotOf,
-    Trial,
-    ValueSet,
-    leaves,
-)
+from federated.screening.report import results
+from federated.screening.trial import criteria
 from federated.screening.trial.explain import sentence
 
 
-def trial_head(trial: Trial, plan: Plan) -> TrialHead:
+def trial_head(trial: criteria.Trial, plan: Plan) -> results.TrialHead:
     """The trial as every output names it."""
-    return TrialHead(
+    return results.TrialHead(
         id=trial.id,
         version=trial.version,
         title=trial.title,
@@ -54,61 +37,52 @@ def _parameter(value: str, unit: str | None) -> str:
     return value if unit is None else f"{value} {unit}"
 
 
-def _criterion_head(criterion: Criterion) -> CriterionHead:
-    return CriterionHead(
+def _criterion_head(criterion: criteria.Criterion) -> results.CriterionHead:
+    return results.CriterionHead(
         id=criterion.id,
         side=criterion.side,
         text=criterion.text,
         source=criterion.source,
         explained=None if criterion.where is None else _explained(criterion.where),
-        codes=tuple(_codes(criterion)),
+        codes=_codes(criterion),
         if_unknown=criterion.if_unknown,
         enabled=criterion.enabled,
     )
 
 
-def _explained(node: Node) -> Explained:
-    path = node.at.path
-    if isinstance(node, AllOf):
-        return Explained("all", path, "", tuple(_explained(child) for child in node.of))
-    if isinstance(node, AnyOf):
-        return Explained("any", path, "", tuple(_explained(child) for child in node.of))
-    if isinstance(node, AtLeastOf):
-        return Explained("at_least", path, str(node.n), tuple(_explained(child) for child in node.of))
-    if isinstance(node, NotOf):
-        return Explained("not", path, "", (_explained(node.of),))
-    return Explained("leaf", path, sentence(node))
+_KINDS: Mapping[type, str] = {
+    criteria.AllOf: "all",
+    criteria.AnyOf: "any",
+    criteria.AtLeastOf: "at_least",
+    criteria.NotOf: "not",
+}
 
 
-def _sets(criterion: Criterion) -> Iterator[ValueSet]:
-    for leaf in leaves(criterion):
-        for part in fields(leaf):
-            found = getattr(leaf, part.name)
-            if isinstance(found, ValueSet):
-                yield found
+def _explained(node: criteria.Node) -> results.Explained:
+    if isinstance(node, criteria.Leaf):
+        return results.Explained("leaf", node.at.path, sentence(node))
+    text = str(node.n) if isinstance(node, criteria.AtLeastOf) else ""
+    inside = tuple(_explained(child) for child in criteria.children(node))
+    return results.Explained(_KINDS[type(node)], node.at.path, text, inside)
 
 
-def _codes(criterion: Criterion) -> Iterator[str]:
-    seen: set[str] = set()
-    for values in _sets(criterion):
-        for system, pattern in values.members():
-            text = f"{system} {pattern}"
-            if text not in seen:
-                seen.add(text)
-                yield text
+def _codes(criterion: criteria.Criterion) -> tuple[str, ...]:
+    parts = (getattr(leaf, part.name) for leaf in criteria.leaves(criterion) for part in fields(leaf))
+    members = (member for part in parts if isinstance(part, criteria.ValueSet) for member in part.members())
+    return tuple(dict.fromkeys(f"{system} {pattern}" for system, pattern in members))
 
 
-def value_set_heads(trial: Trial) -> tuple[ValueSetHead, ...]:
+def value_set_heads(trial: criteria.Trial) -> tuple[results.ValueSetHead, ...]:
     """Digest and size of every code list."""
     return tuple(
-        ValueSetHead(name, values.digest, len(tuple(values.members())))
+        results.ValueSetHead(name, values.digest, len(tuple(values.members())))
         for name, values in sorted(trial.value_sets.items())
     )
 
 
-def site_head(site: Site, plan: Plan) -> SiteHead:
+def site_head(site: Site, plan: Plan) -> results.SiteHead:
     """The site: its pseudonym in every document, its name in its own report only."""
-    return SiteHead(
+    return results.SiteHead(
         pseudonym=f"site-{pseudonym(site.key, 'site')[:8]}",
         zone=site.file.site.time_zone,
         world={str(kind): str(world) for kind, world in sorted(plan.world.items())},
@@ -116,7 +90,7 @@ def site_head(site: Site, plan: Plan) -> SiteHead:
     )
 
 
-def work_of(reading: Reading) -> Work:
+def work_of(reading: Reading) -> results.Work:
     """What was done to one patient's data on the way in; counts only."""
     repairs: Counter[str] = Counter()
     set_aside: Counter[str] = Counter()
@@ -130,7 +104,7 @@ def work_of(reading: Reading) -> Work:
         without_code = sum(1 for record in fetched.items if _is_text_only(record))
         if without_code:
             text_only[str(kind)] += without_code
-    return Work(failures=reading.failures, repairs=repairs, set_aside=set_aside, text_only=text_only)
+    return results.Work(failures=reading.failures, repairs=repairs, set_aside=set_aside, text_only=text_only)
 
 
 def _is_text_only(record: Any) -> bool:
@@ -138,10 +112,10 @@ def _is_text_only(record: Any) -> bool:
     return bool(concepts) and not any(coding.code for concept in concepts for coding in concept.coding)
 
 
-def added_up(parts: Iterable[Work]) -> Work:
+def added_up(parts: Iterable[results.Work]) -> results.Work:
     """The work of a run out of that of its patients."""
-    sums: dict[str, Counter[str]] = {part.name: Counter() for part in fields(Work)}
+    sums: dict[str, Counter[str]] = {part.name: Counter() for part in fields(results.Work)}
     for work in parts:
         for name, counter in sums.items():
             counter.update(getattr(work, name))
-    return Work(**{name: dict(sorted(counter.items())) for name, counter in sums.items()})
+    return results.Work(**{name: dict(sorted(counter.items())) for name, counter in sums.items()})

@@ -93,39 +93,30 @@ def content_policy(script: str) -> str:
     return "; ".join((*rules, "base-uri 'none'", "form-action 'none'"))
 
 
-def report(run: Run, order: Sequence[str] | None = None) -> dict[str, Iterable[str]]:
-    """The pages of a run: file name to its text in pieces; ``report.html`` is the last.
-
-    Args:
-        run: a finished run.
-        order: criteria in the order of the funnel; file order without it.
-    """
+def report(run: Run) -> dict[str, Iterable[str]]:
+    """The pages of a run: file name to its text in pieces; ``report.html`` is the last."""
     patients = patient_list.ordered(run)
     if len(patients) <= ONE_PAGE:
-        return {"report.html": _first(run, order, patients, ())}
+        return {"report.html": _first(run, patients, ())}
     slices = [patients[start : start + PER_PAGE] for start in range(0, len(patients), PER_PAGE)]
     names = [f"report-{number:03}.html" for number in range(1, len(slices) + 1)]
     pages: dict[str, Iterable[str]] = {
         name: _page(run, part, number, names)
         for number, (name, part) in enumerate(zip(names, slices, strict=True), start=1)
     }
-    return pages | {"report.html": _first(run, order, [], list(zip(names, slices, strict=True)))}
+    return pages | {"report.html": _first(run, [], list(zip(names, slices, strict=True)))}
 
 
 def _first(
-    run: Run,
-    order: Sequence[str] | None,
-    patients: Sequence[PatientResult],
-    pages: Sequence[tuple[str, Sequence[PatientResult]]],
+    run: Run, patients: Sequence[PatientResult], pages: Sequence[tuple[str, Sequence[PatientResult]]]
 ) -> Iterator[str]:
-    views = json_documents.funnel_of(run, order=order)
+    views = json_documents.funnel_of(run)
     yield from _stream(
         "report.html.j2",
         run=run,
         tiles=_tiles(run),
         touched=_touched(run),
         views=views,
-        funnel_order="trial file" if order is None else "largest loss",
         names={head.id: patient_list.named(head) for head in run.criteria},
         criteria=_criteria(run, views),
         missing=_missing(run),

@@ -12,58 +12,26 @@ from typing import Any
 
 from federated.errors import CheckFailed, InvalidArgument
 from federated.screening.decide.evidence import Decision, Verdict, plain
-from federated.screening.report.document_models import (
-    Counts,
-    CriterionCounts,
-    DecisionsDocument,
-    Eye,
-    FunnelView,
-    IndependentModel,
-    Mask,
-    OverviewDocument,
-    Patient,
-    RunDocument,
-    Site,
-    SiteSummary,
-    StepModel,
-    StudyEye,
-    SummaryDocument,
-    TrialModel,
-    TrialName,
-    ValueSetModel,
-    WorkDone,
-)
-from federated.screening.report.funnel import Funnel, MaskTable, funnel, greedy_order, mask_table, merged
-from federated.screening.report.results import (
-    DecisionRow,
-    MatchState,
-    PatientResult,
-    Run,
-    queue,
-    units,
-)
+from federated.screening.report import document_models as models
+from federated.screening.report import results
+from federated.screening.report.funnel import Funnel, MaskTable, funnel, mask_table, merged
 
-COUNTS = tuple(Counts.model_fields)
+COUNTS = tuple(models.Counts.model_fields)
 
 
-def tables(run: Run) -> dict[tuple[int, int, int], int]:
+def tables(run: results.Run) -> dict[tuple[int, int, int], int]:
     """The mask table of a run, from which every funnel is computed."""
-    return mask_table(outcome.masks() for outcome in units(run))
+    return mask_table(outcome.masks() for outcome in results.units(run))
 
 
-def funnel_of(run: Run, table: MaskTable | None = None, order: Sequence[str] | None = None) -> Funnel:
-    """Both funnels of a run; ``order`` changes what is shown, not what is decided."""
+def funnel_of(run: results.Run, table: MaskTable | None = None) -> Funnel:
+    """Both funnels of a run."""
     ids = [head.id for head in run.criteria]
     off = {head.id for head in run.criteria if not head.enabled}
-    return funnel(ids, tables(run) if table is None else table, order, off)
+    return funnel(ids, tables(run) if table is None else table, off)
 
 
-def greedy(run: Run) -> tuple[str, ...]:
-    """The criteria in the order of what they lose, for ``--order greedy``; it changes what is shown only."""
-    return greedy_order([head.id for head in run.criteria], tables(run))
-
-
-def counts(run: Run) -> dict[str, int]:
+def counts(run: results.Run) -> dict[str, int]:
     """The five numbers and what they are made from, in patients (rows of the input).
 
     Raises:
@@ -72,7 +40,7 @@ def counts(run: Run) -> dict[str, int]:
     found = Counter(patient.decision.value for patient in run.patients)
     result = dict.fromkeys(COUNTS, 0) | {name: found[name] for name in COUNTS[3:]}
     result["input"] = len(run.patients)
-    result["matched"] = sum(patient.match is MatchState.MATCHED for patient in run.patients)
+    result["matched"] = sum(patient.match is results.MatchState.MATCHED for patient in run.patients)
     result["evaluated"] = result["input"] - result["not_evaluated"]
     _add_up("decisions", result["evaluated"], [result[name] for name in COUNTS[3:6]])
     if result["evaluated"] > result["matched"]:
@@ -85,46 +53,46 @@ def _add_up(what: str, total: int, parts: Sequence[int]) -> None:
         raise CheckFailed(f"counts: the {len(parts)} parts of {what} do not add up to their total")
 
 
-def _head(run: Run) -> dict[str, Any]:
+def _head(run: results.Run) -> dict[str, Any]:
     """What every document of a run starts with, besides its schema: tool, trial, site, index date."""
     return {
         "tool": f"trialveil {run.tool_version}",
-        "trial": TrialModel.of(run.trial),
-        "site": Site.of(run.site),
+        "trial": models.TrialModel.of(run.trial),
+        "site": models.Site.of(run.site),
         "index_date": run.index_date,
     }
 
 
-def decisions(run: Run) -> dict[str, Any]:
+def decisions(run: results.Run) -> dict[str, Any]:
     """``decisions.json``: every patient with criteria and evidence."""
-    return DecisionsDocument.of(**_head(run), patients=list(patients(run)))
+    return models.DecisionsDocument.of(**_head(run), patients=list(patients(run)))
 
 
-def patients(run: Run) -> Iterator[dict[str, Any]]:
+def patients(run: results.Run) -> Iterator[dict[str, Any]]:
     """One document a patient, in input order."""
     return (_patient(run, patient) for patient in run.patients)
 
 
-def _patient(run: Run, patient: PatientResult) -> dict[str, Any]:
+def _patient(run: results.Run, patient: results.PatientResult) -> dict[str, Any]:
     outcome, states = patient.outcome, plain(patient.fetched)
-    chosen = queue(run, DecisionRow(patient, outcome))
+    chosen = results.queue(run, results.DecisionRow(patient, outcome))
     if outcome is None:
         nothing: dict[str, Any] = {"criteria": [], "lookups": [], "eyes": None, "study_eye": None}
-        return Patient.of(patient, queue=chosen, states=states, **nothing)
-    return Patient.of(
+        return models.Patient.of(patient, queue=chosen, states=states, **nothing)
+    return models.Patient.of(
         patient,
         queue=chosen,
         states=states,
         issues=sorted({*patient.issues, *outcome.notes}),
-        eyes={eye: Eye.of(part) for eye, part in sorted(outcome.eyes.items())} or None,
-        study_eye=StudyEye.of(eye=outcome.study_eye[0], rule=outcome.study_eye[1])
+        eyes={eye: models.Eye.of(part) for eye, part in sorted(outcome.eyes.items())} or None,
+        study_eye=models.StudyEye.of(eye=outcome.study_eye[0], rule=outcome.study_eye[1])
         if outcome.study_eye
         else None,
-        **{key: value for key, value in Eye.of(outcome).items() if key != "decision"},
+        **{key: value for key, value in models.Eye.of(outcome).items() if key != "decision"},
     )
 
 
-def summary(run: Run) -> dict[str, Any]:
+def summary(run: results.Run) -> dict[str, Any]:
     """``summary.json``: counts only, with the mask table that every other view is computed from.
 
     Raises:
@@ -133,26 +101,26 @@ def summary(run: Run) -> dict[str, Any]:
     table = tables(run)
     views = funnel_of(run, table)
     checked(run, views)
-    return SummaryDocument.of(
+    return models.SummaryDocument.of(
         run.work,  # has the failures
         **_head(run),
         counts=counts(run),
         criteria=_criteria(run, views),
         funnel=funnel_document(run, views),
         masks=masks_document(table),
-        value_sets={item.name: ValueSetModel.of(item) for item in run.value_sets},
+        value_sets={item.name: models.ValueSetModel.of(item) for item in run.value_sets},
         kinds=completeness(run),
         issues=dict(sorted(Counter(issue for p in run.patients for issue in p.issues).items())),
     )
 
 
-def checked(run: Run, views: Funnel) -> None:
+def checked(run: results.Run, views: Funnel) -> None:
     """Assert what must hold between decisions, criteria and funnel.
 
     Raises:
         CheckFailed: one of them does not.
     """
-    found = Counter(outcome.decision for outcome in units(run))
+    found = Counter(outcome.decision for outcome in results.units(run))
     expected = (found[Decision.ELIGIBLE], found[Decision.UNDECIDED], found[Decision.NOT_ELIGIBLE])
     if expected != (views.decided.eligible, views.decided.undecided, views.decided.not_eligible):
         raise CheckFailed("counts: the decisions are not those that the verdicts of the criteria give")
@@ -165,10 +133,10 @@ def checked(run: Run, views: Funnel) -> None:
         _add_up("the sure end of the funnel", last.sure, [views.decided.eligible])
 
 
-def _criteria(run: Run, views: Funnel) -> dict[str, Any]:
+def _criteria(run: results.Run, views: Funnel) -> dict[str, Any]:
     reasons = unknown_reasons(run)
     return {
-        row.criterion: CriterionCounts.of(
+        row.criterion: models.CriterionCounts.of(
             row,
             pass_=row.passed,
             fail=row.failed,
@@ -178,10 +146,10 @@ def _criteria(run: Run, views: Funnel) -> dict[str, Any]:
     }
 
 
-def unknown_reasons(run: Run) -> dict[str, Counter[str]]:
+def unknown_reasons(run: results.Run) -> dict[str, Counter[str]]:
     """Criterion to why it is unknown: the distinct reasons of each patient's unknown leaves, counted once."""
     found: dict[str, Counter[str]] = {}
-    for outcome in units(run):
+    for outcome in results.units(run):
         for criterion in outcome.criteria:
             if criterion.verdict is Verdict.UNKNOWN:
                 codes = {leaf.reason for leaf in criterion.evidence if leaf.verdict is Verdict.UNKNOWN}
@@ -189,27 +157,27 @@ def unknown_reasons(run: Run) -> dict[str, Counter[str]]:
     return found
 
 
-def funnel_document(run: Run, views: Funnel) -> dict[str, Any]:
+def funnel_document(run: results.Run, views: Funnel) -> dict[str, Any]:
     """Both funnels as JSON; bit *i* of a mask stands for the *i*-th id of ``criteria``."""
-    return FunnelView.of(
+    return models.FunnelView.of(
         views,
         unit=run.trial.grain,
         criteria=[criterion.id for criterion in run.criteria],
         not_evaluated=[criterion.id for criterion in run.criteria if not criterion.enabled],
-        ordered=[StepModel.of(step) for step in views.ordered],
-        independent=[IndependentModel.of(row) for row in views.independent],
+        ordered=[models.StepModel.of(step) for step in views.ordered],
+        independent=[models.IndependentModel.of(row) for row in views.independent],
     )
 
 
 def masks_document(table: MaskTable) -> list[dict[str, int]]:
     """The mask table, sorted by its masks."""
     return [
-        Mask.of(failed=failed, unknown=unknown, not_applicable=skipped, count=count)
+        models.Mask.of(failed=failed, unknown=unknown, not_applicable=skipped, count=count)
         for (failed, unknown, skipped), count in sorted(table.items())
     ]
 
 
-def completeness(run: Run) -> dict[str, dict[str, int]]:
+def completeness(run: results.Run) -> dict[str, dict[str, int]]:
     """Kind to fetch state to number of patients."""
     found: dict[str, Counter[str]] = {}
     for patient in run.patients:
@@ -218,12 +186,12 @@ def completeness(run: Run) -> dict[str, dict[str, int]]:
     return {kind: dict(sorted(states.items())) for kind, states in sorted(found.items())}
 
 
-def execution(run: Run) -> dict[str, Any]:
+def execution(run: results.Run) -> dict[str, Any]:
     """``run.json``: times, versions, host; the only document that differs between two equal runs."""
-    return RunDocument.of(run.execution, **_head(run), work=WorkDone.of(run.work))
+    return models.RunDocument.of(run.execution, **_head(run), work=models.WorkDone.of(run.work))
 
 
-def overview(runs: Sequence[Run]) -> dict[str, Any]:
+def overview(runs: Sequence[results.Run]) -> dict[str, Any]:
     """``summary.json`` over several sites of one owner, such as the demo's; nothing that may leave a pod.
 
     Raises:
@@ -233,9 +201,9 @@ def overview(runs: Sequence[Run]) -> dict[str, Any]:
     table = merged(tables(run) for run in runs)
     views = funnel_of(runs[0], table)
     documents = [summary(run) for run in runs]
-    return OverviewDocument.of(
+    return models.OverviewDocument.of(
         tool=documents[0]["tool"],
-        trial=TrialName.of(runs[0].trial),
+        trial=models.TrialName.of(runs[0].trial),
         counts={name: sum(document["counts"][name] for document in documents) for name in COUNTS},
         criteria=_added([document["criteria"] for document in documents]),
         funnel=funnel_document(runs[0], views),
@@ -244,7 +212,7 @@ def overview(runs: Sequence[Run]) -> dict[str, Any]:
     )
 
 
-def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
+def same_trial(runs: Sequence[results.Run]) -> tuple[results.Run, ...]:
     """The runs by site, if their numbers may be put side by side.
 
     Raises:
@@ -258,9 +226,9 @@ def same_trial(runs: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(sorted(runs, key=lambda run: run.site.pseudonym))
 
 
-def _site(run: Run, document: Mapping[str, Any]) -> dict[str, Any]:
-    same = document.keys() & SiteSummary.model_fields.keys()
-    return SiteSummary.of(run.trial, **{key: document[key] for key in same})
+def _site(run: results.Run, document: Mapping[str, Any]) -> dict[str, Any]:
+    same = document.keys() & models.SiteSummary.model_fields.keys()
+    return models.SiteSummary.of(run.trial, **{key: document[key] for key in same})
 
 
 def _added(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -292,12 +260,12 @@ def _compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def decisions_name(run: Run) -> str:
+def decisions_name(run: results.Run) -> str:
     """``decisions.json``, or ``decisions.jsonl`` for more patients than `LINES_ABOVE`."""
     return "decisions.jsonl" if len(run.patients) > LINES_ABOVE else "decisions.json"
 
 
-def decisions_file(run: Run) -> Iterable[str]:
+def decisions_file(run: results.Run) -> Iterable[str]:
     """The file in pieces, one patient a line in both forms: one document, or the head object and then patients.
 
     Only one patient is held as JSON at a time.
@@ -305,8 +273,8 @@ def decisions_file(run: Run) -> Iterable[str]:
     return _document(run) if len(run.patients) <= LINES_ABOVE else _lines(run)
 
 
-def _document(run: Run) -> Iterator[str]:
-    first = DecisionsDocument.of(**_head(run), patients=())
+def _document(run: results.Run) -> Iterator[str]:
+    first = models.DecisionsDocument.of(**_head(run), patients=())
     lead = "{"
     for key in sorted(first):
         yield f"{lead}{_compact(key)}:"
@@ -326,8 +294,8 @@ def _array(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "[]" if lead == "[\n" else "\n]"
 
 
-def _lines(run: Run) -> Iterator[str]:
-    first = DecisionsDocument.of(**_head(run), patients=())
+def _lines(run: results.Run) -> Iterator[str]:
+    first = models.DecisionsDocument.of(**_head(run), patients=())
     yield _compact({key: value for key, value in first.items() if key != "patients"}) + "\n"
     for patient in patients(run):
         yield _compact(patient) + "\n"

@@ -318,7 +318,7 @@ def _reason(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult
     if outcome is None or patient.decision is Decision.NOT_EVALUATED:
         return wording.nobody(patient.match, patient.issues)
     if patient.decision is Decision.ELIGIBLE:
-        return _met(outcome)
+        return "every criterion met" + (f", study eye {outcome.study_eye[0]}" if outcome.study_eye else "")
     if patient.decision is Decision.UNDECIDED and outcome.lookups:
         first, *others = outcome.lookups
         about = ", ".join(named(heads[name]) for name in first.criteria if name in heads)
@@ -330,12 +330,6 @@ def _reason(run: Run, heads: Mapping[str, CriterionHead], patient: PatientResult
     eye, criterion = found[0]
     short = _short(heads[criterion.id], criterion, wanted)
     return _more(f"{eye} eye: {short}" if eye else short, len(found) - 1)
-
-
-def _met(outcome: Outcome) -> str:
-    if outcome.study_eye:
-        return f"every criterion met, study eye {outcome.study_eye[0]}"
-    return "every criterion met"
 
 
 def _criteria(run: Run, outcome: Outcome) -> Iterator[tuple[str, CriterionOutcome]]:

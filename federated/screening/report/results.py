@@ -239,7 +239,8 @@ def _criteria(trial: TrialHead, patients: Sequence[PatientResult]) -> tuple[Crit
     if outcomes:
         for criterion in outcomes[0].criteria:
             if criterion.side == "implicit" and criterion.id not in known:
-                heads.append(ALIVE if criterion.id == ALIVE.id else _implicit(criterion.id))
+                implicit = CriterionHead(criterion.id, "implicit", criterion.id.replace("_", " "))
+                heads.append(ALIVE if criterion.id == ALIVE.id else implicit)
     expected = [head.id for head in heads]
     for outcome in outcomes:
         if [criterion.id for criterion in outcome.criteria] != expected:
@@ -248,10 +249,6 @@ def _criteria(trial: TrialHead, patients: Sequence[PatientResult]) -> tuple[Crit
                 "in file order, the implicit ones last"
             )
     return tuple(heads)
-
-
-def _implicit(name: str) -> CriterionHead:
-    return CriterionHead(name, "implicit", name.replace("_", " "))
 
 
 def _each(outcome: Outcome) -> tuple[Outcome, ...]:
@@ -287,11 +284,15 @@ def rows(run: Run) -> Iterator[DecisionRow]:
 
 def units(run: Run) -> Iterator[Outcome]:
     """What the funnel counts: every evaluated patient, or with the grain ``eye`` each eye of theirs."""
+    return (outcome for _, outcome in units_by_ref(run))
+
+
+def units_by_ref(run: Run) -> Iterator[tuple[str, Outcome]]:
+    """`units`, each with the pseudonym of the patient behind it."""
     for patient in run.patients:
-        if patient.outcome is None or patient.decision is Decision.NOT_EVALUATED:
-            continue
-        eyes = [outcome for _, outcome in own_eyes(run, patient.outcome)]
-        yield from eyes or [patient.outcome]
+        if patient.outcome is not None and patient.decision is not Decision.NOT_EVALUATED:
+            eyes = [outcome for _, outcome in own_eyes(run, patient.outcome)]
+            yield from ((patient.ref, outcome) for outcome in eyes or [patient.outcome])
 
 
 def own_eyes(run: Run, outcome: Outcome | None) -> list[tuple[str, Outcome]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from federated.screening.report import decisions_csv, files, html, json_documents
@@ -10,7 +10,7 @@ from federated.screening.report.decisions_csv import Contact
 from federated.screening.report.results import Run
 
 
-def write_site(run: Run, folder: Path, order: Sequence[str] | None = None) -> tuple[Path, ...]:
+def write_site(run: Run, folder: Path) -> tuple[Path, ...]:
     """Write ``decisions.csv``, ``decisions.json``, ``summary.json``, ``run.json`` and ``report.html``.
 
     Each file is complete or absent, 0600, and but for ``run.json`` the same bytes for the same run. Pages
@@ -19,7 +19,6 @@ def write_site(run: Run, folder: Path, order: Sequence[str] | None = None) -> tu
     Args:
         run: a finished run.
         folder: made if absent.
-        order: criteria in the order that the report's funnel shows; file order without it.
 
     Returns:
         What was written, ``report.html`` last.
@@ -36,7 +35,7 @@ def write_site(run: Run, folder: Path, order: Sequence[str] | None = None) -> tu
         "summary.json": [json_documents.text(summary)],
         "run.json": [json_documents.text(json_documents.execution(run))],
     }
-    pages = html.report(run, order)
+    pages = html.report(run)
     written = tuple(files.write(folder / name, pieces) for name, pieces in (made | pages).items())
     _remove_stale(folder, {path.name for path in written})
     return written

@@ -14,29 +14,17 @@ from typing import Any
 from ehr.dates import BadDate, Duration, shift
 from ehr.files.problems import Mark, quoted
 from ehr.files.yaml_nodes import Table
-from federated.screening.trial.criteria import (
-    AgeAt,
-    AllOf,
-    Criterion,
-    Leaf,
-    Measurement,
-    Node,
-    NotOf,
-    Observation,
-    Trial,
-    leaves,
-    walk,
-)
+from federated.screening.trial import criteria as model
 from federated.screening.trial.lock import canonical
 from federated.screening.trial.scalars import ReaderContext
 from federated.screening.trial.units import analyte_of, dimension_of, line
 
 _SOME_DAY = date(2024, 7, 15)
-Sides = tuple[Sequence[Criterion], Sequence[Criterion]]
+Sides = tuple[Sequence[model.Criterion], Sequence[model.Criterion]]
 
 
 def check(
-    trial: Trial | None, sides: Sides, settings: dict[str, Any], reading: ReaderContext, root: Table
+    trial: model.Trial | None, sides: Sides, settings: dict[str, Any], reading: ReaderContext, root: Table
 ) -> None:
     """Note what is wrong with the whole.
 
@@ -49,9 +37,12 @@ def check(
     """
     _settings(settings, reading, root)
     for leaf, table in list(reading.places.values()):
-        if isinstance(leaf, Leaf):
+        if isinstance(leaf, model.Leaf):
             _eyes(leaf, table, reading)
-            check_units(leaf, table, reading)
+            if isinstance(leaf, model.Measurement):
+                _measurement(leaf, table, reading)
+            elif isinstance(leaf, model.Observation):
+                _observation(leaf, table, reading)
             _statuses(leaf, table, reading)
     if trial is not None:
         for criterion in trial.criteria:
@@ -76,7 +67,7 @@ def _settings(settings: dict[str, Any], reading: ReaderContext, root: Table) -> 
         reading.problems.warn(root.keys["reduce"], "TV163", message)
 
 
-def _eyes(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
+def _eyes(leaf: model.Leaf, table: Table, reading: ReaderContext) -> None:
     eye, mark = getattr(leaf, "eye", None), table.entries.get("eye")
     if mark is None:
         return
@@ -89,7 +80,7 @@ def _eyes(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
         reading.bad(mark, "TV162", '"eye: same" is for grain patient; with grain eye say "this".')
 
 
-def _statuses(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
+def _statuses(leaf: model.Leaf, table: Table, reading: ReaderContext) -> None:
     maybe = set(getattr(leaf, "maybe", ()))
     both = sorted(maybe & set(getattr(leaf, "verification", ())))
     if both and "maybe" in table.entries:
@@ -97,33 +88,33 @@ def _statuses(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
         reading.bad(table.entries["maybe"], "TV149", message)
 
 
-def _criterion(criterion: Criterion, reading: ReaderContext) -> None:
-    mark = Mark(criterion.at.file, criterion.at.line, criterion.at.column)
-    if criterion.side == "exclusion" and isinstance(criterion.where, NotOf):
-        at = criterion.where.at
+def _criterion(criterion: model.Criterion, reading: ReaderContext) -> None:
+    if criterion.side == "exclusion" and isinstance(criterion.where, model.NotOf):
         message = 'an exclusion is written positively ("has had a stroke"); is this "not" meant?'
-        reading.problems.warn(Mark(at.file, at.line, at.column), "TV152", message)
-    if criterion.near is not None and not any(getattr(leaf, "compare", None) for leaf in leaves(criterion)):
+        reading.problems.warn(_mark(criterion.where), "TV152", message)
+    if criterion.near is not None and not any(
+        getattr(leaf, "compare", None) for leaf in model.leaves(criterion)
+    ):
         message = f'criterion {quoted(criterion.id)} has "near", but compares no number.'
-        reading.problems.warn(mark, "TV154", message)
-    for node in walk(criterion.where):
-        if isinstance(node, AllOf):
+        reading.problems.warn(_mark(criterion), "TV154", message)
+    for node in model.walk(criterion.where):
+        if isinstance(node, model.AllOf):
             _split_range(node, reading)
-        if isinstance(node, NotOf) and isinstance(node.of, NotOf):
+        if isinstance(node, model.NotOf) and isinstance(node.of, model.NotOf):
             reading.problems.warn(_mark(node), "TV155", '"not" of "not" is the node itself.')
         _repeated_children(node, reading)
 
 
-def _mark(node: Node) -> Mark:
+def _mark(node: model.Node | model.Criterion) -> Mark:
     return Mark(node.at.file, node.at.line, node.at.column)
 
 
-def _split_range(node: AllOf, reading: ReaderContext) -> None:
+def _split_range(node: model.AllOf, reading: ReaderContext) -> None:
     """Two comparisons of one latest value: unknown twice where one range is unknown once."""
-    seen: dict[str, Leaf] = {}
+    seen: dict[str, model.Leaf] = {}
     for child in node.of:
         if (
-            isinstance(child, Observation)
+            isinstance(child, model.Observation)
             and child.compare is not None
             and child.take in ("latest", "earliest")
         ):
@@ -134,10 +125,8 @@ def _split_range(node: AllOf, reading: ReaderContext) -> None:
             seen[key] = child
 
 
-def _repeated_children(node: Node, reading: ReaderContext) -> None:
-    of = getattr(node, "of", ())
-    if not isinstance(of, tuple):
-        return
+def _repeated_children(node: model.Node, reading: ReaderContext) -> None:
+    of = model.children(node)
     for index, child in enumerate(of):
         if child in of[:index]:
             reading.problems.warn(
@@ -145,14 +134,14 @@ def _repeated_children(node: Node, reading: ReaderContext) -> None:
             )
 
 
-def _same_in_one_eye(trial: Trial, reading: ReaderContext) -> None:
-    users = [leaf for c in trial.criteria for leaf in leaves(c) if getattr(leaf, "eye", None) == "same"]
+def _same_in_one_eye(trial: model.Trial, reading: ReaderContext) -> None:
+    users = [leaf for c in trial.criteria for leaf in model.leaves(c) if getattr(leaf, "eye", None) == "same"]
     if len(users) == 1:
         message = '"eye: same" binds several criteria to one eye; only this one has it. Say "any".'
         reading.problems.warn(_mark(users[0]), "TV164", message)
 
 
-def _twice(criteria: Sequence[Criterion], reading: ReaderContext) -> None:
+def _twice(criteria: Sequence[model.Criterion], reading: ReaderContext) -> None:
     for index, criterion in enumerate(criteria):
         for earlier in criteria[:index]:
             if criterion.where is None or (criterion.where, criterion.applies_if) != (
@@ -173,7 +162,7 @@ def _twice(criteria: Sequence[Criterion], reading: ReaderContext) -> None:
                 reading.problems.warn(mark, "TV150", message)
 
 
-def _contradictions(trial: Trial, reading: ReaderContext) -> None:
+def _contradictions(trial: model.Trial, reading: ReaderContext) -> None:
     """Age or one latest value asked to be in ranges that do not meet."""
     asked = [
         (leaf, c) for c in trial.inclusion if c.enabled and c.applies_if is None for leaf in _certain(c.where)
@@ -188,33 +177,40 @@ def _contradictions(trial: Trial, reading: ReaderContext) -> None:
                 reading.problems.warn(mark, "TV150", f"nobody meets {one} and {other}.")
 
 
-Ranged = AgeAt | Observation | Measurement
+Ranged = model.AgeAt | model.Observation | model.Measurement
 
 
-def _certain(node: Node | None) -> Iterator[Ranged]:
+def _certain(node: model.Node | None) -> Iterator[Ranged]:
     """Predicates with a range that must hold."""
-    if isinstance(node, AllOf):
+    if isinstance(node, model.AllOf):
         for child in node.of:
             yield from _certain(child)
-    elif isinstance(node, AgeAt | Measurement) or (
-        isinstance(node, Observation) and node.compare is not None
+    elif isinstance(node, model.AgeAt | model.Measurement) or (
+        isinstance(node, model.Observation) and node.compare is not None
     ):
         yield node
 
 
 def _name(leaf: Ranged) -> str:
-    if isinstance(leaf, AgeAt):
+    if isinstance(leaf, model.AgeAt):
         return "age"
-    return leaf.metric if isinstance(leaf, Measurement) else leaf.codes.name
+    return leaf.metric if isinstance(leaf, model.Measurement) else leaf.codes.name
 
 
 def _same_thing(one: Ranged, other: Ranged) -> bool:
-    if isinstance(one, AgeAt) and isinstance(other, AgeAt):
+    if isinstance(one, model.AgeAt) and isinstance(other, model.AgeAt):
         return one.when == other.when
-    left_out = ("compare", "unit") if isinstance(one, AgeAt) else ("compare",)
-    if isinstance(one, Observation) and one.take not in ("latest", "earliest", "all", "mean", "min", "max"):
+    left_out = ("compare", "unit") if isinstance(one, model.AgeAt) else ("compare",)
+    if isinstance(one, model.Observation) and one.take not in (
+        "latest",
+        "earliest",
+        "all",
+        "mean",
+        "min",
+        "max",
+    ):
         return False
-    if isinstance(one, Measurement) and one.eye == "any":
+    if isinstance(one, model.Measurement) and one.eye == "any":
         return False
     keys = [{k: v for k, v in canonical(leaf).items() if k not in left_out} for leaf in (one, other)]
     return keys[0] == keys[1]
@@ -248,7 +244,7 @@ def _span(leaf: Ranged) -> tuple[End, End] | None:
         return None
     low: End = (compare.low, compare.low_closed)
     high: End = (compare.high, compare.high_closed)
-    if not isinstance(leaf, AgeAt):
+    if not isinstance(leaf, model.AgeAt):
         return low, high
     return _age(low, leaf.unit), _age(high, leaf.unit)
 
@@ -283,14 +279,6 @@ METRICS = {
 _WORDS = {"1": "a number without unit"}
 
 
-def check_units(leaf: Leaf, table: Table, reading: ReaderContext) -> None:
-    """Note what is wrong with the unit of one predicate."""
-    if isinstance(leaf, Measurement):
-        _measurement(leaf, table, reading)
-    elif isinstance(leaf, Observation):
-        _observation(leaf, table, reading)
-
-
 def _kind(unit: str) -> str:
     name = dimension_of(unit)
     return "not a unit that is known" if name is None else f"{_article(name)} {name.replace('_', ' ')}"
@@ -300,7 +288,7 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
-def _measurement(leaf: Measurement, table: Table, reading: ReaderContext) -> None:
+def _measurement(leaf: model.Measurement, table: Table, reading: ReaderContext) -> None:
     place = table.entries["unit"]
     asked = METRICS.get(leaf.metric)
     if asked is None:
@@ -315,7 +303,7 @@ def _measurement(leaf: Measurement, table: Table, reading: ReaderContext) -> Non
         reading.bad(place, "TV130", message)
 
 
-def _observation(leaf: Observation, table: Table, reading: ReaderContext) -> None:
+def _observation(leaf: model.Observation, table: Table, reading: ReaderContext) -> None:
     if leaf.unit is None:
         _without_unit(leaf, table, reading)
         return
@@ -330,17 +318,13 @@ def _observation(leaf: Observation, table: Table, reading: ReaderContext) -> Non
     _scale(leaf, table, reading)
 
 
-def _loinc(leaf: Observation) -> list[str]:
-    codes = (leaf.component or leaf.codes).codes
-    return sorted(code.code for code in codes if code.system == "loinc")
-
-
-def analyte(leaf: Observation) -> str | None:
+def analyte(leaf: model.Observation) -> str | None:
     """The analyte that an observation's LOINC codes name, or None."""
-    return analyte_of(_loinc(leaf)) if _loinc(leaf) else None
+    codes = (leaf.component or leaf.codes).codes
+    return analyte_of(code.code for code in codes if code.system == "loinc")
 
 
-def _without_unit(leaf: Observation, table: Table, reading: ReaderContext) -> None:
+def _without_unit(leaf: model.Observation, table: Table, reading: ReaderContext) -> None:
     name = analyte(leaf)
     if leaf.compare is not None and name is not None:
         message = f'{name} has a unit, and results come in several; write "unit" beside the number.'
@@ -350,7 +334,7 @@ def _without_unit(leaf: Observation, table: Table, reading: ReaderContext) -> No
         reading.problems.warn(table.keys["is"], "TV132", message)
 
 
-def _scale(leaf: Observation, table: Table, reading: ReaderContext) -> None:
+def _scale(leaf: model.Observation, table: Table, reading: ReaderContext) -> None:
     name, unit, place = analyte(leaf), leaf.unit or "", table.entries["unit"]
     if name is None:
         return

@@ -5,33 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from federated.screening.trial.criteria import (
-    AgeAt,
-    Allergy,
-    AllOf,
-    AnyOf,
-    Appointment,
-    AtLeastOf,
-    Column,
-    Condition,
-    Criterion,
-    Deceased,
-    Document,
-    Encounter,
-    Immunization,
-    Measurement,
-    Medication,
-    Node,
-    NotOf,
-    Observation,
-    Order,
-    Predicate,
-    Procedure,
-    Sex,
-    Trial,
-    ValueSet,
-    Window,
-)
+from federated.screening.trial import criteria as model
 from federated.screening.trial.lock import digest
 
 WIDTH = 100
@@ -48,7 +22,7 @@ _EYES = {
 _AGE_UNITS = {"a": "years", "mo": "months", "d": "days"}
 
 
-def explain(trial: Trial) -> str:
+def explain(trial: model.Trial) -> str:
     """The whole trial as text: head, parameters, both lists, value sets. It ends with a line break."""
     parts = [_head(trial), _parameters(trial), _side("Inclusion: all of these must hold", trial.inclusion),
              _side("Exclusion: none of these may hold", trial.exclusion), _implicit(trial),
@@ -56,7 +30,7 @@ def explain(trial: Trial) -> str:
     return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part))) + "\n"
 
 
-def _head(trial: Trial) -> Iterator[str]:
+def _head(trial: model.Trial) -> Iterator[str]:
     yield f"{trial.title} ({trial.id}, version {trial.version}, {trial.status})"
     if trial.nct:
         yield f"Registered as {', '.join(trial.nct)}."
@@ -71,7 +45,7 @@ def _head(trial: Trial) -> Iterator[str]:
     yield f"Digest: {digest(trial)}"
 
 
-def _index_date(trial: Trial) -> str:
+def _index_date(trial: model.Trial) -> str:
     index = trial.index_date
     if index.kind == "date":
         return str(index.day)
@@ -82,14 +56,14 @@ def _index_date(trial: Trial) -> str:
     )
 
 
-def _grain(trial: Trial) -> str:
+def _grain(trial: model.Trial) -> str:
     words = f" Study eye by: {', then '.join(trial.study_eye)}." if trial.study_eye else ""
     if trial.pairing is not None:
         words += f" Images within {trial.pairing} are one visit."
     return words + (f" Of several visits: {trial.reduce}." if trial.grain == "visit" else "")
 
 
-def _parameters(trial: Trial) -> Iterator[str]:
+def _parameters(trial: model.Trial) -> Iterator[str]:
     if trial.parameters:
         yield "Parameters"
     for name, parameter in trial.parameters.items():
@@ -99,14 +73,14 @@ def _parameters(trial: Trial) -> Iterator[str]:
         yield words + (" (a site may change it)" if parameter.site and not parameter.overridden else "")
 
 
-def _side(title: str, criteria: Sequence[Criterion]) -> Iterator[str]:
+def _side(title: str, criteria: Sequence[model.Criterion]) -> Iterator[str]:
     if criteria:
         yield title
     for criterion in criteria:
         yield from _criterion(criterion)
 
 
-def _criterion(criterion: Criterion) -> Iterator[str]:
+def _criterion(criterion: model.Criterion) -> Iterator[str]:
     switched_off = "" if criterion.enabled else " (switched off: not evaluated)"
     yield from _indented(f"{criterion.id}: {criterion.text}{switched_off}", 2)
     yield from _indented(f'Source: "{criterion.source}"', 6)
@@ -125,7 +99,7 @@ def _criterion(criterion: Criterion) -> Iterator[str]:
         yield f"      Near miss: within {criterion.near} percent of the threshold."
 
 
-def _implicit(trial: Trial) -> Iterator[str]:
+def _implicit(trial: model.Trial) -> Iterator[str]:
     if not trial.allow_deceased:
         yield "Every trial also asks that the patient is alive."
 
@@ -135,21 +109,21 @@ def _indented(text: str, indent: int) -> list[str]:
     return wrap(text, WIDTH, initial_indent=pad, subsequent_indent=pad + "  ", break_long_words=False)
 
 
-def _node(node: Node, indent: int) -> Iterator[str]:
+def _node(node: model.Node, indent: int) -> Iterator[str]:
     pad = " " * indent
-    if isinstance(node, AllOf | AnyOf | AtLeastOf):
-        title = {AllOf: "Required, every one:", AnyOf: "One of:"}.get(type(node))
-        yield pad + (title or f"At least {node.n if isinstance(node, AtLeastOf) else 1} of:")
+    if isinstance(node, model.AllOf | model.AnyOf | model.AtLeastOf):
+        title = {model.AllOf: "Required, every one:", model.AnyOf: "One of:"}.get(type(node))
+        yield pad + (title or f"At least {node.n if isinstance(node, model.AtLeastOf) else 1} of:")
         for child in node.of:
             yield from _node(child, indent + 2)
-    elif isinstance(node, NotOf):
+    elif isinstance(node, model.NotOf):
         yield f"{pad}Not:"
         yield from _node(node.of, indent + 2)
     else:
         yield from _indented(f"- {sentence(node)}", indent)
 
 
-def sentence(leaf: Predicate) -> str:
+def sentence(leaf: model.Predicate) -> str:
     """One predicate in words, with every key that has a say."""
     words = "; ".join(part for part in _words(leaf) if part)
     return words + (
@@ -157,34 +131,34 @@ def sentence(leaf: Predicate) -> str:
     )
 
 
-def _words(leaf: Predicate) -> list[str]:
+def _words(leaf: model.Predicate) -> list[str]:
     match leaf:
-        case AgeAt():
+        case model.AgeAt():
             at = "" if str(leaf.when) == "index" else f" at {leaf.when}"
             return [f"age {leaf.compare} {_AGE_UNITS[leaf.unit]} completed{at}"]
-        case Sex():
+        case model.Sex():
             return [f"{leaf.which} sex is {_or(leaf.values)}"]
-        case Deceased():
+        case model.Deceased():
             return ["has died" if leaf.value else "has not died"]
-        case Column():
+        case model.Column():
             return [_column(leaf)]
-        case Measurement():
+        case model.Measurement():
             return _measurement(leaf)
-        case Observation():
+        case model.Observation():
             return _observation(leaf)
-        case Appointment() | Encounter():
+        case model.Appointment() | model.Encounter():
             return _visit(leaf)
         case _:
             return _record(leaf)
 
 
-def _column(leaf: Column) -> str:
+def _column(leaf: model.Column) -> str:
     unit = f" {leaf.unit}" if leaf.unit else ""
     asked = f"{leaf.compare}{unit}" if leaf.compare else f"is {_or(leaf.texts)}"
     return f'column "{leaf.name}" ({leaf.dtype}) {asked}'
 
 
-def _measurement(leaf: Measurement) -> list[str]:
+def _measurement(leaf: model.Measurement) -> list[str]:
     return [
         f"image measurement {leaf.metric} {leaf.compare} {_unit(leaf.unit)}",
         _eye(leaf.eye),
@@ -195,7 +169,7 @@ def _measurement(leaf: Measurement) -> list[str]:
     ]
 
 
-def _observation(leaf: Observation) -> list[str]:
+def _observation(leaf: model.Observation) -> list[str]:
     unit = f" {_unit(leaf.unit)}" if leaf.unit else ""
     asked = f" {leaf.compare}{unit}" if leaf.compare else ""
     if leaf.code_in is not None:
@@ -219,9 +193,9 @@ def _observation(leaf: Observation) -> list[str]:
     ]
 
 
-def _visit(leaf: Appointment | Encounter) -> list[str]:
+def _visit(leaf: model.Appointment | model.Encounter) -> list[str]:
     words = [f"{leaf.kind}{f' {leaf.count}' if leaf.count else ''}", f"status {_or(leaf.status)}"]
-    if isinstance(leaf, Encounter):
+    if isinstance(leaf, model.Encounter):
         words += [
             f"type in [{leaf.codes.name}]" if leaf.codes else "",
             f"class {_or(leaf.classes)}" if leaf.classes else "",
@@ -238,30 +212,36 @@ def _visit(leaf: Appointment | Encounter) -> list[str]:
 
 
 def _record(
-    leaf: Condition | Procedure | Medication | Allergy | Immunization | Document | Order,
+    leaf: model.Condition
+    | model.Procedure
+    | model.Medication
+    | model.Allergy
+    | model.Immunization
+    | model.Document
+    | model.Order,
 ) -> list[str]:
     words = [f"{leaf.kind} in [{leaf.codes.name}]"]
-    if isinstance(leaf, Condition | Allergy):
+    if isinstance(leaf, model.Condition | model.Allergy):
         words += [
             "any clinical status" if leaf.clinical is None else f"clinically {_or(leaf.clinical)}",
             f"verification {_or(leaf.verification)} (only perhaps: {_or(leaf.maybe)})",
         ]
     else:
         words.append(f"status {_or(leaf.status)}")
-    if isinstance(leaf, Medication | Order):
+    if isinstance(leaf, model.Medication | model.Order):
         words += [f"as {_or(leaf.sources)}", f"intent {_or(leaf.intent)}" if leaf.intent else ""]
-    if isinstance(leaf, Condition):
+    if isinstance(leaf, model.Condition):
         words.append(f"category {_or(leaf.category)}" if leaf.category else "")
     for name in ("onset", "recorded", "active", "performed", "authored"):
         words.append(_window(name, getattr(leaf, name, None)))
     words.append(_window("dated", getattr(leaf, "window", None)))
     words.append(_eye(getattr(leaf, "eye", None)))
     count = getattr(leaf, "count", None)
-    counted = f", counting {leaf.distinct}" if isinstance(leaf, Procedure) else ""
+    counted = f", counting {leaf.distinct}" if isinstance(leaf, model.Procedure) else ""
     return [*words, f"count {count}{counted}" if count else ""]
 
 
-def _window(verb: str, window: Window | None) -> str:
+def _window(verb: str, window: model.Window | None) -> str:
     return "" if window is None else f"{verb} {window}"
 
 
@@ -277,7 +257,7 @@ def _or(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}" if words else "none"
 
 
-def _value_sets(trial: Trial) -> Iterator[str]:
+def _value_sets(trial: model.Trial) -> Iterator[str]:
     if trial.value_sets:
         yield "Value sets"
     for name, found in trial.value_sets.items():
@@ -297,7 +277,7 @@ def _members(count: int) -> str:
     return "1 member" if count == 1 else f"{count} members"
 
 
-def _codes(found: ValueSet, system: str) -> str:
+def _codes(found: model.ValueSet, system: str) -> str:
     patterns = [pattern for of, pattern in found.members() if of == system]
     inside = [pattern for pattern in patterns if not pattern.startswith("-")]
     outside = [pattern[1:] for pattern in patterns if pattern.startswith("-")]

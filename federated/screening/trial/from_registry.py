@@ -101,22 +101,13 @@ def _ages(eligibility: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for key, words, operator in (("minimumAge", "At least", ">="), ("maximumAge", "At most", "<=")):
         text = _text(eligibility.get(key))
         found = _AGE.fullmatch(text)
+        item = {"id": key[:3] + "-age", "text": f"{words} {text}", "source": f"{key}: {text}"}
         if found is not None:
             where = {"age": _age(operator, int(found[1]), found[2].lower())}
-            yield {
-                "id": key[:3] + "-age",
-                "text": f"{words} {text.lower()} old",
-                "source": f"{key}: {text}",
-                "where": where,
-            }
+            yield item | {"text": f"{words} {text.lower()} old", "where": where}
         elif text and text.lower() != "n/a":
             todo = "An age in a unit that is not read; write it as a node."
-            yield {
-                "id": key[:3] + "-age",
-                "text": f"{words} {text}",
-                "source": f"{key}: {text}",
-                "todo": todo,
-            }
+            yield item | {"todo": todo}
 
 
 def _age(operator: str, count: int, unit: str) -> dict[str, str]:
@@ -130,12 +121,8 @@ def _age(operator: str, count: int, unit: str) -> dict[str, str]:
 def _sex(eligibility: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     sex = _text(eligibility.get("sex")).lower()
     if sex in ("male", "female"):
-        yield {
-            "id": "sex",
-            "text": f"Sex is {sex}",
-            "source": f"sex: {sex.upper()}",
-            "where": {"sex": {"is": sex}},
-        }
+        where = {"sex": {"is": sex}}
+        yield {"id": "sex", "text": f"Sex is {sex}", "source": f"sex: {sex.upper()}", "where": where}
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:

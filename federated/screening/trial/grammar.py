@@ -92,10 +92,6 @@ def _age(values: Values, table: Table, reading: ReaderContext) -> None:
         )
 
 
-def _windowed(values: Values, table: Table, reading: ReaderContext) -> None:
-    time_windows.inline(values, table, reading)
-
-
 def _document(values: Values, table: Table, reading: ReaderContext) -> None:
     time_windows.inline(values, table, reading)
     if "in" in table.keys and "type" in table.keys:
@@ -138,15 +134,11 @@ def _observation(values: Values, table: Table, reading: ReaderContext) -> None:
             '"units_as" lists recorded units that mean "unit"; give "unit" too.',
         )
     if take == "count":
-        _counted(values, table, reading)
+        values.pop("compare", None)
+        if "is" in table.entries:
+            values["count"] = COUNT.read(table.entries["is"], reading, "is")
     if "stale_after" in table.keys and take != "latest":
         reading.bad(table.keys["stale_after"], "TV148", '"stale_after" is for take latest.')
-
-
-def _counted(values: Values, table: Table, reading: ReaderContext) -> None:
-    values.pop("compare", None)
-    if "is" in table.entries:
-        values["count"] = COUNT.read(table.entries["is"], reading, "is")
 
 
 def _column(values: Values, table: Table, reading: ReaderContext) -> None:
@@ -176,39 +168,12 @@ _EYE = Key(word("any", "all", "right", "left", "same", "this", "fellow"))
 _CODES = Key(VALUE_SET, "codes", required=True)
 _TEXTS = Key(lowered(several(TEXT)))
 _UNIT = Key(TEXT)
-_VERIFICATION = ("confirmed", "unconfirmed", "provisional", "differential", "presumed")
-_EVENT = ("completed", "in-progress", "preparation", "not-done", "on-hold", "stopped", "unknown")
-_DRUG = (
-    "active",
-    "completed",
-    "on-hold",
-    "cancelled",
-    "stopped",
-    "draft",
-    "unknown",
-    "intended",
-    "not-taken",
-)
-_INTENTS = ("proposal", "plan", "directive", "order", "original-order", "reflex-order", "filler-order",
-            "instance-order", "option")  # fmt: skip
-_RESULT = ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "unknown")
-_BOOKING = (
-    "proposed",
-    "pending",
-    "booked",
-    "arrived",
-    "fulfilled",
-    "cancelled",
-    "noshow",
-    "checked-in",
-    "waitlist",
-)
-_VISIT = ("planned", "arrived", "triaged", "in-progress", "onleave", "finished", "cancelled", "unknown")
-_ORDER = ("draft", "active", "on-hold", "revoked", "completed", "unknown")
+_VERIFICATION = Key(several(word(*model.VERIFICATION)))
+_INTENT = Key(several(word(*model.INTENTS)))
 
 
-def _statuses(*known: str) -> Key:
-    return Key(several(word(*known)))
+def _status(kind: str) -> Key:
+    return Key(several(word(*model.STATUSES[kind])))
 
 
 PREDICATES: Mapping[str, Shape] = {
@@ -222,50 +187,49 @@ PREDICATES: Mapping[str, Shape] = {
     "deceased": Shape(model.Deceased, {"is": Key(BOOLEAN, "value", required=True)}),
     "condition": Shape(model.Condition, {
         "in": _CODES,
-        "clinical": Key(any_or(several(word(
-            "active", "recurrence", "relapse", "inactive", "remission", "resolved", "unknown")))),
-        "verification": _statuses(*_VERIFICATION), "maybe": _statuses(*_VERIFICATION),
+        "clinical": Key(any_or(several(word(*model.CLINICAL, "unknown")))),
+        "verification": _VERIFICATION, "maybe": _VERIFICATION,
         "onset": Key(WINDOW), "recorded": Key(WINDOW), "active": Key(WINDOW),
         "category": _TEXTS, "eye": _EYE, "count": Key(COUNT),
     }),
     "procedure": Shape(model.Procedure, {
-        "in": _CODES, "status": _statuses(*_EVENT), "performed": Key(WINDOW), "eye": _EYE, "count": Key(COUNT),
+        "in": _CODES, "status": _status("procedure"), "performed": Key(WINDOW), "eye": _EYE, "count": Key(COUNT),
         "distinct": Key(word("days", "records")),
     }),
     "medication": Shape(model.Medication, {
         "in": _CODES, "kind": Key(several(word("request", "statement")), "sources"),
-        "status": Key(several(word(*_DRUG)), required=True), "authored": Key(WINDOW),
-        "intent": _statuses(*_INTENTS),
+        "status": replace(_status("medication"), required=True), "authored": Key(WINDOW),
+        "intent": _INTENT,
     }),
     "allergy": Shape(model.Allergy, {
         "in": _CODES, "clinical": Key(any_or(several(word("active", "inactive", "resolved")))),
-        "verification": _statuses(*_VERIFICATION), "maybe": _statuses(*_VERIFICATION), **INLINE, "count": Key(COUNT),
-    }, _windowed),
+        "verification": _VERIFICATION, "maybe": _VERIFICATION, **INLINE, "count": Key(COUNT),
+    }, time_windows.inline),
     "immunization": Shape(model.Immunization, {
-        "in": _CODES, "status": _statuses("completed", "not-done"), **INLINE, "count": Key(COUNT),
-    }, _windowed),
+        "in": _CODES, "status": _status("immunization"), **INLINE, "count": Key(COUNT),
+    }, time_windows.inline),
     "document": Shape(model.Document, {
         "in": Key(VALUE_SET, "codes"), "type": Key(VALUE_SET, "codes"),
-        "status": _statuses("current", "superseded"), **INLINE, "count": Key(COUNT),
+        "status": _status("document"), **INLINE, "count": Key(COUNT),
     }, _document),
     "observation": Shape(model.Observation, {
         "in": _CODES, "take": Key(word("latest", "earliest", "any", "all", "min", "max", "mean", "count")),
         "is": Key(COMPARISON, "compare"), "code_in": Key(VALUE_SET), "text_is": Key(lowered(several(TEXT)), "texts"),
         "unit": _UNIT, "units_as": Key(several(TEXT)), **INLINE, "stale_after": Key(DURATION),
-        "category": _TEXTS, "status": _statuses(*_RESULT), "component": Key(VALUE_SET),
+        "category": _TEXTS, "status": _status("observation"), "component": Key(VALUE_SET),
         "same_day": Key(word("time", "lowest", "highest")), "eye": _EYE, "specimen": Key(TEXT), "method": Key(TEXT),
     }, _observation),
     "appointment": Shape(model.Appointment, {
-        **INLINE, "status": _statuses(*_BOOKING), "kind": replace(_TEXTS, field="types"), "location": _TEXTS,
+        **INLINE, "status": _status("appointment"), "kind": replace(_TEXTS, field="types"), "location": _TEXTS,
         "count": Key(COUNT), "every": Key(EVERY),
     }, _appointment),
     "encounter": Shape(model.Encounter, {
-        "in": Key(VALUE_SET, "codes"), "class": Key(several(TEXT), "classes"), "status": _statuses(*_VISIT),
+        "in": Key(VALUE_SET, "codes"), "class": Key(several(TEXT), "classes"), "status": _status("encounter"),
         "discharge": Key(VALUE_SET), **INLINE, "whole": Key(BOOLEAN), "count": Key(COUNT), "every": Key(EVERY),
     }, _visits),
     "order": Shape(model.Order, {
-        "in": _CODES, "kind": Key(several(word("service", "device")), "sources"), "status": _statuses(*_ORDER),
-        "intent": _statuses(*_INTENTS), "authored": Key(WINDOW), "count": Key(COUNT),
+        "in": _CODES, "kind": Key(several(word("service", "device")), "sources"), "status": _status("order"),
+        "intent": _INTENT, "authored": Key(WINDOW), "count": Key(COUNT),
     }),
     "measurement": Shape(model.Measurement, {
         "metric": Key(TEXT, required=True), "is": Key(COMPARISON, "compare", required=True),
@@ -294,7 +258,8 @@ def read_predicate(name: str, node: Yaml, reading: ReaderContext) -> Values | No
     before = len(reading.problems.found)
     known = (*form.keys, "elsewhere")
     listed = known if issubclass(form.made, _RECORDED) else tuple(form.keys)
-    unknown_keys(node, reading, name, sorted(listed), unlisted=("elsewhere",))
+    needed = [key for key, rule in form.keys.items() if rule.required]
+    unknown_keys(node, reading, name, sorted(listed), needed=needed, unlisted=("elsewhere",))
     values: Values = {}
     reading.units.clear()
     for key, value in node.entries.items():
@@ -303,19 +268,12 @@ def read_predicate(name: str, node: Yaml, reading: ReaderContext) -> Values | No
             read = rule.kind.read(value, reading, key)
             if read is not BAD:
                 values[rule.field or key] = read
-    _required(form, name, node, reading)
     form.finish(values, node, reading)
     _parameter_units(values, reading)
     if "elsewhere" in values:
         values["elsewhere_matters"] = values.pop("elsewhere") == "matters"
     errors = [found for found in reading.problems.found[before:] if found.severity == "error"]
     return None if errors else values
-
-
-def _required(form: Shape, name: str, node: Table, reading: ReaderContext) -> None:
-    for key, rule in form.keys.items():
-        if rule.required and key not in node.keys:
-            reading.bad(node, "TV104", f'{name} needs "{key}".')
 
 
 def _parameter_units(values: Values, reading: ReaderContext) -> None:

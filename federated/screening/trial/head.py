@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ehr.files.problems import Mark, quoted
+from ehr.files.problems import quoted
 from ehr.files.yaml_nodes import Items, Table, Text, Yaml, shape
 from federated.screening.trial.criteria import At, Criterion, IndexDate
 from federated.screening.trial.nodes import Spot, read_node
@@ -134,18 +134,8 @@ _CRITERION: Mapping[str, ScalarKind] = {
 }
 CRITERION_SCHEMAS = {key: kind.schema for key, kind in _CRITERION.items()}
 CRITERIA_KEYS = (
-    "id",
-    "text",
-    "source",
-    "where",
-    "todo",
-    "applies_if",
-    "if_unknown",
-    "why",
-    "tags",
-    "near",
-    "enabled",
-)
+    "id", "text", "source", "where", "todo", "applies_if", "if_unknown", "why", "tags", "near", "enabled",
+)  # fmt: skip
 Side = Literal["inclusion", "exclusion"]
 
 
@@ -153,9 +143,7 @@ def read_settings(root: Table, reading: ReaderContext) -> dict[str, Any]:
     """The keys of the top level that are values, as fields of `Trial`; those with mistakes are left out."""
     for key in ("id", "title", "version"):
         if key not in root.keys:
-            reading.bad(
-                Mark(root.mark.file, root.mark.line, root.mark.column), "TV104", f'the file needs "{key}".'
-            )
+            reading.bad(root, "TV104", f'the file needs "{key}".')
     read = {
         key: kind.read(root.entries[key], reading, key)
         for key, kind in SETTINGS.items()
@@ -204,10 +192,7 @@ def _read_criterion(node: Yaml, side: Side, reading: ReaderContext, seen: dict[s
         message = f"a criterion is a table with id, text, source and where; found {shape(node)}."
         reading.bad(node, "TV106", message)
         return None
-    unknown_keys(node, reading, "a criterion", CRITERIA_KEYS)
-    for key in ("id", "text", "source"):
-        if key not in node.keys:
-            reading.bad(node, "TV104", f'a criterion needs "{key}".')
+    unknown_keys(node, reading, "a criterion", CRITERIA_KEYS, needed=("id", "text", "source"))
     read: dict[str, Any] = {
         key: kind.read(node.entries[key], reading, key)
         for key, kind in _CRITERION.items()

@@ -20,26 +20,12 @@ from ehr.files.yaml_nodes import Table, Text, Yaml, plain, read_yaml, shape
 from federated.screening.trial import merge, valueset_files
 from federated.screening.trial.checks import check
 from federated.screening.trial.criteria import Parameter, Trial, ValueSet
-from federated.screening.trial.head import CRITERIA_KEYS, SETTINGS, TOP, read_criteria, read_settings
+from federated.screening.trial.head import TOP, read_criteria, read_settings
 from federated.screening.trial.lock import digest
 from federated.screening.trial.merge import LinkRefused, Sources
 from federated.screening.trial.nodes import Spot, read_node
 from federated.screening.trial.scalars import BOOLEAN, PROSE, ReaderContext, number, unknown_keys
 from federated.screening.trial.valuesets import read_value_set
-
-__all__ = [
-    "CRITERIA_KEYS",
-    "SETTINGS",
-    "TOP",
-    "Checked",
-    "LinkRefused",
-    "Problem",
-    "Sources",
-    "TrialFileErrors",
-    "check_trial",
-    "load_trial",
-    "read_trial",
-]
 
 Overrides = Mapping[str, str | int | float]
 _NAME = re.compile(r"[a-z][A-Za-z0-9_-]*(\.[a-z][A-Za-z0-9_-]*)*\Z")
@@ -116,11 +102,7 @@ def read_trial(
     found = tuple(sorted(set(problems.found)))
     if trial is None or problems.failed:
         return Checked(None, found)
-    return Checked(_with_warnings(trial, found), found)
-
-
-def _with_warnings(trial: Trial, found: tuple[Problem, ...]) -> Trial:
-    return replace(trial, warnings=found)
+    return Checked(replace(trial, warnings=found), found)
 
 
 def _read(root: Table, reading: ReaderContext, sources: Sources, overrides: Overrides) -> Trial | None:
@@ -213,23 +195,17 @@ def _parameters(root: Table, reading: ReaderContext, overrides: Overrides) -> It
             message = f"parameter {quoted(name)} is {{value: ..., text: ...}}; found {shape(node)}."
             reading.bad(node, "TV106", message)
             continue
-        unknown_keys(node, reading, f"parameter {quoted(name)}", ("value", "unit", "text", "site"))
+        keys = ("value", "unit", "text", "site")
+        unknown_keys(node, reading, f"parameter {quoted(name)}", keys, needed=("value", "text"))
         read = {key: PROSE.read(node.entries[key], reading, key) for key in ("value", "unit", "text")
                 if key in node.entries}  # fmt: skip
-        for key in ("value", "text"):
-            if key not in node.keys:
-                reading.bad(node, "TV104", f'parameter {quoted(name)} needs "{key}".')
         site = BOOLEAN.read(node.entries["site"], reading, "site") if "site" in node.entries else False
-        if isinstance(value := read.get("value"), str):
-            texts = {key: found if isinstance(found, str) else None for key, found in read.items()}
-            yield (
-                name,
-                Parameter(
-                    name, value, texts.get("text") or "", texts.get("unit"), site is True, name in overrides
-                ),
-            )
-        else:
-            yield name, Parameter(name, "0", "")
+        texts = {key: found for key, found in read.items() if isinstance(found, str)}
+        made = Parameter(name, "0", "")
+        if value := texts.get("value"):
+            text, unit = texts.get("text", ""), texts.get("unit")
+            made = Parameter(name, value, text, unit, site is True, name in overrides)
+        yield name, made
 
 
 def _value_sets(root: Table, reading: ReaderContext, sources: Sources) -> Iterator[tuple[str, ValueSet]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ehr.files.problems import Mark, Problems, quoted, suggestion
 from ehr.files.yaml_nodes import Items, Table, Text, Yaml, read_yaml, shape
-from federated.screening.trial.scalars import ReaderContext, unknown_keys
+from federated.screening.trial.scalars import PARAMETER, ReaderContext, unknown_keys
 
 FORMAT = 1
 MAX_USE_DEPTH = 3
@@ -20,7 +20,6 @@ _SHARED = ("parameters", "value_sets", "criteria")
 _SET_KEYS = ("in", "type", "component", "discharge", "code_in")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*\Z")
 _STEM = re.compile(r"[a-z][a-z0-9_-]*\Z")
-_PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_.-]*)")
 
 
 class LinkRefused(ValueError):
@@ -99,7 +98,9 @@ def _criterion_from_0(node: Yaml) -> Yaml:
         return node
     entries, keys = dict(node.entries), dict(node.keys)
     if "on_unknown" in keys:
-        _moved(entries, keys, "on_unknown", "if_unknown")
+        keys["if_unknown"] = keys.pop("on_unknown")
+        if "on_unknown" in entries:
+            entries["if_unknown"] = entries.pop("on_unknown")
     if "metric" not in keys or "where" in keys:
         return replace(node, entries=entries, keys=keys)
     inner = Table({}, {}, keys["metric"])
@@ -121,12 +122,6 @@ def _criterion_from_0(node: Yaml) -> Yaml:
         )
     where = Table({"measurement": inner}, {"measurement": inner.mark}, inner.mark)
     return replace(node, entries={**entries, "where": where}, keys={**keys, "where": inner.mark})
-
-
-def _moved(entries: dict[str, Yaml], keys: dict[str, Mark], old: str, new: str) -> None:
-    keys[new] = keys.pop(old)
-    if old in entries:
-        entries[new] = entries.pop(old)
 
 
 def with_parent(root: Table, reading: ReaderContext, sources: Sources, seen: tuple[str, ...] = ()) -> Table:
@@ -300,6 +295,6 @@ def _renamed(node: Yaml, stem: str, names: dict[str, set[str]]) -> Yaml:
         return replace(node, entries=entries)
     if isinstance(node, Text) and "$" in node.value:
         known = names.get("parameters", set())
-        text = _PARAMETER.sub(lambda m: f"${stem}.{m[1]}" if m[1] in known else m[0], node.value)
+        text = PARAMETER.sub(lambda m: f"${stem}.{m[1]}" if m[1] in known else m[0], node.value)
         return replace(node, value=text)
     return node

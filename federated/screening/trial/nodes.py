@@ -116,10 +116,7 @@ def _at_least(node: Yaml, reading: ReaderContext, spot: Spot, at: At) -> Node | 
     if not isinstance(node, Table):
         reading.bad(node, "TV106", f'"at_least" is {{n: 2, of: [...]}}; found {shape(node)}.')
         return None
-    bad = unknown_keys(node, reading, "at_least", ("n", "of"))
-    for key in ("n", "of"):
-        if key not in node.keys:
-            reading.bad(node, "TV104", f'at_least needs "{key}".')
+    bad = unknown_keys(node, reading, "at_least", ("n", "of"), needed=("n", "of"))
     if bad or not {"n", "of"} <= node.entries.keys():
         return None
     n = integer(1, MAX_NODES).read(node.entries["n"], reading, "n")

@@ -6,6 +6,7 @@ Codes are resolved `ValueSet` values. A window of None is all time up to the ind
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar, Literal
@@ -25,6 +26,25 @@ from federated.screening.trial.value_types import (
 Eye = Literal["any", "all", "right", "left", "same", "this", "fellow"]
 Take = Literal["latest", "earliest", "any", "all", "min", "max", "mean", "count"]
 NOWHERE = At("")
+
+# FHIR R4's own words, in the order in which a mistake lists them. A record whose word is one of these and is not
+# asked for does not count, so a vendor's word has no place here.
+CLINICAL = ("active", "recurrence", "relapse", "inactive", "remission", "resolved")
+VERIFICATION = ("confirmed", "unconfirmed", "provisional", "differential", "presumed")
+INTENTS = ("proposal", "plan", "directive", "order", "original-order", "reflex-order", "filler-order",
+           "instance-order", "option")  # fmt: skip
+STATUSES: Mapping[str, tuple[str, ...]] = {
+    "procedure": ("completed", "in-progress", "preparation", "not-done", "on-hold", "stopped", "unknown"),
+    "medication": ("active", "completed", "on-hold", "cancelled", "stopped", "draft", "unknown", "intended",
+                   "not-taken"),
+    "immunization": ("completed", "not-done"),
+    "document": ("current", "superseded"),
+    "observation": ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "unknown"),
+    "appointment": ("proposed", "pending", "booked", "arrived", "fulfilled", "cancelled", "noshow", "checked-in",
+                    "waitlist"),
+    "encounter": ("planned", "arrived", "triaged", "in-progress", "onleave", "finished", "cancelled", "unknown"),
+    "order": ("draft", "active", "on-hold", "revoked", "completed", "unknown"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

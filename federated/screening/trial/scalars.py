@@ -27,7 +27,7 @@ BAD: Final = _Bad()
 _NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?\Z")
 _COMPARISON = re.compile(r"(<=|>=|!=|<|>|=)\s*(.*)\Z", re.DOTALL)
 _POINT = re.compile(r"(index|birth)(?:\s*([+-])\s*(.+))?\Z")
-_PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_.-]*)")
+PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_.-]*)")
 ENDS: Mapping[str, Ends] = {"[]": "[]", "[)": "[)", "(]": "(]", "()": "()"}
 
 
@@ -64,6 +64,7 @@ class ReaderContext:
 
 
 Read = Callable[[Yaml, ReaderContext, str], Any]
+Names = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def text_of(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
 
 
 def _with_parameters(node: Text, reading: ReaderContext) -> str | _Bad:
-    missing = [name for name in _PARAMETER.findall(node.value) if name not in reading.parameters]
+    missing = [name for name in PARAMETER.findall(node.value) if name not in reading.parameters]
     for name in missing:
         hint = suggestion(name, reading.parameters)
         reading.bad(node, "TV177", f"parameter {quoted('$' + name)} is not defined.{hint}")
@@ -103,7 +104,7 @@ def _with_parameters(node: Text, reading: ReaderContext) -> str | _Bad:
             reading.units.append((node.mark, parameter.name, parameter.unit))
         return parameter.value
 
-    return _PARAMETER.sub(put_in, node.value.strip())
+    return PARAMETER.sub(put_in, node.value.strip())
 
 
 def _plain_text(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
@@ -116,16 +117,15 @@ PROSE = ScalarKind(_plain_text, {"type": "string", "minLength": 1})
 TEXT = ScalarKind(text_of, {"type": "string", "minLength": 1})
 
 
-def word(*known: str, fold: bool = False) -> ScalarKind:
+def word(*known: str) -> ScalarKind:
     """One of the known words."""
 
     def read(node: Yaml, reading: ReaderContext, name: str) -> str | _Bad:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad) or text in known:
             return text
-        listed = ", ".join(known)
-        hint = suggestion(text, known)
-        return reading.bad(node, "TV107", f"{quoted(text)} is not a value of {name}. Known: {listed}.{hint}")
+        told = f"Known: {', '.join(known)}.{suggestion(text, known)}"
+        return reading.bad(node, "TV107", f"{quoted(text)} is not a value of {name}. {told}")
 
     return ScalarKind(read, {"enum": list(known)})
 
@@ -204,10 +204,11 @@ def integer(low: int, high: int) -> ScalarKind:
         text = text_of(node, reading, name)
         if isinstance(text, _Bad):
             return text
-        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
-            message = f"{name} is a whole number from {low} to {high}; found {quoted(text)}."
-            return reading.bad(node, "TV141", message)
-        return int(text)
+        if re.fullmatch(r"\d{1,9}", text) and low <= int(text) <= high:
+            return int(text)
+        return reading.bad(
+            node, "TV141", f"{name} is a whole number from {low} to {high}; found {quoted(text)}."
+        )
 
     return ScalarKind(read, {"type": "integer", "minimum": low, "maximum": high})
 
@@ -254,11 +255,8 @@ def _comparison(node: Yaml, reading: ReaderContext, name: str) -> Comparison | _
         return text
     found = _COMPARISON.match(text)
     if found is None:
-        return reading.bad(
-            node,
-            "TV141",
-            f'{name} is a comparison such as ">= 5.7" or {{between: [1, 2]}}; found {quoted(text)}.',
-        )
+        message = f'{name} is a comparison such as ">= 5.7" or {{between: [1, 2]}}; found {quoted(text)}.'
+        return reading.bad(node, "TV141", message)
     value = number(found[2])
     if value is None:
         return _not_a_number(found[2], node, reading, name)
@@ -276,11 +274,9 @@ def _compared(op: str, value: Decimal) -> Comparison:
 def _not_a_number(text: str, node: Yaml, reading: ReaderContext, name: str) -> _Bad:
     head = re.match(r"[+-]?\d+(?:\.\d+)?(?=\s*[^\d.,_:eE])", text)
     if head is not None:
+        unit = quoted(text[head.end() :].strip())
         return reading.bad(
-            node,
-            "TV135",
-            f"{name} holds the number alone; write the unit {quoted(text[head.end() :].strip())} "
-            'under "unit".',
+            node, "TV135", f'{name} holds the number alone; write the unit {unit} under "unit".'
         )
     return reading.bad(node, "TV141", f"{name} compares with {quoted(text)}, which is not a number.")
 
@@ -377,8 +373,8 @@ def _value_set(node: Yaml, reading: ReaderContext, name: str) -> ValueSet | _Bad
         return text
     reading.used.add(("value set", text))
     if text not in reading.sets:
-        hint = suggestion(text, reading.sets)
-        return reading.bad(node, "TV120", f"value set {quoted(text)} is not defined.{hint}")
+        message = f"value set {quoted(text)} is not defined.{suggestion(text, reading.sets)}"
+        return reading.bad(node, "TV120", message)
     return reading.sets[text]
 
 
@@ -386,12 +382,17 @@ VALUE_SET = ScalarKind(_value_set, {"type": "string", "description": "name of a 
 
 
 def unknown_keys(
-    table: Table, reading: ReaderContext, owner: str, known: Sequence[str], *, unlisted: Sequence[str] = ()
+    table: Table, reading: ReaderContext, of: str, known: Names, *, needed: Names = (), unlisted: Names = ()
 ) -> bool:
-    """Complain about keys that are not known; True if there was one. ``unlisted`` ones pass, but are not told."""
+    """Complain about keys that are not known, and about ``needed`` ones that are missing.
+
+    True if there was an unknown one. ``unlisted`` ones pass, but are not told.
+    """
     unknown = [key for key in table.keys if key not in known and key not in unlisted]
     for key in unknown:
-        listed = ", ".join(known)
-        message = f"{quoted(key)} is not a key of {owner}. Known: {listed}.{suggestion(key, known)}"
-        reading.bad(table.keys[key], "TV103", message)
+        told = f"Known: {', '.join(known)}.{suggestion(key, known)}"
+        reading.bad(table.keys[key], "TV103", f"{quoted(key)} is not a key of {of}. {told}")
+    for key in needed:
+        if key not in table.keys:
+            reading.bad(table, "TV104", f'{of} needs "{key}".')
     return bool(unknown)

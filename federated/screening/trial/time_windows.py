@@ -7,32 +7,21 @@ from typing import Any
 
 from ehr.dates import BadDate, Duration, shift
 from ehr.files.yaml_nodes import Table, Yaml, shape
-from federated.screening.trial.scalars import (
-    BAD,
-    DURATION,
-    ENDS,
-    POINT,
-    ReaderContext,
-    ScalarKind,
-    duration,
-    integer,
-    unknown_keys,
-    word,
-)
+from federated.screening.trial import scalars
 from federated.screening.trial.value_types import INDEX, EveryPeriod, Point, Window
 
-KINDS: dict[str, ScalarKind] = {
-    "within": duration(zero=True),
-    "next": DURATION,
-    "from": POINT,
-    "to": POINT,
-    "ends": word(*ENDS),
+KINDS: dict[str, scalars.ScalarKind] = {
+    "within": scalars.duration(zero=True),
+    "next": scalars.DURATION,
+    "from": scalars.POINT,
+    "to": scalars.POINT,
+    "ends": scalars.word(*scalars.ENDS),
 }
 _SOME_DAY = date(2024, 7, 15)
 
 
 def read_window(
-    values: dict[str, Any], table: Table, reading: ReaderContext, *, forward: bool
+    values: dict[str, Any], table: Table, reading: scalars.ReaderContext, *, forward: bool
 ) -> Window | None:
     """A window from the values of its keys; None where there is none or it has a mistake.
 
@@ -66,7 +55,7 @@ def read_window(
     return window
 
 
-def _check(window: Window, table: Table, reading: ReaderContext) -> None:
+def _check(window: Window, table: Table, reading: scalars.ReaderContext) -> None:
     for key, point in (("from", window.start), ("to", window.end)):
         if point is not None and point.anchor == "index" and point.sign == 1 and point.offset is not None:
             message = f'"{key}" lies after the index date, and later records never count.'
@@ -81,7 +70,7 @@ def _check(window: Window, table: Table, reading: ReaderContext) -> None:
         reading.bad(table.keys["from"], "TV143", f"the window from {window.start} to {window.end} is empty.")
 
 
-def _some_day(point: Point, table: Table, reading: ReaderContext) -> date | None:
+def _some_day(point: Point, table: Table, reading: scalars.ReaderContext) -> date | None:
     day = point.day or _SOME_DAY
     try:
         return day if point.offset is None else shift(day, point.offset, point.sign)
@@ -90,7 +79,9 @@ def _some_day(point: Point, table: Table, reading: ReaderContext) -> date | None
         return None
 
 
-def inline(values: dict[str, Any], table: Table, reading: ReaderContext, forward: bool = False) -> None:
+def inline(
+    values: dict[str, Any], table: Table, reading: scalars.ReaderContext, forward: bool = False
+) -> None:
     """Replace the window keys of a predicate by its field ``window``."""
     window = read_window(values, table, reading, forward=forward)
     for key in KINDS:
@@ -99,35 +90,32 @@ def inline(values: dict[str, Any], table: Table, reading: ReaderContext, forward
         values["window"] = window
 
 
-def _nested(node: Yaml, reading: ReaderContext, name: str) -> Any:
+def _nested(node: Yaml, reading: scalars.ReaderContext, name: str) -> Any:
     if not isinstance(node, Table):
         message = f'"{name}" is a window such as {{within: 6 mo}}; found {shape(node)}.'
         return reading.bad(node, "TV106", message)
-    bad = unknown_keys(node, reading, name, tuple(KINDS))
+    bad = scalars.unknown_keys(node, reading, name, tuple(KINDS))
     if not node.keys:
         return reading.bad(node, "TV104", f'{name} needs "within", or "from" and "to".')
     read = {key: KINDS[key].read(value, reading, key) for key, value in node.entries.items() if key in KINDS}
-    good = {key: value for key, value in read.items() if value is not BAD}
+    good = {key: value for key, value in read.items() if value is not scalars.BAD}
     window = read_window(good, node, reading, forward=False)
-    return BAD if bad or window is None else window
+    return scalars.BAD if bad or window is None else window
 
 
-_RULES = {"period": DURATION, "times": integer(1, 1000), "over": DURATION}
+_RULES = {"period": scalars.DURATION, "times": scalars.integer(1, 1000), "over": scalars.DURATION}
 
 
-def _every(node: Yaml, reading: ReaderContext, name: str) -> Any:
+def _every(node: Yaml, reading: scalars.ReaderContext, name: str) -> Any:
     if not isinstance(node, Table):
         message = f'"{name}" is {{period: 12 mo, times: 2, over: 24 mo}}; found {shape(node)}.'
         return reading.bad(node, "TV106", message)
-    bad = unknown_keys(node, reading, name, tuple(_RULES))
-    for key in _RULES:
-        if key not in node.keys:
-            reading.bad(node, "TV104", f'every needs "{key}".')
+    bad = scalars.unknown_keys(node, reading, name, tuple(_RULES), needed=tuple(_RULES))
     read = {
         key: _RULES[key].read(value, reading, key) for key, value in node.entries.items() if key in _RULES
     }
-    if bad or len(read) < len(_RULES) or BAD in read.values():
-        return BAD
+    if bad or len(read) < len(_RULES) or scalars.BAD in read.values():
+        return scalars.BAD
     every = EveryPeriod(**read)
     if periods(every) is None:
         message = f"over ({every.over}) is not a whole number of periods ({every.period})."
@@ -149,7 +137,7 @@ def _size(length: Duration) -> tuple[str, int]:
     return unit, factor * length.count
 
 
-WINDOW = ScalarKind(
+WINDOW = scalars.ScalarKind(
     _nested,
     {
         "type": "object",
@@ -158,7 +146,7 @@ WINDOW = ScalarKind(
         "minProperties": 1,
     },
 )
-EVERY = ScalarKind(
+EVERY = scalars.ScalarKind(
     _every,
     {
         "type": "object",

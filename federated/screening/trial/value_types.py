@@ -66,14 +66,15 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.op == "between":
-            words = f"between {self.low} and {self.high}"
-            open_ends = [
-                str(bound)
-                for bound, closed in ((self.low, self.low_closed), (self.high, self.high_closed))
-                if not closed
-            ]
-            return words + (f" (without {' and '.join(open_ends)})" if open_ends else "")
+            without = _without((self.low, self.low_closed), (self.high, self.high_closed))
+            return f"between {self.low} and {self.high}{without}"
         return f"{self.op} {self.high if self.low is None else self.low}"
+
+
+def _without(*ends: tuple[object, bool]) -> str:
+    """The ends of a range that do not belong to it."""
+    words = " and ".join(str(end) for end, belongs in ends if not belongs)
+    return f" (without {words})" if words else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +147,7 @@ class Window:
             return f"{words.format(self.duration)} the index date"
         start = "the beginning" if self.start is None else str(self.start)
         end = "the index date" if self.end is None else str(self.end)
-        left_out = [
-            text for text, bracket in ((start, self.ends[0]), (end, self.ends[1])) if bracket in ("(", ")")
-        ]
-        return f"from {start} to {end}" + (f" (without {' and '.join(left_out)})" if left_out else "")
+        return f"from {start} to {end}{_without((start, self.ends[0] == '['), (end, self.ends[1] == ']'))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr.records.codes import Code, code_of
+from ehr.records.codes import URIS, Code, normal_code, system_name
 from federated.errors import ConfigurationError
 
 MAX_BYTES = 32 << 20
@@ -71,8 +71,6 @@ def as_json(read: ValueSetFile, sha256: str) -> str:
         read: what was imported.
         sha256: digest of the file it came from, kept as provenance.
     """
-    from ehr.records.codes import URIS
-
     head: dict[str, Any] = {"resourceType": "ValueSet", "status": "active"}
     head |= {key: getattr(read, key) for key in ("url", "version", "title", "date") if getattr(read, key)}
     head["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": f"urn:sha256:{sha256}"}]
@@ -131,7 +129,8 @@ def _from_expansion(document: Mapping[str, Any]) -> ValueSetFile:
     present = left_out = 0
     for entry in _entries(expansion.get("contains")):
         present += 1
-        code = _code(entry)
+        heading = entry.get("code") is None
+        code = None if heading else _code(entry.get("system"), entry.get("code"))
         if entry.get("abstract") is True or entry.get("inactive") is True:
             left_out += 1
         elif code is not None:
@@ -151,22 +150,23 @@ def _entries(contains: Any) -> Iterator[Mapping[str, Any]]:
         found, depth = stack.pop()
         if found is None:
             continue
-        if not isinstance(found, list) or depth > MAX_DEPTH:
-            raise ValueSetFileError('"contains" is not a list of codes')
-        for entry in found:
-            if not isinstance(entry, dict):
-                raise ValueSetFileError('"contains" is not a list of codes')
+        for entry in _tables(found if depth <= MAX_DEPTH else None, '"contains" is not a list of codes'):
             yield entry
             stack.append((entry.get("contains"), depth + 1))
 
 
-def _code(entry: Mapping[str, Any]) -> Code | None:
-    system, code = entry.get("system"), entry.get("code")
-    if code is None:
-        return None  # a heading of the list
+def _tables(found: Any, otherwise: str) -> Iterator[Mapping[str, Any]]:
+    for one in found if isinstance(found, list) else [None]:
+        if not isinstance(one, dict):
+            raise ValueSetFileError(otherwise)
+        yield one
+
+
+def _code(system: Any, code: Any) -> Code:
     if not isinstance(code, str) or not isinstance(system, str) or not system.strip() or not code.strip():
         raise ValueSetFileError("a code has no system, or is not a text")
-    return code_of(system, code)
+    name = system_name(system)
+    return Code(name, normal_code(name, code))
 
 
 def _from_compose(document: Mapping[str, Any]) -> ValueSetFile:
@@ -179,17 +179,12 @@ def _from_compose(document: Mapping[str, Any]) -> ValueSetFile:
 
 def _composed(blocks: Any) -> set[Code]:
     codes: set[Code] = set()
-    for block in blocks if isinstance(blocks, list) else [None]:
-        if not isinstance(block, dict):
-            raise ValueSetFileError('"compose" is not a list of blocks')
+    for block in _tables(blocks, '"compose" is not a list of blocks'):
         if block.get("filter") or block.get("valueSet") or not isinstance(block.get("concept"), list):
             message = "it is defined by a filter, another value set or a whole system; expand it first"
             raise ValueSetFileError(message)
-        for concept in block["concept"]:
-            if not isinstance(concept, dict):
-                raise ValueSetFileError('"concept" is not a list of codes')
-            code = _code({"system": block.get("system"), "code": concept.get("code") or ""})
-            codes |= {code} if code is not None else set()
+        for concept in _tables(block["concept"], '"concept" is not a list of codes'):
+            codes.add(_code(block.get("system"), concept.get("code")))
     return codes
 
 
@@ -197,15 +192,10 @@ def _from_vsac(document: Mapping[str, Any]) -> ValueSetFile:
     concepts = document["concepts"]
     if isinstance(concepts, dict):
         concepts = concepts.get("concept")
-    if not isinstance(concepts, list):
-        raise ValueSetFileError('"concepts" is not a list of codes')
     codes = set()
-    for concept in concepts:
-        if not isinstance(concept, dict):
-            raise ValueSetFileError('"concepts" is not a list of codes')
+    for concept in _tables(concepts, '"concepts" is not a list of codes'):
         system = concept.get("code_system_oid") or concept.get("codeSystem") or concept.get("codeSystemOID")
-        code = _code({"system": _vsac_system(system), "code": concept.get("code") or ""})
-        codes |= {code} if code is not None else set()
+        codes.add(_code(_vsac_system(system), concept.get("code")))
     facts = _facts({**document, "title": document.get("display_name") or document.get("displayName")})
     return _made(codes, facts)
 
@@ -217,8 +207,6 @@ _VSAC_NAMES = {
 
 
 def _vsac_system(text: Any) -> str:
-    from ehr.records.codes import URIS
-
     if not isinstance(text, str) or not text.strip():
         raise ValueSetFileError("a code has no system, or is not a text")
     short = _VSAC_NAMES.get("".join(char for char in text.lower() if char.isalnum()))
@@ -241,8 +229,7 @@ def _from_csv(text: str) -> ValueSetFile:
             continue
         if len(row) <= max(columns):
             raise ValueSetFileError("a line has fewer cells than the headings")
-        code = _code({"code": row[columns[0]].strip(), "system": _vsac_system(row[columns[1]])})
-        codes |= {code} if code is not None else set()
+        codes.add(_code(_vsac_system(row[columns[1]]), row[columns[0]].strip()))
     facts = {
         "title": head.get("value set name"),
         "url": head.get("oid"),

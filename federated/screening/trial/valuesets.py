@@ -10,7 +10,7 @@ import gzip
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -58,21 +58,14 @@ def read_value_set(name: str, node: Yaml, reading: ReaderContext, fetch: Fetch) 
     hints, title = _hints(node, reading), _title(node, reading)
     if sum(problem.severity == "error" for problem in reading.problems.found) > before:
         return None
-    made = _made(name, included, excluded)
+    made = replace(
+        _made(name, included, excluded), text_hints=hints, title=title, origin=MappingProxyType(origin)
+    )
     if not len(made):
         reading.bad(node, "TV125", f"value set {quoted(name)} has no member.")
         return None
     _warn_of_members(made, included, excluded, reading)
-    return ValueSet(
-        name,
-        made.codes,
-        made.prefixes,
-        made.not_codes,
-        made.not_prefixes,
-        hints,
-        title,
-        MappingProxyType(origin),
-    )
+    return made
 
 
 def _made(name: str, included: _Members, excluded: _Members) -> ValueSet:
@@ -113,10 +106,8 @@ def _read_block(item: Yaml, key: str, reading: ReaderContext, members: _Members)
         message = f'an item of "{key}" is {{system: ..., codes: [...]}}; found {shape(item)}.'
         reading.bad(item, "TV121", f"{message} A code means nothing without its system.")
         return
-    unknown_keys(item, reading, f'an item of "{key}"', ("system", "codes"))
-    for needed in ("system", "codes"):
-        if needed not in item.keys:
-            reading.bad(item, "TV104", f'an item of "{key}" needs "{needed}".')
+    keys = ("system", "codes")
+    unknown_keys(item, reading, f'an item of "{key}"', keys, needed=keys)
     system = _system(item.entries.get("system"), reading)
     codes = item.entries.get("codes")
     if system is None or codes is None:
@@ -295,9 +286,7 @@ def _warn_of_one_eye(code: Code, place: Text, made: ValueSet, reading: ReaderCon
     inside = {listed.eyes[at] for at in family if made.has(Code("icd10cm", listed.codes[at]))}
     if others and inside == eyes:
         (eye,) = eyes
-        missing = [
-            {"r": "right", "l": "left", "b": "both", "u": "unspecified"}[e] for e in "rlbu" if e in others
-        ]
+        missing = [words.split()[0] for letter, words in _EYES.items() if letter in others]
         words = missing[0] if len(missing) == 1 else f"{', '.join(missing[:-1])} and {missing[-1]}"
         message = f"{quoted(place.value.strip())} covers the {_EYES[eye]} only; {words} are not in the set."
         reading.problems.warn(place.mark, "TV123", message)

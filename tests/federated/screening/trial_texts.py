@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ehr.files.problems import Problem
-from federated.screening.trial.load import Checked, Sources, packaged, read_trial
+from federated.screening.trial.load import Checked, packaged, read_trial
+from federated.screening.trial.merge import Sources
 
 HEAD = """trialveil: 1
 id: test-trial

@@ -14,7 +14,7 @@ import pytest
 from federated.cli.exit_codes import ExitCode, exit_code_for
 from federated.screening.report import files
 from federated.screening.report.decisions_csv import Contact
-from federated.screening.report.errors import OutputError
+from federated.screening.report.files import OutputError
 from federated.screening.report.write import write_contacts, write_reference, write_site
 from tests.fakes import runs
 

@@ -124,17 +124,6 @@ def test_a_number_that_is_not_finite_is_never_written() -> None:
         json_documents.text({"value": float("nan")})
 
 
-def test_the_greedy_order_changes_the_funnel_and_nothing_else(tmp_path: Path) -> None:
-    run = runs.run(60)
-    write_site(run, tmp_path / "1")
-    write_site(run, tmp_path / "2", json_documents.greedy(run))
-    for path in (tmp_path / "1").iterdir():
-        assert (path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()) is (
-            path.name != "report.html"
-        )
-    assert "in the order of the largest loss" in (tmp_path / "2" / "report.html").read_text("utf-8")
-
-
 def test_many_patients_are_written_one_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The head first; the same patients as in the one document; the other form is removed."""
     run = runs.run(12)

@@ -34,13 +34,13 @@ from federated.screening.trial.criteria import (
     walk,
 )
 from federated.screening.trial.load import (
-    Sources,
     TrialFileErrors,
     check_trial,
     load_trial,
     packaged,
     read_trial,
 )
+from federated.screening.trial.merge import Sources
 from tests.federated.screening.trial_texts import HEAD, SETS, USES, errors, files, read, with_node
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples" / "trials").glob("*.yaml"))
