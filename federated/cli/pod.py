@@ -23,12 +23,11 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 DONE, USAGE, BAD_FILE = ExitCode.DONE, ExitCode.USAGE, ExitCode.BAD_FILE
 
 
-@app.command(
-    epilog=terminal.epilog(
-        DONE,
-        USAGE,
-        example='trialveil pod new pod.yaml --name "North clinic" --base-url https://ehr.example/fhir',
-    )
+@terminal.command(
+    app,
+    DONE,
+    USAGE,
+    example='trialveil pod new pod.yaml --name "North clinic" --base-url https://ehr.example/fhir',
 )
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("pod.yaml"),
@@ -55,7 +54,7 @@ def new(
     )
 
 
-@app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil pod check --config pod.yaml"))
+@terminal.command(app, DONE, USAGE, BAD_FILE, example="trialveil pod check --config pod.yaml")
 def check(
     named: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="The pod file; the same as --config FILE.")
@@ -89,7 +88,7 @@ def check(
     terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
 
 
-@app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil pod key --out pod.key"))
+@terminal.command(app, DONE, USAGE, BAD_FILE, example="trialveil pod key --out pod.key")
 def key(out: KeyOut = Path("pod.key"), show: ShownKey = None, json: Json = False) -> None:
     """Make a pod's Ed25519 identity, for its owner alone, and print the public key.
 

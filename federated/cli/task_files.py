@@ -22,15 +22,9 @@ _WORDS = {BAD_FILE: "the file is wrong; every mistake is listed"}
 
 def register(app: typer.Typer) -> None:
     """Bring the commands into the group ``task``."""
-    app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil task new task.yaml --kind training"))(
-        new
-    )
-    app.command(
-        epilog=terminal.epilog(DONE, BAD_FILE, example="trialveil task check task.yaml", words=_WORDS)
-    )(check)
-    app.command(
-        epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil task key --out modeller.key")
-    )(key)
+    terminal.command(app, DONE, USAGE, example="trialveil task new task.yaml --kind training")(new)
+    terminal.command(app, DONE, BAD_FILE, example="trialveil task check task.yaml", words=_WORDS)(check)
+    terminal.command(app, DONE, USAGE, BAD_FILE, example="trialveil task key --out modeller.key")(key)
 
 
 def new(
