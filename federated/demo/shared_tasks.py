@@ -282,15 +282,3 @@ def _lung_task() -> str:
         f"      target: {TARGET}\n      center: {{{center}}}\n      scale: {{{scale}}}\n"
         "aggregator: {weights: rows, maximum_weight: 500}\n"
     )
-
-
-__all__ = [
-    "CountingResult",
-    "Keys",
-    "TrainingResult",
-    "count_together",
-    "federation_section",
-    "make_keys",
-    "screening_policy",
-    "train_together",
-]

@@ -179,6 +179,3 @@ def linear_regression(settings: Settings, inputs: int, counts_in: Amount) -> Lin
 def logistic_regression(settings: Settings, inputs: int, counts_in: Amount) -> LinearModel:
     """A model of 0 and 1."""
     return LinearModel("logistic", inputs, settings, counts_in)
-
-
-__all__ = ["Kind", "LinearModel", "Settings", "linear_regression", "logistic_regression"]
