@@ -67,7 +67,7 @@ MODEL_FIELDS = {
 
 
 Keys = tuple[str | int, ...]
-Try = Callable[[Table, Path, Problems], None]
+Try = Callable[[Table, Path, Problems], object]
 
 
 def load_task(path: Path) -> TaskFile:
@@ -90,7 +90,7 @@ def check_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
         FileErrors: with every mistake.
         ConfigurationError: the file cannot be read.
     """
-    return _checked(path, _try_names, _try_key, _try_documents, _try_numbers)
+    return _checked(path, _try_names, _public_key, _try_documents, _try_numbers)
 
 
 def check_whole_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
@@ -107,7 +107,7 @@ def check_whole_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
         path,
         _refuse_model_fields,
         _try_names,
-        _try_key,
+        _public_key,
         _try_documents,
         _try_numbers,
         _try_arguments,
@@ -190,10 +190,6 @@ def _try_names(root: Table, folder: Path, problems: Problems) -> None:
                 section.unit(folder)
         except ConfigurationError as error:
             problems.error(place(root, (*where, "arguments", "weights", "file"))[0], "TK123", str(error))
-
-
-def _try_key(root: Table, folder: Path, problems: Problems) -> None:
-    _public_key(root, folder, problems)
 
 
 def _public_key(root: Table, folder: Path, problems: Problems) -> str | None:
