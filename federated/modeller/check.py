@@ -18,7 +18,7 @@ from ehr.files.pod_file import inside, part, place, read_bytes, validated
 from ehr.files.problems import FileErrors, Mark, Problem, Problems
 from ehr.files.settings import Secret
 from ehr.files.yaml_nodes import Items, Table, Text, plain, read_yaml
-from federated.aggregators.round_terms import COHORT_LIMIT
+from federated.aggregators.round_terms import COHORT_LIMIT, noise_of
 from federated.algorithms.step_context import wrong_parameters
 from federated.errors import (
     ConfigurationError,
@@ -54,7 +54,6 @@ from federated.task.spec import (
 )
 from secure_agg import Parameters
 from secure_agg.errors import ParameterError
-from secure_agg.parameters import DpSpec
 
 # Of the reference, inside an algorithm; what it accepted there and then ignored is refused with what to write.
 MODEL_FIELDS = {
@@ -335,13 +334,7 @@ def try_sum(chosen: AggregatorSection, pods: int, mark: Mark, problems: Problems
             mode=chosen.mode,
             bits=chosen.bits,
             l2_clip=chosen.l2_clip,
-            dp=_noise(chosen),
+            dp=noise_of(chosen.aggregation()),
         ).encoding(pods, "equal" if chosen.weights == "equal" else "weights_first")
     except ParameterError as error:
         problems.error(mark, "TK126", str(error))
-
-
-def _noise(chosen: AggregatorSection) -> DpSpec:
-    if not chosen.noise:
-        return DpSpec()
-    return DpSpec("distributed_discrete_gaussian", chosen.noise, chosen.delta, chosen.l2_clip)
