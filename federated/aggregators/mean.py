@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.aggregators.secure_rounds import Combined, Exchange
+from federated.aggregators.secure_rounds import Combined, Exchange, log_begin
 from federated.aggregators.values import Layout, unpack
 from federated.errors import InvalidArgument, MessageRefused, TooFewPods
 from federated.rounds.coordinator import STAGES, Answer, Coordinator, News
-from federated.rounds.journal import LoggedRound
 from federated.task.spec import Aggregation, TaskSpec
 
 Parameters = Aggregation
@@ -50,9 +49,7 @@ async def modeller(coordinator: Coordinator, exchange: Exchange) -> Combined:
         TooFewPods: fewer than the quorum.
     """
     seq, spec, terms = exchange.terms.seq, coordinator.spec, exchange.terms
-    if all(one.seq != seq for one in coordinator.journal.rounds()):
-        plan = {"cohort": list(terms.cohort), "model": terms.model_hash, "total": 0.0}
-        coordinator.journal.begin(LoggedRound(seq, terms.purpose, exchange.number, coordinator.clock(), plan))
+    log_begin(coordinator, exchange, 0.0)
     number = seq * STAGES + 1
     note = {**exchange.note, "seq": seq, "purpose": terms.purpose, "round": exchange.number}
     requests = {pod: coordinator.request(pod, number, "compute", note, exchange.body) for pod in terms.cohort}

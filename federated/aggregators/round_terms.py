@@ -125,11 +125,6 @@ def parameters(task: TaskSpec, layout: Layout) -> Parameters:
     """
     chosen, waits = aggregation_of(task), task.deadlines
     counts = layout.kind == "counts"
-    noise = DpSpec()
-    if chosen.noise and not counts:
-        noise = DpSpec(
-            "distributed_discrete_gaussian", float(chosen.noise), chosen.delta, float(chosen.l2_clip)
-        )
     try:
         return Parameters(
             length=layout.length,
@@ -139,11 +134,18 @@ def parameters(task: TaskSpec, layout: Layout) -> Parameters:
             bits=64 if counts else chosen.bits,
             on_clip="error" if counts else chosen.on_clip,
             l2_clip=0.0 if counts else float(chosen.l2_clip),
-            dp=noise,
+            dp=DpSpec() if counts else noise_of(chosen),
             deadlines_s=(float(waits.compute), *(float(waits.step),) * 4),
         )
     except SecureAggError as error:
         raise InvalidArgument(str(error)) from None
+
+
+def noise_of(chosen: Aggregation) -> DpSpec:
+    """The noise of a sum of updates, as secure aggregation is told it."""
+    if not chosen.noise:
+        return DpSpec()
+    return DpSpec("distributed_discrete_gaussian", float(chosen.noise), chosen.delta, float(chosen.l2_clip))
 
 
 def round_spec(task: TaskSpec, layout: Layout, terms: Terms, number: int) -> RoundSpec:

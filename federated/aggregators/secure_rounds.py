@@ -118,6 +118,14 @@ async def add_up(coordinator: Coordinator, exchange: Exchange) -> Combined:
     return await _Run(coordinator, exchange).run()
 
 
+def log_begin(coordinator: Coordinator, exchange: Exchange, total: float) -> None:
+    """Log a round before anybody is asked, unless an earlier start has."""
+    terms, journal = exchange.terms, coordinator.journal
+    if all(known.seq != terms.seq for known in journal.rounds()):
+        plan = {"cohort": list(terms.cohort), "model": terms.model_hash, "total": total}
+        journal.begin(LoggedRound(terms.seq, terms.purpose, exchange.number, coordinator.clock(), plan))
+
+
 class _Run:
     def __init__(self, coordinator: Coordinator, exchange: Exchange) -> None:
         self._at, self._exchange = coordinator, exchange
@@ -148,13 +156,8 @@ class _Run:
         return self._combined(self._server.result)
 
     async def _resume(self) -> None:
-        journal, terms = self._at.journal, self._exchange.terms
-        events = journal.events(self._seq)
-        if all(known.seq != self._seq for known in journal.rounds()):
-            plan = {"cohort": list(terms.cohort), "model": terms.model_hash, "total": terms.total_weight}
-            journal.begin(
-                LoggedRound(self._seq, terms.purpose, self._exchange.number, self._at.clock(), plan)
-            )
+        events = self._at.journal.events(self._seq)
+        log_begin(self._at, self._exchange, self._exchange.terms.total_weight)
         self._mail = self._server.start(0.0)
         for event in events:
             if event.kind == "lost":

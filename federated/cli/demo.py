@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(
-    epilog=terminal.epilog(
-        ExitCode.DONE,
-        ExitCode.FAULT,
-        ExitCode.USAGE,
-        ExitCode.STOPPED,
-        example="trialveil demo --out trialveil-demo",
-    )
+@terminal.command(
+    app,
+    ExitCode.DONE,
+    ExitCode.FAULT,
+    ExitCode.USAGE,
+    ExitCode.STOPPED,
+    example="trialveil demo --out trialveil-demo",
 )
 def demo(
     out: Annotated[

@@ -30,15 +30,14 @@ app.command("contract", epilog=contract.EPILOG)(contract.contract)
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
 
 
-@app.command(
-    epilog=terminal.epilog(
-        ExitCode.DONE,
-        ExitCode.FAULT,
-        ExitCode.LOGIN_REFUSED,
-        ExitCode.BAD_FILE,
-        example="trialveil ehr probe --config pod.yaml",
-        words={ExitCode.DONE: "every step works", ExitCode.FAULT: "a step failed"},
-    )
+@terminal.command(
+    app,
+    ExitCode.DONE,
+    ExitCode.FAULT,
+    ExitCode.LOGIN_REFUSED,
+    ExitCode.BAD_FILE,
+    example="trialveil ehr probe --config pod.yaml",
+    words={ExitCode.DONE: "every step works", ExitCode.FAULT: "a step failed"},
 )
 def probe(config: Config = POD, json: Json = False) -> None:
     """Try each step that screening needs, and say which claim, scope, clock or page is wrong.
@@ -71,15 +70,14 @@ def _probe_document(report: ProbeReport) -> dict[str, Any]:
     return ProbeDocument.of(report, checks=[ProbeStepModel.of(check) for check in report.checks])
 
 
-@app.command(
-    epilog=terminal.epilog(
-        ExitCode.DONE,
-        ExitCode.USAGE,
-        ExitCode.SOME_UNREAD,
-        ExitCode.LOGIN_REFUSED,
-        ExitCode.BAD_FILE,
-        example="trialveil ehr query --family Shaw --given Amy --birth-date 1987-02-20 --kinds conditions",
-    )
+@terminal.command(
+    app,
+    ExitCode.DONE,
+    ExitCode.USAGE,
+    ExitCode.SOME_UNREAD,
+    ExitCode.LOGIN_REFUSED,
+    ExitCode.BAD_FILE,
+    example="trialveil ehr query --family Shaw --given Amy --birth-date 1987-02-20 --kinds conditions",
 )
 def query(
     config: Config = POD,
@@ -182,13 +180,12 @@ def _write_private(target: Path, document: dict[str, Any]) -> None:
         raise UsageError(f"--out: the file cannot be written ({type(error).__name__}).") from None
 
 
-@app.command(
-    epilog=terminal.epilog(
-        ExitCode.DONE,
-        ExitCode.BAD_FILE,
-        ExitCode.STOPPED,
-        example="trialveil ehr sandbox --data fhir --port 8090",
-    )
+@terminal.command(
+    app,
+    ExitCode.DONE,
+    ExitCode.BAD_FILE,
+    ExitCode.STOPPED,
+    example="trialveil ehr sandbox --data fhir --port 8090",
 )
 def sandbox(
     skin: Annotated[str, typer.Option(help="Whose ways it has.")] = "smarthealthit",

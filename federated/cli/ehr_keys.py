@@ -23,14 +23,11 @@ KeyFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of
 
 def add_to(app: typer.Typer) -> None:
     """Bring ``jwks`` into the group ``ehr``."""
-    app.command(
-        epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr jwks > jwks.json")
-    )(jwks)
+    terminal.command(app, ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr jwks > jwks.json")(jwks)
 
 
-@keys_app.command(
-    "new",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.USAGE, example="trialveil ehr keys new --out keys"),
+@terminal.command(
+    keys_app, ExitCode.DONE, ExitCode.USAGE, example="trialveil ehr keys new --out keys", name="new"
 )
 def keys_new(
     out: KeyFolder = Path("keys"),
@@ -52,9 +49,8 @@ def keys_new(
     terminal.say(f'Next: "trialveil ehr jwks --keys {out}" prints what to register with the EHR.')
 
 
-@keys_app.command(
-    "rotate",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys rotate --out keys"),
+@terminal.command(
+    keys_app, ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys rotate --out keys", name="rotate"
 )
 def keys_rotate(
     out: KeyFolder = Path("keys"),
@@ -81,11 +77,12 @@ def keys_rotate(
         )
 
 
-@keys_app.command(
-    "store",
-    epilog=terminal.epilog(
-        ExitCode.DONE, ExitCode.USAGE, example="trialveil ehr keys store --out ~/.config/trialveil/login.key"
-    ),
+@terminal.command(
+    keys_app,
+    ExitCode.DONE,
+    ExitCode.USAGE,
+    example="trialveil ehr keys store --out ~/.config/trialveil/login.key",
+    name="store",
 )
 def keys_store(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the key goes; not yet there.")],
@@ -105,9 +102,8 @@ def keys_store(
     terminal.out(f"{out}: a key for auth.browser.store.key")
 
 
-@keys_app.command(
-    "list",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys list --out keys"),
+@terminal.command(
+    keys_app, ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil ehr keys list --out keys", name="list"
 )
 def keys_list(out: KeyFolder = Path("keys")) -> None:
     """List the live keys of a ring: which one signs, which one is published beside it."""

@@ -18,21 +18,18 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Bring both commands into the group ``ehr``."""
     codes = (ExitCode.DONE, ExitCode.SOME_UNREAD, ExitCode.LOGIN_REFUSED, ExitCode.BAD_FILE, ExitCode.STOPPED)
-    app.command(
-        epilog=terminal.epilog(
-            *codes,
-            example="trialveil ehr login --config pod.yaml --no-browser",
-            words={
-                ExitCode.DONE: "logged in",
-                ExitCode.SOME_UNREAD: "the EHR gave no usable answer",
-                ExitCode.LOGIN_REFUSED: "the login was refused, or nobody finished it in time",
-            },
-        )
+    terminal.command(
+        app,
+        *codes,
+        example="trialveil ehr login --config pod.yaml --no-browser",
+        words={
+            ExitCode.DONE: "logged in",
+            ExitCode.SOME_UNREAD: "the EHR gave no usable answer",
+            ExitCode.LOGIN_REFUSED: "the login was refused, or nobody finished it in time",
+        },
     )(login)
-    app.command(
-        epilog=terminal.epilog(
-            ExitCode.DONE, ExitCode.SOME_UNREAD, ExitCode.BAD_FILE, example="trialveil ehr logout"
-        )
+    terminal.command(
+        app, ExitCode.DONE, ExitCode.SOME_UNREAD, ExitCode.BAD_FILE, example="trialveil ehr logout"
     )(logout)
 
 

@@ -104,18 +104,16 @@ def _quieter(value: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _common(
-    verbose: Annotated[
-        bool,
-        typer.Option("-v", "--verbose", expose_value=False, callback=_louder, help="Say more on stderr."),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "-q", "--quiet", expose_value=False, callback=_quieter, help="Only say errors on stderr."
-        ),
-    ] = False,
-) -> None:
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", expose_value=False, callback=_louder, help="Say more on stderr.")
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("-q", "--quiet", expose_value=False, callback=_quieter, help="Only say errors on stderr."),
+]
+
+
+def _common(verbose: Verbose = False, quiet: Quiet = False) -> None:
     pass
 
 
@@ -167,12 +165,8 @@ app = typer.Typer(
 
 @app.callback()
 def trialveil(
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", callback=_louder, help="Say more on stderr.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", callback=_quieter, help="Only say errors on stderr.")
-    ] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     show_version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),

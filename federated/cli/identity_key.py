@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from federated.cli import terminal
+
+if TYPE_CHECKING:
+    from federated.task.identity_file import Made
 
 KeyOut = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="Where the secret half goes; not yet there.")
@@ -40,3 +43,11 @@ def make_key(out: Path, shown: Path | None, *, json: bool) -> None:
     if shown is None:
         terminal.out(f"wrote {out} (secret: stays here)")
     terminal.out(f"public key {public}")
+
+
+def say_made(made: Made) -> None:
+    """Say which files were written, and the public key."""
+    terminal.out(f"wrote {made.file}")
+    for key in made.keys:
+        terminal.out(f"wrote {key} (secret: stays here)")
+    terminal.out(f"public key {made.public}")

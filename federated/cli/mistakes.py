@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
 from federated.cli import terminal
 from federated.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from ehr.errors import ConfigurationError
+    from ehr.files.problems import Problem
 
 
 class Mistake(Protocol):
@@ -35,6 +40,13 @@ def check_document(mistakes: Iterable[Mistake]) -> dict[str, Any]:
     rows = [MistakeModel.of(mistake) for mistake in mistakes]
     ok = all(row["severity"] != "error" for row in rows)
     return CheckDocument.of(ok=ok, problems=rows)
+
+
+def problems_in(error: ConfigurationError, file: Path, code: str) -> tuple[Problem, ...]:
+    """The mistakes that an error lists; for a file that cannot be read one, under ``code``."""
+    from ehr.files.problems import FileErrors, Problem
+
+    return error.problems if isinstance(error, FileErrors) else (Problem(file.name, 1, 0, code, str(error)),)
 
 
 def end_of_check(files: Iterable[str], mistakes: Sequence[Mistake], *, json: bool) -> None:

@@ -62,10 +62,7 @@ def _listed(entry: RegisteredName) -> ListedName:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(
-    "list",
-    epilog=terminal.epilog(ExitCode.DONE, ExitCode.USAGE, example="trialveil list --json"),
-)
+@terminal.command(app, ExitCode.DONE, ExitCode.USAGE, example="trialveil list --json", name="list")
 def list_names(json: terminal.Json = False) -> None:
     """Show the names a task may use: available or waiting, and what each needs.
 

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from federated.cli import pod_audit, pod_run, terminal
 from federated.cli.exit_codes import ExitCode
-from federated.cli.identity_key import KeyOut, ShownKey, make_key
-from federated.cli.mistakes import check_document
+from federated.cli.identity_key import KeyOut, ShownKey, make_key, say_made
+from federated.cli.mistakes import check_document, problems_in
 from federated.cli.terminal import POD, Config, Json
 from federated.errors import UsageError
-
-if TYPE_CHECKING:
-    from ehr.errors import ConfigurationError
-    from ehr.files.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 DONE, USAGE, BAD_FILE = ExitCode.DONE, ExitCode.USAGE, ExitCode.BAD_FILE
 
 
-@app.command(
-    epilog=terminal.epilog(
-        DONE,
-        USAGE,
-        example='trialveil pod new pod.yaml --name "North clinic" --base-url https://ehr.example/fhir',
-    )
+@terminal.command(
+    app,
+    DONE,
+    USAGE,
+    example='trialveil pod new pod.yaml --name "North clinic" --base-url https://ehr.example/fhir',
 )
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("pod.yaml"),
@@ -46,16 +41,13 @@ def new(
     from federated.pod.new import new_pod
 
     made = new_pod(file, name=name, provider_name=provider, base_url=base_url, zone=time_zone)
-    terminal.out(f"wrote {made.file}")
-    for key in made.keys:
-        terminal.out(f"wrote {key} (secret: stays here)")
-    terminal.out(f"public key {made.public}")
+    say_made(made)
     terminal.say(
         f'Next: fill it in, make keys with "trialveil ehr keys new", then "trialveil pod check {file}".'
     )
 
 
-@app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil pod check --config pod.yaml"))
+@terminal.command(app, DONE, USAGE, BAD_FILE, example="trialveil pod check --config pod.yaml")
 def check(
     named: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="The pod file; the same as --config FILE.")
@@ -78,7 +70,7 @@ def check(
         _, found = check_pod(file)
     except ConfigurationError as error:
         if json:
-            terminal.out_json(check_document(_problems(file, error)))
+            terminal.out_json(check_document(problems_in(error, file, "PV101")))
             raise typer.Exit(ExitCode.BAD_FILE) from None
         raise
     if json:
@@ -89,7 +81,7 @@ def check(
     terminal.out(f"{file.name}: no mistakes" + (f", {len(found)} warnings" if found else ""))
 
 
-@app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil pod key --out pod.key"))
+@terminal.command(app, DONE, USAGE, BAD_FILE, example="trialveil pod key --out pod.key")
 def key(out: KeyOut = Path("pod.key"), show: ShownKey = None, json: Json = False) -> None:
     """Make a pod's Ed25519 identity, for its owner alone, and print the public key.
 
@@ -97,14 +89,6 @@ def key(out: KeyOut = Path("pod.key"), show: ShownKey = None, json: Json = False
     exists is never overwritten.
     """
     make_key(out, show, json=json)
-
-
-def _problems(file: Path, error: ConfigurationError) -> tuple[Problem, ...]:
-    from ehr.files.problems import FileErrors, Problem
-
-    if isinstance(error, FileErrors):
-        return error.problems
-    return (Problem(file.name, 1, 0, "PV101", str(error)),)
 
 
 pod_run.register(app)

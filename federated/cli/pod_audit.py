@@ -51,15 +51,14 @@ class AuditDocument(Closed):
 
 def register(app: typer.Typer) -> None:
     """Add the command to the group ``pod``."""
-    app.command(
-        epilog=terminal.epilog(
-            ExitCode.DONE,
-            ExitCode.FAULT,
-            ExitCode.USAGE,
-            ExitCode.BAD_FILE,
-            example="trialveil pod audit --config pod.yaml --verify",
-            words={ExitCode.FAULT: "the log was changed or cut, or does not contain the hash"},
-        )
+    terminal.command(
+        app,
+        ExitCode.DONE,
+        ExitCode.FAULT,
+        ExitCode.USAGE,
+        ExitCode.BAD_FILE,
+        example="trialveil pod audit --config pod.yaml --verify",
+        words={ExitCode.FAULT: "the log was changed or cut, or does not contain the hash"},
     )(audit)
 
 

@@ -25,14 +25,10 @@ _WORDS = {
 
 def register(app: typer.Typer) -> None:
     """Add the two commands to the group of pods."""
-    app.command(epilog=terminal.epilog(*_WORDS, example="trialveil pod run --config pod.yaml", words=_WORDS))(
-        run
+    terminal.command(app, *_WORDS, example="trialveil pod run --config pod.yaml", words=_WORDS)(run)
+    terminal.command(app, ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil pod status --config pod.yaml")(
+        status
     )
-    app.command(
-        epilog=terminal.epilog(
-            ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil pod status --config pod.yaml"
-        )
-    )(status)
 
 
 def run(

@@ -25,10 +25,8 @@ _WORDS = {
 }
 
 
-@app.command(
-    epilog=terminal.epilog(
-        *_WORDS, example="trialveil screen --config pod.yaml --trial ga.yaml --out ga-june", words=_WORDS
-    )
+@terminal.command(
+    app, *_WORDS, example="trialveil screen --config pod.yaml --trial ga.yaml --out ga-june", words=_WORDS
 )
 def screen(
     trial: Annotated[Path, typer.Option("--trial", metavar="TRIAL.yaml", help="The trial file.")],

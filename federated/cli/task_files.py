@@ -9,8 +9,8 @@ import typer
 
 from federated.cli import terminal
 from federated.cli.exit_codes import ExitCode
-from federated.cli.identity_key import KeyOut, ShownKey, make_key
-from federated.cli.mistakes import end_of_check
+from federated.cli.identity_key import KeyOut, ShownKey, make_key, say_made
+from federated.cli.mistakes import end_of_check, problems_in
 from federated.cli.terminal import Json
 
 if TYPE_CHECKING:
@@ -22,15 +22,9 @@ _WORDS = {BAD_FILE: "the file is wrong; every mistake is listed"}
 
 def register(app: typer.Typer) -> None:
     """Bring the commands into the group ``task``."""
-    app.command(epilog=terminal.epilog(DONE, USAGE, example="trialveil task new task.yaml --kind training"))(
-        new
-    )
-    app.command(
-        epilog=terminal.epilog(DONE, BAD_FILE, example="trialveil task check task.yaml", words=_WORDS)
-    )(check)
-    app.command(
-        epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil task key --out modeller.key")
-    )(key)
+    terminal.command(app, DONE, USAGE, example="trialveil task new task.yaml --kind training")(new)
+    terminal.command(app, DONE, BAD_FILE, example="trialveil task check task.yaml", words=_WORDS)(check)
+    terminal.command(app, DONE, USAGE, BAD_FILE, example="trialveil task key --out modeller.key")(key)
 
 
 def new(
@@ -48,10 +42,7 @@ def new(
     from federated.modeller.new import new_task
 
     made = new_task(file, kind)
-    terminal.out(f"wrote {made.file}")
-    for secret in made.keys:
-        terminal.out(f"wrote {secret} (secret: stays here)")
-    terminal.out(f"public key {made.public}")
+    say_made(made)
     terminal.say(f'Next: put in the pods with their public keys, then "trialveil task check {file}".')
 
 
@@ -78,12 +69,9 @@ def key(out: KeyOut = Path("modeller.key"), show: ShownKey = None, json: Json = 
 
 def _problems(file: Path) -> tuple[Problem, ...]:
     from ehr.errors import ConfigurationError
-    from ehr.files.problems import FileErrors, Problem
     from federated.modeller.check import check_whole_task
 
     try:
         return check_whole_task(file)[1]
-    except FileErrors as error:
-        return error.problems
     except ConfigurationError as error:
-        return (Problem(file.name, 1, 0, "TK101", str(error)),)
+        return problems_in(error, file, "TK101")

@@ -40,15 +40,11 @@ TaskPath = Annotated[Path, typer.Argument(metavar="TASK", help="The task file.")
 def register(app: typer.Typer) -> None:
     """Add the three commands to the group of tasks."""
     example = "trialveil task run lung.yaml --pod leeds.yaml --pod york.yaml --pod hull.yaml"
-    app.command(epilog=terminal.epilog(*_WORDS, example=example, words=_WORDS))(run)
-    app.command(
-        epilog=terminal.epilog(
-            *_WORDS, example="trialveil task resume lung.yaml --out task-lung", words=_WORDS
-        )
-    )(resume)
-    app.command(
-        epilog=terminal.epilog(ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil task status task-lung")
-    )(status)
+    terminal.command(app, *_WORDS, example=example, words=_WORDS)(run)
+    terminal.command(app, *_WORDS, example="trialveil task resume lung.yaml --out task-lung", words=_WORDS)(
+        resume
+    )
+    terminal.command(app, ExitCode.DONE, ExitCode.BAD_FILE, example="trialveil task status task-lung")(status)
 
 
 def run(task: TaskPath, pod: Pods = None, out: Out = None, json: Json = False) -> None:

@@ -6,11 +6,11 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Config = Annotated[Path, typer.Option("--config", metavar="POD.yaml", help="The pod file.")]
 POD = Path("pod.yaml")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(slots=True)
@@ -59,6 +60,17 @@ def epilog(*codes: ExitCode, example: str, words: Mapping[ExitCode, str] | None 
     exact = words or {}
     listed = " · ".join(f"{code} {exact.get(ExitCode(code), text)}" for code, text in meanings(*codes))
     return f"Exit status: {listed}\n\nExample:  {example}"
+
+
+def command(
+    app: typer.Typer,
+    *codes: ExitCode,
+    example: str,
+    words: Mapping[ExitCode, str] | None = None,
+    name: str | None = None,
+) -> Callable[[_Function], _Function]:
+    """Makes a function a command of ``app``, with `epilog` at the end of its help; ``name`` if not its own."""
+    return app.command(name, epilog=epilog(*codes, example=example, words=words))
 
 
 def harmless(text: str) -> str:

@@ -40,7 +40,7 @@ def _valueset() -> None:
     """Bring code lists from FHIR or VSAC files into a trial file."""
 
 
-@trial_app.command(epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil trial new trial.yaml"))
+@terminal.command(trial_app, DONE, USAGE, BAD_FILE, example="trialveil trial new trial.yaml")
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("trial.yaml"),
     nct: Annotated[
@@ -67,9 +67,7 @@ def new(
     terminal.say(f'Next: fill it in, then "trialveil trial check {file}".')
 
 
-@trial_app.command(
-    epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil trial check trial.yaml", words=_WORDS)
-)
+@terminal.command(trial_app, DONE, USAGE, BAD_FILE, example="trialveil trial check trial.yaml", words=_WORDS)
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Trial files.")],
     json: Json = False,
@@ -85,8 +83,8 @@ def check(
     end_of_check([file.name for file in files], problems, json=json)
 
 
-@trial_app.command(
-    epilog=terminal.epilog(DONE, USAGE, BAD_FILE, example="trialveil trial explain trial.yaml", words=_WORDS)
+@terminal.command(
+    trial_app, DONE, USAGE, BAD_FILE, example="trialveil trial explain trial.yaml", words=_WORDS
 )
 def explain(file: File, setting: Set = None) -> None:
     """Print the trial in words: every criterion, window, unit and code set."""
@@ -95,10 +93,13 @@ def explain(file: File, setting: Set = None) -> None:
     terminal.out(in_words(_load(file, setting)).rstrip("\n"))
 
 
-@trial_app.command(
-    epilog=terminal.epilog(
-        DONE, USAGE, BAD_FILE, example="trialveil trial lock trial.yaml --out trial.locked.yaml", words=_WORDS
-    )
+@terminal.command(
+    trial_app,
+    DONE,
+    USAGE,
+    BAD_FILE,
+    example="trialveil trial lock trial.yaml --out trial.locked.yaml",
+    words=_WORDS,
 )
 def lock(file: File, out: Out = None, setting: Set = None) -> None:
     """Write one self-contained file with all code sets in it, and its digest.
@@ -117,9 +118,7 @@ def lock(file: File, out: Out = None, setting: Set = None) -> None:
     terminal.say(f"digest {digest(trial)}")
 
 
-@trial_app.command(
-    epilog=terminal.epilog(DONE, USAGE, example="trialveil trial schema --out trial.schema.json")
-)
+@terminal.command(trial_app, DONE, USAGE, example="trialveil trial schema --out trial.schema.json")
 def schema(out: Out = None) -> None:
     """Print the JSON Schema of trial files, for editors."""
     from federated.cli.schemas import text as schema_text
@@ -131,11 +130,13 @@ def schema(out: Out = None) -> None:
         _write(out, text + "\n")
 
 
-@valueset_app.command(
-    "import",
-    epilog=terminal.epilog(
-        DONE, USAGE, BAD_FILE, example="trialveil valueset import expansion.json --out valuesets/vegf.json"
-    ),
+@terminal.command(
+    valueset_app,
+    DONE,
+    USAGE,
+    BAD_FILE,
+    example="trialveil valueset import expansion.json --out valuesets/vegf.json",
+    name="import",
 )
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="FHIR ValueSet or VSAC export (JSON or CSV).")],

@@ -177,6 +177,3 @@ def _same_header(path: Path, found: tuple[int, list[str]], expected: tuple[str, 
 
 def _wrong(path: Path, line: int, what: str) -> ConfigurationError:
     return ConfigurationError(f"{path.name}:{line}: {what}.")
-
-
-__all__ = ["LEVELS", "Cell", "CsvTable", "header_of", "inferred"]

@@ -125,6 +125,3 @@ def _fetched(path: Path, found: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any
 def _unreadable(path: Path, error: Exception) -> ConfigurationError:
     # The library's own sentence can hold a value.
     return ConfigurationError(f"{path.name}: cannot be read as Parquet ({type(error).__name__}).")
-
-
-__all__ = ["ParquetTable", "described"]

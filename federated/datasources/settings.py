@@ -90,6 +90,3 @@ class SourceSettings(Section):
         if self.format is not None:
             return self.format
         return "csv" if PurePath(self.file).suffix.lower() == ".csv" else "parquet"
-
-
-__all__ = ["ColumnType", "Format", "SourceSettings", "SplitSettings"]

@@ -54,6 +54,3 @@ def part_of(row: Mapping[str, Any], config: DataSplitConfig) -> Split | None:
             return name
     # Rounding can put a point on the last edge; a part of 0 % stays empty all the same.
     return next(name for name in reversed(SPLITS) if config.args[name] > 0)
-
-
-__all__ = ["SPLITS", "Split", "columns_of", "part_of", "split_config"]

@@ -78,6 +78,3 @@ def _require(name: str, types: Mapping[str, SemanticType], columns: tuple[str, .
         raise ConfigurationError(
             f"data.{name}: the file has no column {absent[0]!r}; it has {len(types)} columns that can be used."
         )
-
-
-__all__ = ["open_table"]

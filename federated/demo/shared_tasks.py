@@ -27,7 +27,6 @@ from federated.modeller.task_run import TaskResult
 from federated.models.catalogue import ModelChoice, made
 from federated.models.interface import Tensors
 from federated.models.selection import Selection
-from federated.pod.program import Pod
 from federated.pod.services import PodEnvironment, open_pod
 from federated.reports.federation import Discrimination, FunnelSum, ServerView
 from federated.reports.histograms import histogram_of_values, histogram_of_words
@@ -165,18 +164,19 @@ class _Watching:
 
 
 async def _over(task: Path, pods: Mapping[str, tuple[Path, PodEnvironment]], log: LogFunction) -> TaskResult:
+    given = prepared(task, None, lambda news: log(f"{news.pod}: {news.text}") if news.what == "pod" else None)
     with ExitStack() as held:
-        opened = {name: _opened(held, path, around) for name, (path, around) in pods.items()}
-        given = prepared(
-            task, None, lambda news: log(f"{news.pod}: {news.text}") if news.what == "pod" else None
-        )
-        return await run_over(given, InProcess({name: pod.handle for name, pod in opened.items()}))
+        return await run_over(given, _linked(pods, held))
 
 
-def _opened(held: ExitStack, path: Path, around: PodEnvironment) -> Pod:
-    pod = open_pod(path, around)
-    held.callback(pod.close)
-    return pod
+def _linked(pods: Mapping[str, tuple[Path, PodEnvironment]], held: ExitStack) -> InProcess:
+    """A link to the pods of these files, which are open as long as the stack."""
+    handlers = {}
+    for name, (path, around) in pods.items():
+        pod = open_pod(path, around)
+        held.callback(pod.close)
+        handlers[name] = pod.handle
+    return InProcess(handlers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,30 +225,21 @@ async def _trained(
         if what == "update":
             updates.append(np.concatenate([np.ravel(array) for array in result.values()]).astype(np.float64))
 
+    def around(name: str) -> PodEnvironment:
+        made = PodEnvironment(results=folder / name / "results")
+        return replace(made, observe=observe) if name == WATCHED else made
+
+    given = replace(
+        prepared(task, None, lambda news: None),
+        watch=lambda number, model: models.append({name: np.array(part) for name, part in model.items()}),
+    )
     with ExitStack() as held:
-        opened = {
-            name: _opened(
-                held,
-                folder / name / "pod.yaml",
-                PodEnvironment(
-                    results=folder / name / "results", observe=observe if name == WATCHED else _nobody
-                ),
-            )
-            for name in keys.pods
-        }
-        link = _Watching(InProcess({name: pod.handle for name, pod in opened.items()}), WATCHED)
-        given = replace(
-            prepared(task, None, lambda news: None),
-            watch=lambda number, model: models.append({name: np.array(part) for name, part in model.items()}),
-        )
+        pods = {name: (folder / name / "pod.yaml", around(name)) for name in keys.pods}
+        link = _Watching(_linked(pods, held), WATCHED)
         await run_over(given, link)
     # Weights are a sum of their own, of one 64-bit number; the words of updates are what is looked at.
     link.words[:] = [words for words in link.words if len(words) >= len(NAMES)][-ROUNDS:]
     return link
-
-
-def _nobody(what: str, result: Any) -> None:
-    return None
 
 
 _SETTINGS: Mapping[str, Any] = {"learning_rate": LEARNING_RATE}
@@ -282,15 +273,3 @@ def _lung_task() -> str:
         f"      target: {TARGET}\n      center: {{{center}}}\n      scale: {{{scale}}}\n"
         "aggregator: {weights: rows, maximum_weight: 500}\n"
     )
-
-
-__all__ = [
-    "CountingResult",
-    "Keys",
-    "TrainingResult",
-    "count_together",
-    "federation_section",
-    "make_keys",
-    "screening_policy",
-    "train_together",
-]

@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import random
 import socket
-import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -245,17 +244,14 @@ def _server_name(host: str) -> str | None:
     return None
 
 
-def _wrapped(context: ssl.SSLContext, name: str | None, connection: socket.socket) -> ssl.SSLSocket:
-    return context.wrap_socket(connection, do_handshake_on_connect=False, server_hostname=name)
-
-
 async def _one_connection(line: _Line, settings: LinkSettings, told: Told) -> Exception:
     """Connect once and serve until the connection ends; why it did."""
     try:
         connection = await _connected(line.modeller, settings.greeting_s)
     except (OSError, UnicodeError, OverflowError) as error:  # the last two: a host or port that cannot be
         return LinkLost(f"The modeller's program cannot be reached{_why(error)}.")
-    wrap = partial(_wrapped, pod_context(), _server_name(line.modeller.host))
+    name = _server_name(line.modeller.host)
+    wrap = partial(pod_context().wrap_socket, do_handshake_on_connect=False, server_hostname=name)
     try:
         with closed_on_failure(connection):
             wire = Wire(connection, wrap, line, settings)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -167,7 +166,7 @@ class Hub:
         await self.close()
 
     async def _accept(self) -> None:
-        wrap = partial(_wrapped, self._context)
+        wrap = partial(self._context.wrap_socket, server_side=True, do_handshake_on_connect=False)
         while True:
             try:
                 connection, _ = await self._loop.sock_accept(self._listener)
@@ -238,10 +237,6 @@ class Hub:
             )
         else:
             ask.answer.set_result(envelope)
-
-
-def _wrapped(context: ssl.SSLContext, connection: socket.socket) -> ssl.SSLSocket:
-    return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
 
 async def listen(

@@ -18,7 +18,7 @@ from ehr.files.pod_file import inside, part, place, read_bytes, validated
 from ehr.files.problems import FileErrors, Mark, Problem, Problems
 from ehr.files.settings import Secret
 from ehr.files.yaml_nodes import Items, Table, Text, plain, read_yaml
-from federated.aggregators.round_terms import COHORT_LIMIT
+from federated.aggregators.round_terms import COHORT_LIMIT, noise_of
 from federated.algorithms.step_context import wrong_parameters
 from federated.errors import (
     ConfigurationError,
@@ -54,7 +54,6 @@ from federated.task.spec import (
 )
 from secure_agg import Parameters
 from secure_agg.errors import ParameterError
-from secure_agg.parameters import DpSpec
 
 # Of the reference, inside an algorithm; what it accepted there and then ignored is refused with what to write.
 MODEL_FIELDS = {
@@ -67,7 +66,7 @@ MODEL_FIELDS = {
 
 
 Keys = tuple[str | int, ...]
-Try = Callable[[Table, Path, Problems], None]
+Try = Callable[[Table, Path, Problems], object]
 
 
 def load_task(path: Path) -> TaskFile:
@@ -90,7 +89,7 @@ def check_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
         FileErrors: with every mistake.
         ConfigurationError: the file cannot be read.
     """
-    return _checked(path, _try_names, _try_key, _try_documents, _try_numbers)
+    return _checked(path, _try_names, _public_key, _try_documents, _try_numbers)
 
 
 def check_whole_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
@@ -107,7 +106,7 @@ def check_whole_task(path: Path) -> tuple[TaskFile, tuple[Problem, ...]]:
         path,
         _refuse_model_fields,
         _try_names,
-        _try_key,
+        _public_key,
         _try_documents,
         _try_numbers,
         _try_arguments,
@@ -190,10 +189,6 @@ def _try_names(root: Table, folder: Path, problems: Problems) -> None:
                 section.unit(folder)
         except ConfigurationError as error:
             problems.error(place(root, (*where, "arguments", "weights", "file"))[0], "TK123", str(error))
-
-
-def _try_key(root: Table, folder: Path, problems: Problems) -> None:
-    _public_key(root, folder, problems)
 
 
 def _public_key(root: Table, folder: Path, problems: Problems) -> str | None:
@@ -339,13 +334,7 @@ def try_sum(chosen: AggregatorSection, pods: int, mark: Mark, problems: Problems
             mode=chosen.mode,
             bits=chosen.bits,
             l2_clip=chosen.l2_clip,
-            dp=_noise(chosen),
+            dp=noise_of(chosen.aggregation()),
         ).encoding(pods, "equal" if chosen.weights == "equal" else "weights_first")
     except ParameterError as error:
         problems.error(mark, "TK126", str(error))
-
-
-def _noise(chosen: AggregatorSection) -> DpSpec:
-    if not chosen.noise:
-        return DpSpec()
-    return DpSpec("distributed_discrete_gaussian", chosen.noise, chosen.delta, chosen.l2_clip)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ async def run_task_file(
     if must_exist and (out is None or not is_begun(out)):
         raise ConfigurationError('there is no earlier start in that folder; begin with "trialveil task run".')
     given = prepared(path, out, on_progress, task)
-    async with _link(task, given, pods) as link:
+    async with AsyncExitStack() as held:
+        link = _in_process(pods, held) if pods else await _listening(task, given, held)
         return await run_over(given, link, log)
 
 
@@ -90,15 +91,6 @@ def prepared(path: Path, out: Path | None, on_progress: OnProgress, task: TaskFi
     return TaskRun(
         lambda now, nonce: make_spec(known, path.parent, now, nonce, key), text, signer, out, on_progress
     )
-
-
-@asynccontextmanager
-async def _link(task: TaskFile, given: TaskRun, pods: Sequence[Path]) -> AsyncIterator[Link]:
-    async with AsyncExitStack() as held:
-        if pods:
-            yield _in_process(pods, held)
-            return
-        yield await _listening(task, given, held)
 
 
 def _in_process(paths: Sequence[Path], held: AsyncExitStack) -> Link:

@@ -6,9 +6,8 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
-from ehr.files.settings import Secret
 from federated.errors import UsageError
-from federated.task.identity_file import Made, new_identity, read_identity
+from federated.task.identity_file import Made, identity_at
 
 IDENTITY_FILE = "modeller.key"
 
@@ -81,12 +80,7 @@ def new_task(path: Path, kind: Literal["counting", "training"]) -> Made:
         raise UsageError(f"{path.name} exists and is not overwritten; choose another name")
     text, data = _KINDS[kind]
     text = Template(text + _REST).substitute(file=path.name, data=data, identity=IDENTITY_FILE)
-    identity = path.parent / IDENTITY_FILE
-    made: tuple[Path, ...] = ()
-    if identity.exists():
-        public = read_identity(Secret(file=IDENTITY_FILE), path.parent, IDENTITY_FILE).public
-    else:
-        public, made = new_identity(identity), (identity,)
+    public, made = identity_at(path.parent / IDENTITY_FILE)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

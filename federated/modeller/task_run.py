@@ -32,7 +32,7 @@ from federated.screening.report import files
 from federated.screening.report.document_models import Closed
 from federated.screening.report.files import OutputError
 from federated.task.signatures import sign_task
-from federated.task.spec import TaskSpec, moment, read_task_spec
+from federated.task.spec import TaskSpec, read_task_spec
 from secure_agg import Signer
 
 RESULT = "result.json"
@@ -383,6 +383,3 @@ def status(folder: Path) -> Status:
         return Status(spec.name, spec.hash.hex(), state, reason, spec.created, spec.expires, pods, rounds)
     finally:
         journal.close()
-
-
-__all__ = ["Begun", "Status", "TaskResult", "TaskRun", "begin", "is_begun", "moment", "run", "status"]

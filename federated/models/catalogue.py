@@ -167,6 +167,3 @@ def _settings(kind: type[Any], choice: ModelChoice) -> Any:
 
 def _refused(why: str) -> TaskRefused:
     return TaskRefused("TASK_SETUP_ERROR", f"The task's model: {why}. Nothing was run.")
-
-
-__all__ = ["BUILT_IN", "GROUP", "Maker", "ModelChoice", "find", "made", "names", "plugins"]

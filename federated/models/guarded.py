@@ -91,6 +91,3 @@ def predicted(model: Model, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _refused(why: str) -> TaskRefused:
     return TaskRefused("TASK_SETUP_ERROR", f"{why}. Nothing was sent.")
-
-
-__all__ = ["difference", "guarded", "measured", "predicted"]

@@ -18,17 +18,11 @@ from numpy.typing import NDArray
 from federated.errors import InvalidArgument
 from federated.models.arrays import same_form
 from federated.models.interface import Amount, Rows, Tensors
-from federated.models.scores import accuracy, area_under_curve, log_loss, mean_squared_error, r_squared
+from federated.models.scores import bounds, clipped
 from federated.models.shapes import check_rows
 
 Kind = Literal["linear", "logistic"]
 Vector = NDArray[np.float64]
-
-LARGEST_LOSS = 20.0
-_METRICS: Mapping[Kind, Mapping[str, float]] = {
-    "logistic": {"loss": LARGEST_LOSS, "accuracy": 1.0, "auc": 1.0},
-    "linear": {"mse": math.nan, "r2": 1.0},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +73,8 @@ class LinearModel:
     def __init__(self, kind: Kind, inputs: int, settings: Settings, counts_in: Amount) -> None:
         self._kind, self._settings = kind, settings
         self.counts_in: Amount = counts_in
-        bounds = dict(_METRICS[kind])
-        self.metrics: Mapping[str, float] = (
-            bounds if kind == "logistic" else bounds | {"mse": settings.largest_mse}
+        self.metrics: Mapping[str, float] = bounds(
+            classes=kind == "logistic", largest_mse=settings.largest_mse
         )
         weights = np.zeros(inputs)
         if settings.start == "random":
@@ -124,19 +117,7 @@ class LinearModel:
     def measure(self, rows: Rows) -> dict[str, float]:
         """Logistic: "loss" (mean log loss), "accuracy" at 0.5, "auc"; linear: "mse", "r2" (not below -1)."""
         self._check(rows)
-        values = self._values(rows.inputs)
-        if self._kind == "linear":
-            found = {"mse": mean_squared_error(values, rows.targets), "r2": r_squared(values, rows.targets)}
-        else:
-            found = {
-                "loss": log_loss(values, rows.targets),
-                "accuracy": accuracy(values, rows.targets),
-                "auc": area_under_curve(values, rows.targets),
-            }
-        return {
-            name: float(np.clip(value, -self.metrics[name], self.metrics[name]))
-            for name, value in found.items()
-        }
+        return clipped(self._values(rows.inputs), rows.targets, self.metrics)
 
     def _check(self, rows: Rows) -> None:
         check_rows(rows, len(self._tensors["weights"]))
@@ -179,6 +160,3 @@ def linear_regression(settings: Settings, inputs: int, counts_in: Amount) -> Lin
 def logistic_regression(settings: Settings, inputs: int, counts_in: Amount) -> LinearModel:
     """A model of 0 and 1."""
     return LinearModel("logistic", inputs, settings, counts_in)
-
-
-__all__ = ["Kind", "LinearModel", "Settings", "linear_regression", "logistic_regression"]

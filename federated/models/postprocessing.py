@@ -119,6 +119,3 @@ def _require(found: Columns, name: str) -> NDArray[np.float64]:
     if name not in found:
         raise InvalidArgument(f"a postprocessor names column {name!r}; there are {', '.join(found)}")
     return found[name]
-
-
-__all__ = ["Columns", "Postprocessor", "Rename", "Softmax", "Threshold", "processed"]

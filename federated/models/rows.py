@@ -194,6 +194,3 @@ def _numbers(columns: list[_Column], row: Mapping[str, Any]) -> list[float] | st
 
 def _incompatible(why: str) -> TaskRefused:
     return TaskRefused("INCOMPATIBLE_DATASOURCE", f"The data does not fit the task: {why}. Nothing was run.")
-
-
-__all__ = ["Part", "TableReading", "read", "read_rows"]

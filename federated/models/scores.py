@@ -6,11 +6,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+
+LARGEST_LOSS = 20.0
+
+
+def bounds(*, classes: bool, largest_mse: float) -> dict[str, float]:
+    """The metrics of a model of two classes, or of a number, each with the largest value that it is clipped to."""
+    if classes:
+        return {"loss": LARGEST_LOSS, "accuracy": 1.0, "auc": 1.0}
+    return {"mse": largest_mse, "r2": 1.0}
+
+
+def clipped(values: Vector, targets: Vector, largest: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that `bounds` names, each between minus its bound and its bound."""
+    scores = {
+        "loss": log_loss,
+        "accuracy": accuracy,
+        "auc": area_under_curve,
+        "mse": mean_squared_error,
+        "r2": r_squared,
+    }
+    return {
+        name: float(np.clip(scores[name](values, targets), -bound, bound)) for name, bound in largest.items()
+    }
 
 
 def log_loss(values: Vector, targets: Vector) -> float:

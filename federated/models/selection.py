@@ -90,6 +90,3 @@ class Selection:
     def named(self) -> set[str]:
         """Every column for which the task states a constant."""
         return {*self.codes, *self.levels, *self.center, *self.scale, *self.impute}
-
-
-__all__ = ["Selection", "Value", "text_of"]

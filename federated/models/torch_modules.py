@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from federated.errors import InvalidArgument
 from federated.models.arrays import same_form
 from federated.models.interface import Amount, Rows, Tensors
-from federated.models.scores import accuracy, area_under_curve, log_loss, mean_squared_error, r_squared
+from federated.models.scores import bounds, clipped
 from federated.models.shapes import check_rows
 
 Target = Literal["classes", "number"]
 Vector = NDArray[np.float64]
-LARGEST_LOSS = 20.0
 WIDEST = 1 << 16
 # Counts batches and is read by no layer that we make; a mean of counts would be no count.
 _COUNTER = "num_batches_tracked"
@@ -123,10 +122,8 @@ class TorchModel:
     def __init__(self, module: Any, inputs: int, training: Training, counts_in: Amount) -> None:
         self._module, self._inputs, self._training = module.float().cpu(), inputs, training
         self.counts_in: Amount = counts_in
-        self.metrics: Mapping[str, float] = (
-            {"loss": LARGEST_LOSS, "accuracy": 1.0, "auc": 1.0}
-            if training.target == "classes"
-            else {"mse": training.largest_mse, "r2": 1.0}
+        self.metrics: Mapping[str, float] = bounds(
+            classes=training.target == "classes", largest_mse=training.largest_mse
         )
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -178,20 +175,7 @@ class TorchModel:
     def measure(self, rows: Rows) -> dict[str, float]:
         """For classes "loss", "accuracy", "auc"; for a number "mse", "r2" (not below -1); as linear models do."""
         self._check(rows)
-        values, targets = self._values(rows.inputs), rows.targets
-        found = (
-            {"mse": mean_squared_error(values, targets), "r2": r_squared(values, targets)}
-            if self._training.target == "number"
-            else {
-                "loss": log_loss(values, targets),
-                "accuracy": accuracy(values, targets),
-                "auc": area_under_curve(values, targets),
-            }
-        )
-        return {
-            name: float(np.clip(value, -self.metrics[name], self.metrics[name]))
-            for name, value in found.items()
-        }
+        return clipped(self._values(rows.inputs), rows.targets, self.metrics)
 
     def _check(self, rows: Rows) -> None:
         check_rows(rows, self._inputs)

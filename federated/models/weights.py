@@ -106,6 +106,3 @@ def found(
 
 def _refused(why: str) -> TaskRefused:
     return TaskRefused("TASK_SETUP_ERROR", f"The task's model: {why}. Nothing was run.")
-
-
-__all__ = ["LARGEST_INSIDE", "Weights", "brought", "found", "inside"]

@@ -9,9 +9,8 @@ from pathlib import Path
 from string import Template
 
 from ehr.auth.keys import write_owner_only
-from ehr.files.settings import Secret
 from federated.errors import UsageError
-from federated.task.identity_file import Made, new_identity, read_identity
+from federated.task.identity_file import Made, identity_at
 
 KEY_FILE = "site.key"
 IDENTITY_FILE = "pod.key"
@@ -92,20 +91,13 @@ def new_pod(path: Path, *, name: str, provider_name: str, base_url: str, zone: s
         if not (path.parent / KEY_FILE).exists():
             write_owner_only(path.parent / KEY_FILE, secrets.token_hex(32).encode() + b"\n")
             made.append(path.parent / KEY_FILE)
-        public = _identity(path.parent, made)
+        public, identity = identity_at(path.parent / IDENTITY_FILE)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path.name} cannot be written ({type(error).__name__}); choose another place"
         ) from None
-    return Made(path, tuple(made), public.hex())
-
-
-def _identity(folder: Path, made: list[Path]) -> bytes:
-    if (folder / IDENTITY_FILE).exists():
-        return read_identity(Secret(file=IDENTITY_FILE), folder, IDENTITY_FILE).public
-    made.append(folder / IDENTITY_FILE)
-    return new_identity(folder / IDENTITY_FILE)
+    return Made(path, (*made, *identity), public.hex())
 
 
 def _scalar(text: str) -> str:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from federated.algorithms.step_context import StepContext, parameters_of
-from federated.errors import FederatedError, MessageRefused, PolicyRefused, TaskRefused
+from federated.errors import FederatedError, MessageRefused, TaskRefused
 from federated.names import _PodResponseType
 from federated.owner.state import AcceptedTask, PodState
 from federated.pod.worker import Worker, WorkerContext, as_refusal
@@ -130,7 +130,7 @@ class Pod:
             self.tell(f"{what} of {message.header.sender} was refused ({refused.code}): {refused}")
             if offered:
                 self.task_ended.set()
-            return self._refused(message.header, refused)
+            return self._say(message.header, "refused", refusal(refused))
 
     def close(self) -> None:
         """Overwrite secrets of open rounds, and let go of the files."""
@@ -240,7 +240,3 @@ class Pod:
     def _say(self, asked: Header, kind: str, note: Mapping[str, Any]) -> Envelope:
         header = Header(1, asked.task, self.name, asked.sender, asked.number, kind, dict(note), 0, b"")
         return signed(self.signer, header)
-
-    def _refused(self, asked: Header, error: PolicyRefused) -> Envelope:
-        code = error if isinstance(error, TaskRefused) else TaskRefused("NO_ACCESS", str(error))
-        return self._say(asked, "refused", refusal(code))

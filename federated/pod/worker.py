@@ -174,7 +174,7 @@ class Worker:
         facts = {"purpose": asked.purpose, "numbers": layout.length, "round": asked.number}
         if terms is None:
             return await self._plain(message.header.number, layout, given, aggregation, facts)
-        self._end_round()
+        self.close()
         self._round, self._seq = entered, int(message.note["seq"])
         self._counts = given.values if asked.purpose == "counts" else {}
         async with self._desk.entering:
@@ -257,7 +257,7 @@ class Worker:
         return self._say(message.header.number, "result", {}, body)
 
     async def _finish(self, message: Message) -> Envelope:
-        self._end_round()
+        self.close()
         await self._side.finish(message.note, message.body)
         reason = message.note.get("reason")
         if not self._stopped:
@@ -267,14 +267,11 @@ class Worker:
         self.ended = True
         return self._say(message.header.number, "done", {})
 
-    def _end_round(self) -> None:
+    def close(self) -> None:
+        """Overwrite what is secret of an open round."""
         if self._round is not None:
             self._round.close()
         self._round = None
-
-    def close(self) -> None:
-        """Overwrite what is secret of an open round."""
-        self._end_round()
 
     _handlers: Mapping[str, Callable[[Worker, Message], Awaitable[Envelope]]] = {
         "weigh": _begin,

@@ -149,6 +149,3 @@ async def modeller(
         )
     amounts = parameters.amounts(total, unit)
     return await TrainingRounds(coordinator, cohort, add_up, model, metrics, stop).run(amounts)
-
-
-__all__ = ["EarlyStopping", "Parameters", "modeller", "worker"]

@@ -197,6 +197,3 @@ def _remembered(outcome: Mapping[str, Any]) -> TaskOutcome:
         outcome["report"],
     )
     return TaskOutcome("done", counts=combined, files=outcome["files"])
-
-
-__all__ = ["Parameters", "modeller", "summed_once", "worker", "writer"]

@@ -256,6 +256,3 @@ async def modeller(
     layout = counts_layout_of(document, made, spec)
     write = None if document.counts is None else writer(*made[document.counts], spec)
     return await summed_once(coordinator, cohort, add_up, layout, write)
-
-
-__all__ = ["Parameters", "StepsRun", "modeller", "run_steps", "worker"]

@@ -316,6 +316,3 @@ def make_spec(task: TaskFile, folder: Path, now: datetime, nonce: str, modeller_
     )
     check_task_spec(spec)
     return spec
-
-
-__all__ = ["TaskFile", "make_spec", "modeller_identity", "read_identity"]

@@ -61,6 +61,18 @@ def new_identity(path: Path) -> bytes:
     return Identity(seed).public
 
 
+def identity_at(path: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """The raw public key of an identity, which is made where there is none, and the file that was made.
+
+    Raises:
+        UsageError: it cannot be written.
+        ConfigurationError: what lies there cannot be read.
+    """
+    if path.exists():
+        return read_identity(Secret(file=path.name), path.parent, path.name).public, ()
+    return new_identity(path), (path,)
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """What was written.
