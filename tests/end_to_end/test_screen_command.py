@@ -108,6 +108,7 @@ def test_json_is_one_document_and_nothing_else(
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "out" / "summary.json").read_text())
     assert printed["counts"]["input"] == 12
+    assert next(iter(printed)) == "schema"
 
 
 def test_two_runs_write_the_same_bytes_but_for_run_json(stage: Stage, tmp_path: Path) -> None:

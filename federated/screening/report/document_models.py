@@ -47,7 +47,8 @@ class Closed(BaseModel):
                 value = plain(getattr(source, name))
             if value is not None or field.is_required():
                 found[field.alias or name] = value
-        return found
+        # A reader sees first what it is, also where the head's fields are inherited.
+        return {"schema": found.pop("schema"), **found} if "schema" in found else found
 
 
 class TrialModel(Closed):
